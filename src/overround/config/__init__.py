@@ -1,0 +1,37 @@
+"""Settings: one frozen model per TOML table, read once and passed down."""
+
+from overround.config.models import (
+    ExchangeSettings,
+    IngestionSettings,
+    DbSettings,
+    KalshiSettings,
+    MockSettings,
+    PollingSettings,
+    PolymarketSettings,
+    Settings,
+    StorageSettings,
+    StrategySettings,
+    ThresholdSettings,
+    VenueSettings,
+    VenuesSettings,
+)
+from overround.config.load import Loaded, describe, load_settings
+
+__all__ = [
+    "DbSettings",
+    "ExchangeSettings",
+    "IngestionSettings",
+    "KalshiSettings",
+    "Loaded",
+    "MockSettings",
+    "PollingSettings",
+    "PolymarketSettings",
+    "Settings",
+    "StorageSettings",
+    "StrategySettings",
+    "ThresholdSettings",
+    "VenueSettings",
+    "VenuesSettings",
+    "describe",
+    "load_settings",
+]

@@ -1,0 +1,210 @@
+"""The settings and their defaults; ``config/surveillance.toml`` is the commented copy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+
+from overround.errors import ConfigError
+from overround.timebucket import check_bucket_length
+
+__all__ = [
+    "DbSettings",
+    "ExchangeSettings",
+    "IngestionSettings",
+    "KalshiSettings",
+    "MockSettings",
+    "PollingSettings",
+    "PolymarketSettings",
+    "Settings",
+    "StorageSettings",
+    "StrategySettings",
+    "ThresholdSettings",
+    "VenueSettings",
+    "VenuesSettings",
+]
+
+Positive = Annotated[int, Field(gt=0)]
+NotNegative = Annotated[int, Field(ge=0)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class VenueSettings(_Table):
+    """What both venues have.
+
+    Attributes
+    ----------
+    enabled : bool
+    api_key : str
+        Empty where the venue needs none for reading.
+    api_secret : SecretStr
+        Secret text; for Kalshi the PEM text of the private key.
+    private_key_path : Path or None
+        PEM file (Kalshi); read instead of ``api_secret``.
+    max_subs_per_venue, hot_count : int
+        Markets subscribed at once, and how many of them stay (hot).
+    rotation_period_secs : int
+        Seconds between two turns of the warm set.
+    snapshot_interval_ms_hot, snapshot_interval_ms_warm : int
+        Milliseconds between two rows of one market.
+    subscription_churn_limit_per_minute : int
+        Markets added plus removed by rotation in one minute.
+    open_per_second : float
+        Connections opened per second, so that a start is no storm.
+    rate_fraction : float
+        Share of the documented request budget that we allow ourselves, (0, 1].
+    """
+
+    enabled: bool = True
+    api_key: str = ""
+    api_secret: SecretStr = SecretStr("")
+    private_key_path: Path | None = None
+    ws_url: str = ""
+    rest_url: str = ""
+    max_subs_per_venue: Positive = 200
+    hot_count: NotNegative = 40
+    rotation_period_secs: Positive = 180
+    snapshot_interval_ms_hot: Positive = 2_000
+    snapshot_interval_ms_warm: Positive = 10_000
+    subscription_churn_limit_per_minute: NotNegative = 20
+    open_per_second: Annotated[float, Field(gt=0)] = 1.5
+    rate_fraction: Annotated[float, Field(gt=0, le=1)] = 0.05
+
+
+class PolymarketSettings(VenueSettings):
+    """``[venues.polymarket]``: ``rest_url`` is Gamma, ``clob_url`` the order-book host."""
+
+    ws_url: str = "wss://ws-subscriptions-clob.polymarket.com/ws/market"
+    rest_url: str = "https://gamma-api.polymarket.com"
+    clob_url: str = "https://clob.polymarket.com"
+    max_tokens_per_connection: Annotated[int, Field(ge=2, le=400)] = 200
+    heartbeat_secs: Positive = 10
+
+
+class KalshiSettings(VenueSettings):
+    """``[venues.kalshi]``: the socket needs a key, REST market data does not."""
+
+    ws_url: str = "wss://external-api-ws.kalshi.com/trade-api/ws/v2"
+    rest_url: str = "https://external-api.kalshi.com/trade-api/v2"
+    max_markets_per_connection: Annotated[int, Field(ge=1, le=1000)] = 100
+    rate_fraction: Annotated[float, Field(gt=0, le=1)] = 0.5
+
+
+class VenuesSettings(_Table):
+    """``[venues]``."""
+
+    polymarket: PolymarketSettings = PolymarketSettings()
+    kalshi: KalshiSettings = KalshiSettings()
+
+
+class PollingSettings(_Table):
+    """``[polling]``: how often REST is asked, seconds."""
+
+    catalogue_secs: Positive = 3_600
+    universe_reload_secs: Positive = 30
+    rest_audit_secs: Positive = 120
+    universe_max_age_hours: Positive = 24
+
+
+class StorageSettings(_Table):
+    """``[storage]``: the lake.
+
+    Attributes
+    ----------
+    bucket_secs : int
+        Seconds per Parquet file; divides an hour into whole minutes.
+    flush_rows, flush_secs : int
+        A flush makes rows durable after so many rows or seconds.
+    top_k : int
+        Levels stored per side at most (``top_k`` at the top of the file).
+    compression_level : int
+        zstd level of the Parquet files.
+    outcomes : "both" or "first"
+        Store both outcomes' rows, or only the first (the second is its mirror).
+    journal : bool
+        Keep raw frames.
+    journal_level : int
+        zstd level of the journal.
+    journal_flush_secs : int
+        Seconds of frames that a crash may cost the journal.
+    """
+
+    bucket_secs: int = 300
+    flush_rows: Positive = 50_000
+    flush_secs: Positive = 5
+    compression_level: Annotated[int, Field(ge=1, le=22)] = 9
+    outcomes: Literal["both", "first"] = "both"
+    journal: bool = True
+    journal_level: Annotated[int, Field(ge=1, le=22)] = 1
+    journal_flush_secs: Positive = 5
+
+    @field_validator("bucket_secs")
+    @classmethod
+    def _divides_an_hour(cls, value: int) -> int:
+        try:
+            return check_bucket_length(value)
+        except ConfigError as exc:
+            raise ValueError(f"{exc}; {exc.hint}") from exc
+
+
+class MockSettings(_Table):
+    """``[mock]``: run against the local exchange, in this process, with no network."""
+
+    enabled: bool = False
+    markets: Positive = 2_000
+    seed: int = 7
+
+
+class ExchangeSettings(_Table):
+    """``[exchange]``: the local exchange server (``overround exchange``)."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 9_000
+
+
+class DbSettings(_Table):
+    """``[db]``: where events are ingested (read by later commands)."""
+
+    url: SecretStr = SecretStr("sqlite:///data/overround.db")
+    wal: bool = True
+
+
+class IngestionSettings(_Table):
+    """``[ingestion]``."""
+
+    buffer_rows: Positive = 10_000
+    stale_after_ms: Positive = 30_000
+
+
+class StrategySettings(_Table):
+    """``[strategy]``: which built-in strategies run."""
+
+    dutch_book: bool = True
+    spread: bool = True
+
+
+class ThresholdSettings(_Table):
+    """``[thresholds]``."""
+
+    min_profit_usdc: Annotated[float, Field(ge=0)] = 0.02
+
+
+class Settings(_Table):
+    """The whole configuration."""
+
+    data_dir: Path = Path("data")
+    top_k: Annotated[int, Field(ge=1, le=1000)] = 50
+    venues: VenuesSettings = VenuesSettings()
+    polling: PollingSettings = PollingSettings()
+    storage: StorageSettings = StorageSettings()
+    mock: MockSettings = MockSettings()
+    exchange: ExchangeSettings = ExchangeSettings()
+    db: DbSettings = DbSettings()
+    ingestion: IngestionSettings = IngestionSettings()
+    strategy: StrategySettings = StrategySettings()
+    thresholds: ThresholdSettings = ThresholdSettings()

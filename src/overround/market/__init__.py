@@ -1,0 +1,37 @@
+"""Plain values of the field: ids, markets, prices and sizes as scaled integers, rows."""
+
+from overround.market.fees import FeeKind, FeeSchedule
+from overround.market.ids import MarketId, OutcomeId, Venue
+from overround.market.listing import Exclusivity, Market, MarketStatus, Origin, Strike, TickBand
+from overround.market.rows import BookStatus, ErrCode, Integrity
+from overround.market.scale import (
+    PX_ONE_E4,
+    SZ_ONE_E6,
+    px_e4,
+    px_text,
+    sz_e6,
+    sz_text,
+)
+
+__all__ = [
+    "PX_ONE_E4",
+    "SZ_ONE_E6",
+    "BookStatus",
+    "ErrCode",
+    "Exclusivity",
+    "FeeKind",
+    "FeeSchedule",
+    "Integrity",
+    "Market",
+    "MarketId",
+    "MarketStatus",
+    "Origin",
+    "OutcomeId",
+    "Strike",
+    "TickBand",
+    "Venue",
+    "px_e4",
+    "px_text",
+    "sz_e6",
+    "sz_text",
+]

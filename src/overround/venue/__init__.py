@@ -1,0 +1,13 @@
+"""Ports to the venues; adapters in ``polymarket`` and ``kalshi``."""
+
+from overround.venue.ports import (
+    BookSource,
+    Feed,
+    FeedCounters,
+    FeedEvent,
+    FeedEventKind,
+    MarketCatalog,
+    RestBook,
+)
+
+__all__ = ["BookSource", "Feed", "FeedCounters", "FeedEvent", "FeedEventKind", "MarketCatalog", "RestBook"]

@@ -1,0 +1,220 @@
+"""What the rest of the project asks of a venue.
+
+A *catalogue* lists markets, a *book source* answers with whole books over REST, and a *feed* is one
+socket connection without the socket: frames and time go in; books change in place; events, frames to
+send and the next deadline come out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+
+from overround.book import Book
+from overround.market import Integrity, Market, MarketId
+
+__all__ = ["BookSource", "Feed", "FeedCounters", "FeedEvent", "FeedEventKind", "MarketCatalog", "RestBook"]
+
+
+class MarketCatalog(Protocol):
+    """Port through which the scanner learns what a venue lists."""
+
+    def markets(self, *, open_only: bool = True) -> AsyncIterator[Market]:
+        """Every listed market once (duplicates while paging are removed by the adapter).
+
+        Raises
+        ------
+        VenueError
+            If a page cannot be had after all retries: a listing is whole or it fails.
+        """
+        ...
+
+
+class RestBook(msgspec.Struct, frozen=True, kw_only=True):
+    """One market's book as REST gives it, seen from the first outcome.
+
+    Attributes
+    ----------
+    market_id : MarketId
+    bids, asks : dict of int to int
+        ``px_e4`` to ``sz_e6``.
+    ts_venue_ms : int or None
+        Venue time of the book's last change, where the venue tells it.
+    hash : str
+        The venue's hash of the first outcome's book, or empty.
+    hash_ok : bool or None
+        Whether the hash recomputes; None where there is none.
+    last_trade_text : str
+        ``last_trade_price`` as printed, or empty.
+    """
+
+    market_id: MarketId
+    bids: dict[int, int]
+    asks: dict[int, int]
+    ts_venue_ms: int | None = None
+    hash: str = ""
+    hash_ok: bool | None = None
+    last_trade_text: str = ""
+
+
+class BookSource(Protocol):
+    """Port through which whole books are asked for."""
+
+    async def books(self, markets: Sequence[Market]) -> list[RestBook]:
+        """Books of the markets that have one, in no particular order."""
+        ...
+
+
+class FeedEventKind(StrEnum):
+    """What a feed reports besides changed books."""
+
+    LIVE = "live"
+    """A market's first book since it was asked for (``took_ms`` since then)."""
+    GAP = "gap"
+    """Updates are missing or a book is known to be wrong; ``detail`` is an ``ErrCode``."""
+    REPAIRED = "repaired"
+    """A market is right again after a gap; ``detail`` names the step that did it."""
+    RESYNC = "resync"
+    """A repair step was taken; ``detail`` names it (``get_snapshot``, ``resubscribe``, ...)."""
+    REST_WANTED = "rest_wanted"
+    """The feed asks its shell for a REST book of the market (see ``Feed.rest_book``)."""
+    TICK = "tick"
+    """The tick size changed; ``detail`` is the new one."""
+    CLOSED = "closed"
+    """The market stopped trading."""
+    RESOLVED = "resolved"
+    """The market has a result; ``detail`` names it."""
+    LISTED = "listed"
+    """The venue announced a market."""
+    REJECTED = "rejected"
+    """A frame or value was refused; ``detail`` says why. It stays in the journal."""
+    REFUSED = "refused"
+    """The venue refused a command; ``detail`` is its code and text."""
+
+
+class FeedEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """One report of a feed; ``market_id`` is empty when it concerns the whole connection."""
+
+    kind: FeedEventKind
+    ts_recv_ns: int
+    market_id: MarketId = MarketId("")
+    detail: str = ""
+    took_ms: int | None = None
+
+
+class FeedCounters(msgspec.Struct, kw_only=True):
+    """Plain integers that a feed counts up; read at scrape time.
+
+    Attributes
+    ----------
+    frames, bytes : int
+        Received.
+    changes, snapshots, trades, heartbeats : int
+        Applied level changes, whole books, prints, and signs of life without content.
+    gaps, repairs, resyncs : int
+        Gap episodes (one per detected hole, whatever the number of markets), markets repaired, repair steps taken.
+    duplicates, late, ignored : int
+        Numbers seen twice, changes older than their snapshot, changes for markets we do not hold.
+    negative_levels, crossed, best_mismatches : int
+        Signs of a wrong book.
+    hash_checked, hash_matched : int
+    rejected : int
+        Frames or values refused.
+    unknown : dict of str to int
+        Events of a kind we do not know, by name (at most 100 names).
+    """
+
+    frames: int = 0
+    bytes: int = 0
+    changes: int = 0
+    snapshots: int = 0
+    trades: int = 0
+    heartbeats: int = 0
+    gaps: int = 0
+    repairs: int = 0
+    resyncs: int = 0
+    duplicates: int = 0
+    late: int = 0
+    ignored: int = 0
+    negative_levels: int = 0
+    crossed: int = 0
+    best_mismatches: int = 0
+    hash_checked: int = 0
+    hash_matched: int = 0
+    rejected: int = 0
+    unknown: dict[str, int] = msgspec.field(default_factory=dict)
+
+
+class Feed(Protocol):
+    """One connection's protocol, without the connection.
+
+    The shell calls ``opened`` when a connection stands, ``receive`` for each frame straight from the
+    transport's callback, ``tick`` when ``deadline_ms`` has passed, and ``lost`` when the connection ends;
+    the same feed object then waits for the next ``opened``. After each call it sends what is in ``outbox``
+    and takes what is in ``events`` (both are emptied by the shell), and closes the connection if
+    ``reconnect_reason`` is set.
+
+    Attributes
+    ----------
+    outbox : list of str
+        Text frames to send, in order.
+    events : list of FeedEvent
+    reconnect_reason : str or None
+        Set when only a new connection can help; cleared by ``lost``.
+    counters : FeedCounters
+    last_recv_ns : int
+        Receive time of the last frame of any kind, 0 before the first.
+    """
+
+    outbox: list[str]
+    events: list[FeedEvent]
+    reconnect_reason: str | None
+    counters: FeedCounters
+    last_recv_ns: int
+
+    @property
+    def books(self) -> Mapping[MarketId, Book]:
+        """Books of the markets wanted on this connection, live or not."""
+        ...
+
+    def add(self, markets: Sequence[Market], *, now_ms: int) -> None:
+        """Want more markets; commands are sent if the connection stands, else at ``opened``."""
+        ...
+
+    def remove(self, market_ids: Sequence[MarketId], *, now_ms: int) -> None:
+        """Want fewer markets."""
+        ...
+
+    def opened(self, *, now_ms: int) -> None:
+        """The connection stands: ask for everything wanted."""
+        ...
+
+    def receive(self, frame: bytes, recv_ns: int) -> bool:
+        """Apply one frame; returns whether it was JSON (the journal stores it verbatim then)."""
+        ...
+
+    def tick(self, *, now_ms: int) -> None:
+        """Do what is due: heartbeats, overdue books, the next repair step."""
+        ...
+
+    def deadline_ms(self) -> int | None:
+        """When ``tick`` is due next, or None."""
+        ...
+
+    def lost(self, *, now_ms: int, reason: str) -> None:
+        """The connection has ended: every book is ``reconnecting`` until its next snapshot."""
+        ...
+
+    def rest_book(self, book: RestBook, *, now_ms: int) -> None:
+        """Answer to ``REST_WANTED`` or an audit."""
+        ...
+
+    def verdict(self, market_id: MarketId, *, now_ms: int) -> Integrity:
+        """Prove the book as it stands now, as far as the venue allows; called before a row is stored.
+
+        A failed proof makes the book not ``live`` (``err`` says why) and starts a repair.
+        """
+        ...
