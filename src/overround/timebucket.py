@@ -14,9 +14,7 @@ from overround.errors import ConfigError
 
 __all__ = ["Bucket", "bucket_of", "check_bucket_length", "parse_bucket_name"]
 
-_NAME = re.compile(
-    r"^[a-z_]+?_(\d{4}-\d{2}-\d{2})T(\d{2})-(\d{2})(?:\.s(\d+)of(\d+))?\.(?:parquet|wal|jsonl\.zst)$"
-)
+_NAME = re.compile(r"^[a-z_]+?_(\d{4}-\d{2}-\d{2})T(\d{2})-(\d{2})(?:\.s(\d+)of(\d+))?\.(?:parquet|wal|jsonl\.zst)$")
 
 
 class Bucket(NamedTuple):

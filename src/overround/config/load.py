@@ -91,7 +91,13 @@ def describe(loaded: Loaded) -> list[tuple[str, str, str]]:
     for dotted, value in _model_leaves(loaded.settings, ()):
         name = ".".join(dotted)
         if isinstance(value, SecretStr):
-            shown = _mask(value.get_secret_value()) if dotted[-1] == "url" else "********" if value.get_secret_value() else ""
+            shown = (
+                _mask(value.get_secret_value())
+                if dotted[-1] == "url"
+                else "********"
+                if value.get_secret_value()
+                else ""
+            )
         elif dotted[-1] == "api_key" and value:
             shown = f"{str(value)[:4]}…"
         else:
@@ -129,7 +135,9 @@ def _assign(tree: dict[str, Any], dotted: tuple[str, ...], value: object) -> Non
     for part in dotted[:-1]:
         below = tree.setdefault(part, {})
         if not isinstance(below, dict):
-            raise ConfigError(f"{'.'.join(dotted)}: {part} is a value, not a table", hint="see config/surveillance.toml")
+            raise ConfigError(
+                f"{'.'.join(dotted)}: {part} is a value, not a table", hint="see config/surveillance.toml"
+            )
         tree = below
     tree[dotted[-1]] = value
 
@@ -180,7 +188,9 @@ def _warnings(settings: Settings) -> tuple[str, ...]:
         )
     for name, venue in (("polymarket", polymarket), ("kalshi", settings.venues.kalshi)):
         if venue.hot_count > venue.max_subs_per_venue:
-            found.append(f"venues.{name}.hot_count = {venue.hot_count} exceeds max_subs_per_venue = {venue.max_subs_per_venue}")
+            found.append(
+                f"venues.{name}.hot_count = {venue.hot_count} exceeds max_subs_per_venue = {venue.max_subs_per_venue}"
+            )
     return tuple(found)
 
 
