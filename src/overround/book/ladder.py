@@ -105,14 +105,12 @@ class Book:
         if side is Side.BID:
             if sz_e6:
                 self.bids[px_e4] = sz_e6
-                if px_e4 > self.best_bid_e4:
-                    self.best_bid_e4 = px_e4
+                self.best_bid_e4 = max(self.best_bid_e4, px_e4)
             elif self.bids.pop(px_e4, 0) and px_e4 == self.best_bid_e4:
                 self.best_bid_e4 = max(self.bids, default=NO_BID_E4)
         elif sz_e6:
             self.asks[px_e4] = sz_e6
-            if px_e4 < self.best_ask_e4:
-                self.best_ask_e4 = px_e4
+            self.best_ask_e4 = min(self.best_ask_e4, px_e4)
         elif self.asks.pop(px_e4, 0) and px_e4 == self.best_ask_e4:
             self.best_ask_e4 = min(self.asks, default=NO_ASK_E4)
         self.seq += 1

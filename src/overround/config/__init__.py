@@ -1,9 +1,10 @@
 """Settings: one frozen model per TOML table, read once and passed down."""
 
+from overround.config.load import Loaded, describe, load_settings
 from overround.config.models import (
+    DbSettings,
     ExchangeSettings,
     IngestionSettings,
-    DbSettings,
     KalshiSettings,
     MockSettings,
     PollingSettings,
@@ -15,7 +16,6 @@ from overround.config.models import (
     VenueSettings,
     VenuesSettings,
 )
-from overround.config.load import Loaded, describe, load_settings
 
 __all__ = [
     "DbSettings",

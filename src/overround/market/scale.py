@@ -48,7 +48,7 @@ def scaled(text: str, digits: int, *, field: str, signed: bool = False) -> int:
             fraction = fraction[:digits]
         if not body.isascii() or not (whole + fraction).isdigit():
             raise ValueOutOfScale(field, text, scale="a plain decimal number")
-        value = int(whole or "0") * 10**digits + int(fraction.ljust(digits, "0") or "0")
+        value = int(whole + fraction.ljust(digits, "0"))
     except (TypeError, AttributeError) as exc:
         raise ValueOutOfScale(field, text, scale="a decimal text") from exc
     return -value if body is not text else value
