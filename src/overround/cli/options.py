@@ -1,0 +1,129 @@
+"""Options that several commands share, and what they become."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from overround.errors import UsageError
+from overround.market import Venue
+
+if TYPE_CHECKING:
+    from overround.config import Loaded
+
+__all__ = ["App", "app_options", "data_dir_option", "json_option", "parse_date", "venue_option"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, kw_only=True)
+class App:
+    """What every command starts from: the settings as read, and how to log."""
+
+    loaded: Loaded
+    log_level: str
+
+    def start_logging(self, *, to_stdout: bool, json_lines: bool | None = None) -> None:
+        """Set up logging: long-running commands log to stdout, commands that print a result to stderr."""
+        from overround.ops import configure_logging, register_secret
+
+        stream = sys.stdout if to_stdout else sys.stderr
+        configure_logging(level=self.log_level, stream=stream, json=json_lines)
+        settings = self.loaded.settings
+        for secret in (
+            settings.venues.kalshi.api_secret.get_secret_value(),
+            settings.venues.polymarket.api_secret.get_secret_value(),
+        ):
+            if secret:
+                register_secret(secret)
+
+
+def app_options(*, positional: bool = False) -> Callable[[F], F]:
+    """Add ``--config`` and ``--log-level`` (and a positional CONFIG) and pass an ``App`` as ``app``."""
+
+    def decorate(function: F) -> F:
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            ctx = click.get_current_context()
+            above: dict[str, str | None] = ctx.find_root().obj or {}
+            path = kwargs.pop("config_path", None) or kwargs.pop("config_argument", None) or above.get("config")
+            kwargs.pop("config_argument", None)
+            level = kwargs.pop("log_level", None) or above.get("log_level") or "info"
+            kwargs["app"] = load_app(path, log_level=level)
+            return function(*args, **kwargs)
+
+        wrapped.__name__ = function.__name__
+        wrapped.__doc__ = function.__doc__
+        wrapped.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
+        decorated: Any = click.option(
+            "--config", "config_path", type=click.Path(), metavar="PATH", help="Settings file."
+        )(wrapped)
+        decorated = click.option(
+            "--log-level",
+            type=click.Choice(["debug", "info", "warning", "error"]),
+            default=None,
+            help="Least level logged.",
+        )(decorated)
+        if positional:
+            decorated = click.argument("config_argument", metavar="[CONFIG]", required=False, type=click.Path())(
+                decorated
+            )
+        return decorated  # type: ignore[no-any-return]
+
+    return decorate
+
+
+def load_app(path: str | None, *, log_level: str) -> App:
+    """Read the settings and show their warnings on stderr."""
+    from overround.config import load_settings
+
+    loaded = load_settings(Path(path) if path else None, environ=os.environ)
+    for warning in loaded.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    return App(loaded=loaded, log_level=log_level)
+
+
+def venue_option(*, required: bool = False, text: str = "Venue.") -> Callable[[F], F]:
+    """Add ``--venue``."""
+    return click.option(
+        "--venue", type=click.Choice([venue.value for venue in Venue]), required=required, default=None, help=text
+    )
+
+
+def json_option(function: F) -> F:
+    """Add ``--json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")(function)
+
+
+def data_dir_option(function: F) -> F:
+    """Add ``--data-dir``."""
+    return click.option(
+        "--data-dir",
+        type=click.Path(path_type=Path),
+        default=None,
+        help="Lake folder (default: data_dir of the settings).",
+    )(function)
+
+
+def parse_date(text: str) -> str:
+    """Check a UTC day ``YYYY-MM-DD``; ``today`` and ``yesterday`` are understood.
+
+    Raises
+    ------
+    UsageError
+        If the text is no date.
+    """
+    from datetime import UTC, date, datetime, timedelta
+
+    today = datetime.now(tz=UTC).date()
+    if text in {"today", "yesterday"}:
+        return str(today if text == "today" else today - timedelta(days=1))
+    try:
+        return str(date.fromisoformat(text))
+    except ValueError as exc:
+        raise UsageError(f"{text!r} is no date", hint="write YYYY-MM-DD (UTC), today or yesterday") from exc
