@@ -1,4 +1,4 @@
-"""Shared fixtures: captured data by environment variable, and markers."""
+"""Shared fixtures: captured data by environment variable, and a check that nothing is skipped in silence."""
 
 from __future__ import annotations
 
@@ -8,21 +8,42 @@ from pathlib import Path
 import pytest
 
 
-def _captures_path() -> Path | None:
-    named = os.environ.get("OVERROUND_CAPTURES")
-    return Path(named) if named and Path(named).is_dir() else None
-
-
 @pytest.fixture(scope="session")
 def captures() -> Path:
     """Folder of private captured payloads; tests that need it are skipped by name without it."""
-    path = _captures_path()
-    if path is None:
+    named = os.environ.get("OVERROUND_CAPTURES")
+    if not named or not Path(named).is_dir():
         pytest.skip("captures: OVERROUND_CAPTURES names no folder")
-    return path
+    return Path(named)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "captures" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.captures)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Count skips by their kind, the word before the colon of the reason."""
+    kinds: dict[str, int] = {}
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        kind = reason.removeprefix("Skipped: ").split(":")[0]
+        kinds[kind] = kinds.get(kind, 0) + 1
+    if kinds:
+        counted = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
+        terminalreporter.write_line(f"skipped by kind: {counted}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A skip of a kind that this machine provides is a failure."""
+    provided = [kind for kind in os.environ.get("OVERROUND_TESTS_PROVIDED", "").split(",") if kind]
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if not provided or reporter is None:
+        return
+    for report in reporter.stats.get("skipped", []):
+        reason = (report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)).removeprefix("Skipped: ")
+        if reason.split(":")[0] in provided:
+            reporter.write_line(f"FAILED {report.nodeid}: skipped ({reason}), but this machine provides that")
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED

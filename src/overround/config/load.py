@@ -25,7 +25,7 @@ __all__ = ["Loaded", "describe", "load_settings"]
 DEFAULT_PATH = Path("config/surveillance.toml")
 PREFIX = "OVERROUND_"
 # Variables of the same prefix that are no settings: the test suite's switch for captured data.
-NOT_SETTINGS = frozenset({"OVERROUND_CAPTURES", "OVERROUND_FULL"})
+NOT_SETTINGS = frozenset({"OVERROUND_CAPTURES", "OVERROUND_TESTS_PROVIDED"})
 FALSE_SOCKET = "gamma-api.polymarket.com/ws"
 
 
