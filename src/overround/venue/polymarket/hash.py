@@ -15,12 +15,26 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import IntEnum
+from itertools import chain, product
 
 import msgspec
 
 from overround.market import PX_ONE_E4, px_text, sz_text
 
-__all__ = ["HashEra", "HashInputs", "HashProof", "book_hash", "last_trade_candidates", "prove"]
+__all__ = [
+    "OLD_SHIFTS_MS",
+    "HashEra",
+    "HashInputs",
+    "HashProof",
+    "book_hash",
+    "ladder_hash",
+    "ladders_text",
+    "last_trade_candidates",
+    "prove",
+]
+
+OLD_SHIFTS_MS = tuple(range(21))
+"""How far before a frame's own time the hashed time may lie until July 2025 (3 to 13 ms captured), and zero."""
 
 
 class HashEra(IntEnum):
@@ -77,30 +91,84 @@ class HashProof(msgspec.Struct, frozen=True, kw_only=True):
     shift_ms: int = 0
 
 
-def book_hash(era: HashEra, inputs: HashInputs, bids: Mapping[int, int], asks: Mapping[int, int]) -> str:
-    """Hash of a token's book, as the venue would announce it.
+def book_hash(
+    era: HashEra, inputs: HashInputs, bids: Iterable[tuple[str, str]], asks: Iterable[tuple[str, str]]
+) -> str:
+    """Hash of a token's book as received, without reading its numbers.
+
+    Parameters
+    ----------
+    era : HashEra
+    inputs : HashInputs
+    bids, asks : iterable of (price, size) texts
+        In wire order: bids rising, asks falling.
+
+    Returns
+    -------
+    str
+        40 lowercase hex digits.
+
+    Notes
+    -----
+    The example is the vector of the venue's own SDK, whose asks are not in wire order.
+
+    Examples
+    --------
+    >>> inputs = HashInputs(
+    ...     market="0xaabbcc", asset_id="100", timestamp_ms=123456789, min_order_size="100", last_trade_price="0.5"
+    ... )
+    >>> book_hash(HashEra.TEN, inputs, [("0.3", "100"), ("0.4", "100")], [("0.6", "100"), ("0.7", "100")])
+    '0458ea5755c9f73d64a14636fa5c36ed460ec394'
+    """
+    sides = [",".join(f'{{"price":"{price}","size":"{size}"}}' for price, size in side) for side in (bids, asks)]
+    return _digest(era, inputs, f'"bids":[{sides[0]}],"asks":[{sides[1]}]')
+
+
+def ladder_hash(era: HashEra, inputs: HashInputs, bids: Mapping[int, int], asks: Mapping[int, int]) -> str:
+    """Hash of a token's book made from our integers, as the venue would announce it.
 
     Parameters
     ----------
     era : HashEra
     inputs : HashInputs
     bids, asks : mapping of int to int
-        ``px_e4`` to ``sz_e6`` of that token, any order.
-
-    Examples
-    --------
-    >>> inputs = HashInputs(market="0xaabbcc", asset_id="100", timestamp_ms=123456789, min_order_size="100",
-    ...                     last_trade_price="0.5")
-    >>> lots = 100_000_000
-    >>> book_hash(HashEra.TEN, inputs, {3000: lots, 4000: lots}, {6000: lots, 7000: lots})
-    '0458ea5755c9f73d64a14636fa5c36ed460ec394'
+        ``px_e4`` to ``sz_e6`` of that token, in any order.
     """
-    raise NotImplementedError
+    return _digest(era, inputs, ladders_text(bids, asks))
+
+
+def ladders_text(bids: Mapping[int, int], asks: Mapping[int, int]) -> str:
+    """The two ladders as hashed: ``"bids":[...],"asks":[...]``, bids rising and asks falling."""
+    return f'"bids":[{_side_text(bids, falling=False)}],"asks":[{_side_text(asks, falling=True)}]'
 
 
 def last_trade_candidates(texts: Iterable[str], *, step_e4: int = 0) -> Iterator[str]:
-    """Texts under which ``last_trade_price`` may have been hashed, likeliest first."""
-    raise NotImplementedError
+    """Texts under which ``last_trade_price`` may have been hashed, likeliest first.
+
+    Parameters
+    ----------
+    texts : iterable of str
+        Prices that are or may be about to be the last trade: announced, printed, resting at the touch.
+    step_e4 : int
+        If positive, every price of that grid follows, for the print that has not reached us yet.
+
+    Yields
+    ------
+    str
+        Each text as it is, then padded to two and to three decimals; none twice.
+
+    Examples
+    --------
+    >>> list(last_trade_candidates(["0.5", ""]))
+    ['0.5', '0.50', '0.500', '']
+    """
+    seen: set[str] = set()
+    grid = (px_text(px) for px in range(step_e4, PX_ONE_E4, step_e4)) if step_e4 > 0 else ()
+    for text in chain(texts, grid):
+        for spelled in (text, _padded(text, 2), _padded(text, 3)):
+            if spelled not in seen:
+                seen.add(spelled)
+                yield spelled
 
 
 def prove(
@@ -111,7 +179,109 @@ def prove(
     *,
     eras: Sequence[HashEra] = (HashEra.TEN,),
     last_trades: Iterable[str] = (),
+    min_order_sizes: Sequence[str] = (),
+    tick_sizes: Sequence[str] = (),
+    neg_risks: Sequence[bool] = (),
     shifts_ms: Sequence[int] = (0,),
 ) -> HashProof | None:
-    """Find the inputs with which a book hashes as announced; None if it is not that book."""
-    raise NotImplementedError
+    """Find the inputs with which a book hashes as announced.
+
+    Parameters
+    ----------
+    announced : str
+        The venue's hash.
+    inputs : HashInputs
+        Likeliest inputs; tried first.
+    bids, asks : mapping of int to int
+        ``px_e4`` to ``sz_e6`` of that token.
+    eras : sequence of HashEra
+        Tried in this order.
+    last_trades, min_order_sizes, tick_sizes, neg_risks
+        Further candidates of those members, where the era has them; see `last_trade_candidates`.
+    shifts_ms : sequence of int
+        Milliseconds to subtract from ``inputs.timestamp_ms``; ``OLD_SHIFTS_MS`` finds every old change captured.
+
+    Returns
+    -------
+    HashProof or None
+        None if no combination matches: the book is not the announced one, or the venue hashes otherwise now.
+    """
+    ladders = ladders_text(bids, asks)
+    trades = list(last_trades) if HashEra.TEN in eras else []
+    for era in eras:
+        for shift in shifts_ms if era is not HashEra.FIVE else shifts_ms[:1]:
+            text = _head(era, inputs, inputs.timestamp_ms - shift) + ladders
+            state = hashlib.sha1(text.encode(), usedforsecurity=False)
+            for size, tick, neg_risk, trade in _tails(era, inputs, min_order_sizes, tick_sizes, neg_risks, trades):
+                tried = state.copy()
+                tried.update(_tail(era, size, tick, neg_risk, trade).encode())
+                if tried.hexdigest() == announced:
+                    found = HashInputs(
+                        market=inputs.market,
+                        asset_id=inputs.asset_id,
+                        timestamp_ms=inputs.timestamp_ms - shift,
+                        min_order_size=size,
+                        tick_size=tick,
+                        neg_risk=neg_risk,
+                        last_trade_price=trade,
+                    )
+                    return HashProof(era=era, inputs=found, shift_ms=shift)
+    return None
+
+
+def _digest(era: HashEra, inputs: HashInputs, ladders: str) -> str:
+    tail = _tail(era, inputs.min_order_size, inputs.tick_size, inputs.neg_risk, inputs.last_trade_price)
+    text = _head(era, inputs, inputs.timestamp_ms) + ladders + tail
+    return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def _tails(
+    era: HashEra,
+    inputs: HashInputs,
+    min_order_sizes: Sequence[str],
+    tick_sizes: Sequence[str],
+    neg_risks: Sequence[bool],
+    trades: Sequence[str],
+) -> Iterator[tuple[str, str, bool, str]]:
+    """Every combination of the members behind the levels, the likeliest first, none twice."""
+    if era < HashEra.NINE:
+        yield inputs.min_order_size, inputs.tick_size, inputs.neg_risk, inputs.last_trade_price
+        return
+    yield from product(
+        dict.fromkeys((inputs.min_order_size, *min_order_sizes)),
+        dict.fromkeys((inputs.tick_size, *tick_sizes)),
+        dict.fromkeys((inputs.neg_risk, *neg_risks)),
+        dict.fromkeys((inputs.last_trade_price, *trades)) if era is HashEra.TEN else (inputs.last_trade_price,),
+    )
+
+
+def _head(era: HashEra, inputs: HashInputs, timestamp_ms: int) -> str:
+    time = "" if era is HashEra.FIVE else f'"timestamp":"{timestamp_ms}",'
+    return f'{{"market":"{inputs.market}","asset_id":"{inputs.asset_id}",{time}"hash":"",'
+
+
+def _tail(era: HashEra, min_order_size: str, tick_size: str, neg_risk: bool, last_trade_price: str) -> str:  # noqa: FBT001
+    if era < HashEra.NINE:
+        return "}"
+    flag = "true" if neg_risk else "false"
+    nine = f',"min_order_size":"{min_order_size}","tick_size":"{tick_size}","neg_risk":{flag}'
+    return f'{nine},"last_trade_price":"{last_trade_price}"}}' if era is HashEra.TEN else nine + "}"
+
+
+def _side_text(levels: Mapping[int, int], *, falling: bool) -> str:
+    parts = []
+    for px in sorted(levels, reverse=falling):
+        opening = _openings.get(px)
+        if opening is None:
+            opening = _openings[px] = f'{{"price":"{px_text(px)}","size":"'
+        parts.append(f'{opening}{sz_text(levels[px])}"}}')
+    return ",".join(parts)
+
+
+def _padded(text: str, places: int) -> str:
+    whole, _, fraction = text.partition(".")
+    return f"{whole}.{fraction.ljust(places, '0')}" if text else text
+
+
+# What precedes a level's size, by price: at most 10,001 short texts, made once each.
+_openings: dict[int, str] = {}
