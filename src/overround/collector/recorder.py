@@ -1,0 +1,437 @@
+"""One venue's recording: connections, rotation, rows and files, under one roof."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+
+import structlog
+
+from overround.book import BookShelf
+from overround.clock import Clock
+from overround.collector.connection import Connection
+from overround.collector.gaps import GapLedger
+from overround.collector.placement import Placement
+from overround.collector.polling import BookPoller, PolledFeed
+from overround.collector.snapshots import Carrier, Snapshotter
+from overround.collector.status import VenueStatus
+from overround.config import Settings, VenueSettings
+from overround.errors import VenueError
+from overround.market import Integrity, Market, MarketId, Origin
+from overround.net import ConnectionPacer
+from overround.scheduler import Limits, Plan, RotationState, plan_rotation, rank
+from overround.storage import FrameJournal, LakePaths, SnapshotWriter, newest_stats, newest_universe
+from overround.venue import FeedCounters, FeedEvent, FeedEventKind
+from overround.venue.adapters import VenueAdapter
+
+__all__ = ["VenueRecorder"]
+
+log = structlog.get_logger()
+
+TICK_MS = 200
+PLAN_MS = 5_000
+# A market rotated in that shows no book within this time no longer holds back the one rotated out.
+FIRST_BOOK_MS = 10_000
+
+
+@dataclass(slots=True)
+class _Leaving:
+    """Markets to unsubscribe once the ones added in their stead have a book."""
+
+    market_ids: tuple[MarketId, ...]
+    waiting_for: set[MarketId]
+    latest_ms: int
+
+
+class VenueRecorder:
+    """Records one venue until cancelled.
+
+    Parameters
+    ----------
+    adapter : VenueAdapter
+    settings : Settings
+    venue_settings : VenueSettings
+    paths : LakePaths
+    clock : Clock
+    rng : Random
+    origin : Origin
+    """
+
+    def __init__(
+        self,
+        adapter: VenueAdapter,
+        *,
+        settings: Settings,
+        venue_settings: VenueSettings,
+        paths: LakePaths,
+        clock: Clock,
+        rng: Random,
+        origin: Origin,
+    ) -> None:
+        self.venue = adapter.venue
+        self.gaps = GapLedger()
+        self._adapter = adapter
+        self._settings = settings
+        self._venue = venue_settings
+        self._paths = paths
+        self._clock = clock
+        self._rng = rng
+        self._shelf = BookShelf()
+        storage = settings.storage
+        self.writer = SnapshotWriter(
+            paths, adapter.venue, settings=storage, top_k=settings.top_k, origin=origin, clock=clock
+        )
+        self.journal = (
+            FrameJournal(paths, adapter.venue, level=storage.journal_level, bucket_s=storage.bucket_secs, clock=clock)
+            if storage.journal and adapter.can_stream
+            else None
+        )
+        self.snapshotter = Snapshotter(
+            self.writer.buffer,
+            stale_after_ms=settings.ingestion.stale_after_ms,
+            keep_proved=adapter.proves_after_the_fact,
+        )
+        self._placement = Placement(adapter.markets_per_connection)
+        self._connections: list[Connection] = []
+        self._pacer = ConnectionPacer(clock, opens_per_s=venue_settings.open_per_second)
+        self._poller: BookPoller | None = None
+        if not adapter.can_stream:
+            self._poller = BookPoller(PolledFeed(self._shelf), adapter.book_source, clock=clock, name=adapter.venue)
+        self._markets: dict[MarketId, Market] = {}
+        self._universe_path = ""
+        self._scores: Mapping[MarketId, float] = {}
+        self._state = RotationState()
+        self._plan: Plan | None = None
+        self._leaving: list[_Leaving] = []
+        self._ended: set[MarketId] = set()
+        self._live: set[MarketId] = set()
+        self._rest_wanted: asyncio.Queue[MarketId] = asyncio.Queue(maxsize=1_000)
+        self._tasks: asyncio.TaskGroup | None = None
+        self._warning = ""
+        self._last_frames = 0
+        self._last_rows = 0
+        self._last_status_ns = clock.monotonic_ns()
+
+    # -- life ---------------------------------------------------------------------------------------
+
+    def prepare(self) -> int:
+        """Read the newest universe; returns how many markets it lists.
+
+        Raises
+        ------
+        NothingStored
+            If there is no universe file for this venue.
+        """
+        self._read_universe()
+        return len(self._markets)
+
+    async def run(self) -> None:
+        """Record until cancelled; everything taken so far is on disk when this returns."""
+        self.writer.start()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                if self._poller is not None:
+                    tasks.create_task(self._poller.run())
+                else:
+                    limits = self._venue
+                    self._placement.reserve(limits.max_subs_per_venue)
+                tasks.create_task(self._plan_loop())
+                tasks.create_task(self._tick_loop())
+                tasks.create_task(self._row_loop())
+                tasks.create_task(self._flush_loop())
+                tasks.create_task(self._universe_loop())
+                tasks.create_task(self._rest_loop())
+                tasks.create_task(self._audit_loop())
+        finally:
+            # Shielded by being awaited after the task group has ended: a stop loses nothing.
+            await self._finish()
+
+    async def _finish(self) -> None:
+        if self.journal is not None:
+            self.journal.close()
+        await self.writer.stop()
+
+    # -- loops --------------------------------------------------------------------------------------
+
+    async def _plan_loop(self) -> None:
+        while True:
+            self._replan()
+            await self._clock.sleep_ms(PLAN_MS)
+
+    async def _tick_loop(self) -> None:
+        while True:
+            now_ms = self._clock.now_ms()
+            for connection in self._connections:
+                connection.tick(now_ms)
+            if self._poller is not None and self._poller.feed.events:
+                events, self._poller.feed.events = self._poller.feed.events, []
+                self._on_events(self._poller, events)
+            if self._leaving:
+                self._release_left(now_ms)
+            await self._clock.sleep_ms(TICK_MS)
+
+    async def _row_loop(self) -> None:
+        while True:
+            now_ms = self._clock.now_ms()
+            visited = self.snapshotter.run_due(now_ms, at_most=500)
+            if visited:
+                self.writer.note_gaps(self.gaps.count)
+            due = self.snapshotter.next_due_ms()
+            wait = 50 if due is None else due - self._clock.now_ms()
+            await self._clock.sleep_ms(0 if visited >= 500 else max(1, min(wait, 50)))
+
+    async def _flush_loop(self) -> None:
+        journal_due = self._clock.now_ms()
+        while True:
+            await self._clock.sleep_ms(250)
+            now_ms = self._clock.now_ms()
+            if self.writer.due(now_ms):
+                await self.writer.flush(now_ms)
+            if self.journal is not None and (now_ms >= journal_due or self.journal.pending_bytes > 4 << 20):
+                journal_due = now_ms + self._settings.storage.journal_flush_secs * 1000
+                await asyncio.to_thread(self.journal.flush)
+
+    async def _universe_loop(self) -> None:
+        while True:
+            await self._clock.sleep_ms(self._settings.polling.universe_reload_secs * 1000)
+            self._read_universe()
+
+    async def _rest_loop(self) -> None:
+        """Answer the feeds' wishes for REST books, a few markets at a time."""
+        while True:
+            wanted = {await self._rest_wanted.get()}
+            while not self._rest_wanted.empty() and len(wanted) < 50:
+                wanted.add(self._rest_wanted.get_nowait())
+            await self._ask_rest([self._markets[m] for m in wanted if m in self._markets])
+
+    async def _audit_loop(self) -> None:
+        """Compare a rotating sample of live books with REST (a feed decides what a difference means)."""
+        if self._poller is not None or not self._adapter.audits_by_rest:
+            return
+        while True:
+            await self._clock.sleep_ms(self._settings.polling.rest_audit_secs * 1000)
+            sample = self._rng.sample(sorted(self._live), k=min(50, len(self._live)))
+            await self._ask_rest([self._markets[m] for m in sample if m in self._markets])
+
+    async def _ask_rest(self, markets: Sequence[Market]) -> None:
+        if not markets:
+            return
+        try:
+            books = await self._adapter.book_source.books(markets)
+        except VenueError as exc:
+            log.warning("rest_books.failed", venue=self.venue, markets=len(markets), reason=str(exc))
+            return
+        now_ms = self._clock.now_ms()
+        for book in books:
+            connection = self._carrier(book.market_id)
+            if isinstance(connection, Connection):
+                connection.feed.rest_book(book, now_ms=now_ms)
+                connection.drain()
+
+    # -- universe and rotation ----------------------------------------------------------------------
+
+    def _read_universe(self) -> None:
+        now_ms = self._clock.now_ms()
+        found = newest_universe(self._paths, self.venue, now_ms=now_ms, known=self._universe_path)
+        if found is None:
+            return
+        self._universe_path = found.version
+        self._markets = {market.market_id: market for market in found.markets}
+        stats = newest_stats(self._paths, self.venue)
+        self._scores = rank(found.markets, stats, now_ms=now_ms)
+        limit_ms = self._settings.polling.universe_max_age_hours * 3_600_000
+        self._warning = ""
+        if found.age_ms > limit_ms:
+            self._warning = f"universe is {found.age_ms / 3_600_000:.0f} h old: run `overround scan`"
+            log.warning("universe.old", venue=self.venue, path=str(found.path), age_h=round(found.age_ms / 3_600_000, 1))
+        log.info(
+            "universe.read",
+            venue=self.venue,
+            path=str(found.path),
+            markets=len(self._markets),
+            scored_by="stats" if stats else "activity",
+        )
+
+    def _replan(self) -> None:
+        now_ms = self._clock.now_ms()
+        venue = self._venue
+        limits = Limits(
+            max_subs=venue.max_subs_per_venue,
+            hot_count=venue.hot_count,
+            rotation_period_ms=venue.rotation_period_secs * 1000,
+            churn_per_minute=venue.subscription_churn_limit_per_minute,
+        )
+        markets = [market for market in self._markets.values() if market.market_id not in self._ended]
+        plan, self._state = plan_rotation(self._state, markets=markets, scores=self._scores, now_ms=now_ms, limits=limits)
+        if plan.add or plan.remove:
+            log.info(
+                "rotation.planned",
+                venue=self.venue,
+                hot=len(plan.hot),
+                warm=len(plan.warm),
+                add=len(plan.add),
+                remove=len(plan.remove),
+            )
+        self._apply(plan, now_ms)
+
+    def _apply(self, plan: Plan, now_ms: int) -> None:
+        added = [self._markets[market_id] for market_id in plan.add]
+        if self._poller is not None:
+            self._poller.feed.add(added, now_ms=now_ms)
+        else:
+            for slot, market_ids in self._placement.put(plan.add).items():
+                self._slot(slot).add([self._markets[market_id] for market_id in market_ids])
+        if plan.remove:
+            self._leaving.append(_Leaving(plan.remove, set(plan.add), now_ms + FIRST_BOOK_MS))
+        hot_ms, warm_ms = self._venue.snapshot_interval_ms_hot, self._venue.snapshot_interval_ms_warm
+        intervals: dict[MarketId, tuple[Market, int]] = {}
+        for market_ids, interval_ms in ((plan.warm, warm_ms), (plan.hot, hot_ms)):
+            for market_id in market_ids:
+                market, carrier = self._markets.get(market_id), self._carrier(market_id)
+                if market is not None and carrier is not None:
+                    self.snapshotter.put(
+                        market_id, market.outcome_ids, carrier, interval_ms=interval_ms, now_ms=now_ms
+                    )
+                    intervals[market_id] = (market, interval_ms)
+        if self._poller is not None:
+            self._poller.set_intervals(intervals)
+        self._plan = plan
+        self._release_left(now_ms)
+
+    def _release_left(self, now_ms: int) -> None:
+        """Unsubscribe markets whose successors have a book by now, or whose wait is over."""
+        still = []
+        for leaving in self._leaving:
+            if leaving.waiting_for - self._live and now_ms < leaving.latest_ms:
+                still.append(leaving)
+            else:
+                self._unsubscribe(leaving.market_ids, now_ms)
+        self._leaving = still
+
+    def _unsubscribe(self, market_ids: Iterable[MarketId], now_ms: int) -> None:
+        kept = self._plan.hot | self._plan.warm if self._plan else frozenset()
+        gone = [market_id for market_id in market_ids if market_id not in kept]
+        self.snapshotter.drop(gone)
+        for market_id in gone:
+            self._live.discard(market_id)
+            self.gaps.end(market_id, "unsubscribed", now_ms=now_ms)
+        if self._poller is not None:
+            self._poller.feed.remove(gone, now_ms=now_ms)
+            return
+        for slot, ids in self._placement.take(gone).items():
+            self._connections[slot].remove(ids)
+
+    def _carrier(self, market_id: MarketId) -> Carrier | None:
+        if self._poller is not None:
+            return self._poller
+        slot = self._placement.slot_of(market_id)
+        return None if slot is None else self._slot(slot)
+
+    def _slot(self, number: int) -> Connection:
+        while len(self._connections) <= number:
+            connection = Connection(
+                name=f"{self.venue}-{len(self._connections)}",
+                feed=self._adapter.make_feed(self._shelf),
+                open_socket=self._adapter.open_socket,
+                journal=self.journal,
+                clock=self._clock,
+                rng=self._rng,
+                pacer=self._pacer,
+                on_events=self._on_events,
+            )
+            self._connections.append(connection)
+            if self._tasks is not None:
+                self._tasks.create_task(connection.run())
+        return self._connections[number]
+
+    # -- reports ------------------------------------------------------------------------------------
+
+    def _on_events(self, carrier: Carrier, events: Sequence[FeedEvent]) -> None:
+        for event in events:
+            now_ms = event.ts_recv_ns // 1_000_000
+            kind, market_id = event.kind, event.market_id
+            if kind is FeedEventKind.LIVE or kind is FeedEventKind.REPAIRED:
+                self._live.add(market_id)
+                gap = self.gaps.end(market_id, event.detail or kind, now_ms=now_ms)
+                if gap is not None:
+                    log.info(
+                        "book.repaired", venue=self.venue, market_id=market_id, cause=gap.cause, took_ms=now_ms - gap.start_ms
+                    )
+            elif kind is FeedEventKind.GAP:
+                hit = [market_id] if market_id else [m for m, book in carrier.feed.books.items() if book.had_book]
+                for one in hit:
+                    self._live.discard(one)
+                    self.gaps.begin(one, event.detail, now_ms=now_ms)
+                log.warning("book.gap", venue=self.venue, market_id=market_id, cause=event.detail, markets=len(hit))
+            elif kind is FeedEventKind.REST_WANTED:
+                if not self._rest_wanted.full():
+                    self._rest_wanted.put_nowait(market_id)
+            elif kind is FeedEventKind.CLOSED or kind is FeedEventKind.RESOLVED:
+                if market_id in self._markets:
+                    self._ended.add(market_id)
+                log.info(f"market.{kind}", venue=self.venue, market_id=market_id, detail=event.detail)
+            elif kind is FeedEventKind.REJECTED or kind is FeedEventKind.REFUSED:
+                log.warning(f"frame.{kind}", venue=self.venue, market_id=market_id, detail=event.detail)
+            else:
+                log.debug(f"feed.{kind}", venue=self.venue, market_id=market_id, detail=event.detail)
+
+    def counters(self) -> FeedCounters:
+        """The sum of all connections' counters."""
+        total = FeedCounters()
+        feeds = [self._poller.feed] if self._poller is not None else [c.feed for c in self._connections]
+        for feed in feeds:
+            for name in FeedCounters.__struct_fields__:
+                if name == "unknown":
+                    for kind, n in feed.counters.unknown.items():
+                        total.unknown[kind] = total.unknown.get(kind, 0) + n
+                else:
+                    setattr(total, name, getattr(total, name) + getattr(feed.counters, name))
+        return total
+
+    def status(self) -> VenueStatus:
+        """Where this venue stands; rates are since the last call."""
+        now_ns = self._clock.monotonic_ns()
+        seconds = max(1e-9, (now_ns - self._last_status_ns) / 1e9)
+        counters, rows = self.counters(), self.snapshotter.rows
+        verified = self.snapshotter.by_integrity[Integrity.VERIFIED]
+        written = self.writer.stats
+        status = VenueStatus(
+            venue=self.venue,
+            mode="polling" if self._poller is not None else "socket",
+            connections=len(self._connections) or int(self._poller is not None),
+            connected=sum(connection.connected for connection in self._connections)
+            or int(self._poller is not None and self._poller.down_since_ms is None),
+            subscriptions=len(self._shelf),
+            live=len(self._live),
+            hot=len(self._plan.hot) if self._plan else 0,
+            warm=len(self._plan.warm) if self._plan else 0,
+            frames=counters.frames,
+            changes=counters.changes,
+            trades=counters.trades,
+            frames_per_s=(counters.frames - self._last_frames) / seconds,
+            snapshots_per_s=(rows - self._last_rows) / seconds,
+            snapshots=rows,
+            rows=written.rows,
+            rows_waiting=written.rows_waiting,
+            flushes=written.flushes,
+            last_flush_ms=written.last_flush_ms,
+            flush_failures=written.failures,
+            files=written.files,
+            bytes_written=written.bytes_written,
+            journal_bytes=self.journal.bytes_written if self.journal is not None else 0,
+            gaps=counters.gaps,
+            open_gaps=self.gaps.n_open,
+            repairs=counters.repairs,
+            resyncs=counters.resyncs,
+            reconnects=sum(connection.reconnects for connection in self._connections),
+            rejected=counters.rejected,
+            unknown=sum(counters.unknown.values()),
+            verified_share=verified / rows if rows else math.nan,
+            warning=self._warning,
+        )
+        self._last_frames, self._last_rows, self._last_status_ns = counters.frames, rows, now_ns
+        return status

@@ -1,0 +1,197 @@
+"""Recording all enabled venues until somebody says stop."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from random import Random
+from typing import Any, TypeVar
+
+import structlog
+
+from overround.clock import Clock
+from overround.collector.recorder import VenueRecorder
+from overround.collector.status import VenueStatus
+from overround.config import Settings
+from overround.errors import NothingStored
+from overround.market import Origin, Venue
+from overround.storage import LakePaths, claim_origin
+from overround.venue.adapters import open_adapter
+
+__all__ = ["collect", "run_until_signal"]
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+STATUS_MS = 10_000
+
+
+async def collect(
+    settings: Settings,
+    *,
+    venues: Sequence[Venue],
+    clock: Clock,
+    rng: Random,
+    origin: Origin,
+    stop: asyncio.Event,
+    duration_s: float | None = None,
+    on_status: Callable[[Sequence[VenueStatus]], None] | None = None,
+    status_ms: int = STATUS_MS,
+) -> list[VenueRecorder]:
+    """Record the venues until ``stop`` is set or the duration has passed.
+
+    Parameters
+    ----------
+    settings : Settings
+    venues : sequence of Venue
+    clock : Clock
+    rng : Random
+    origin : Origin
+        Where the rows come from; a lake of the other origin is refused.
+    stop : asyncio.Event
+        Set by a signal handler.
+    duration_s : float, optional
+        Seconds; forever when None.
+    on_status : callable, optional
+        Takes every status round (the live view).
+    status_ms : int
+        Milliseconds between two status rounds; the log line comes every ten seconds.
+
+    Returns
+    -------
+    list of VenueRecorder
+        Stopped recorders; their counters, gaps and writers tell what happened.
+
+    Raises
+    ------
+    NothingStored
+        If a venue has no universe file.
+    OriginMismatch, LakeLocked
+        If the lake cannot be recorded into.
+    """
+    paths = LakePaths(settings.data_dir)
+    claim_origin(paths, origin)
+    adapters, recorders = [], []
+    try:
+        for venue in venues:
+            adapter = open_adapter(venue, settings, clock=clock, rng=rng, origin=origin)
+            adapters.append(adapter)
+            venue_settings = settings.venues.polymarket if venue is Venue.POLYMARKET else settings.venues.kalshi
+            recorder = VenueRecorder(
+                adapter,
+                settings=settings,
+                venue_settings=venue_settings,
+                paths=paths,
+                clock=clock,
+                rng=rng,
+                origin=origin,
+            )
+            if not recorder.prepare():
+                raise NothingStored(
+                    f"the universe of {venue} under {settings.data_dir} lists no market", hint="run `overround scan` again"
+                )
+            if not adapter.can_stream:
+                log.warning(
+                    "venue.polled",
+                    venue=venue,
+                    reason="no key configured: public books are polled, integrity unverified",
+                    remedy="set venues.kalshi.api_key and private_key_path",
+                )
+            recorders.append(recorder)
+        # What is loaded by now stays: freezing it keeps full collections short however many books there are.
+        gc.collect()
+        gc.freeze()
+        tasks = [asyncio.create_task(recorder.run(), name=str(recorder.venue)) for recorder in recorders]
+        stopper = asyncio.create_task(stop.wait())
+        reporter = asyncio.create_task(_report(recorders, clock, on_status, status_ms))
+        timer = asyncio.create_task(clock.sleep_ms(duration_s * 1000)) if duration_s is not None else None
+        watched: set[asyncio.Task[Any]] = {*tasks, stopper, *([timer] if timer else [])}
+        try:
+            await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            reporter.cancel()
+            stopper.cancel()
+            if timer:
+                timer.cancel()
+            for task in tasks:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+            gc.unfreeze()
+        for result in results:
+            if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
+                raise result
+        for recorder in recorders:
+            log.info("collect.stopped", **_fields(recorder.status()))
+        return recorders
+    finally:
+        for adapter in adapters:
+            await adapter.aclose()
+
+
+async def _report(
+    recorders: Sequence[VenueRecorder],
+    clock: Clock,
+    on_status: Callable[[Sequence[VenueStatus]], None] | None,
+    status_ms: int,
+) -> None:
+    logged_ms = clock.now_ms()
+    while True:
+        await clock.sleep_ms(status_ms)
+        round_ = [recorder.status() for recorder in recorders]
+        if on_status is not None:
+            on_status(round_)
+        if clock.now_ms() - logged_ms >= STATUS_MS - 50:
+            logged_ms = clock.now_ms()
+            for status in round_:
+                log.info("collect.status", **_fields(status))
+
+
+def _fields(status: VenueStatus) -> dict[str, object]:
+    fields: dict[str, object] = {}
+    for name in VenueStatus.__struct_fields__:
+        value = getattr(status, name)
+        fields[name] = round(value, 3) if isinstance(value, float) else value
+    return fields
+
+
+def run_until_signal(main: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
+    """Run a coroutine on the fast loop; Ctrl-C and SIGTERM set the event it is given.
+
+    A second signal is left to Python, so that a stop that hangs can still be ended.
+    """
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        loop = runner.get_loop()
+        stop = asyncio.Event()
+
+        def request_stop(*_: object) -> None:
+            loop.call_soon_threadsafe(stop.set)
+            for number, old in before.items():
+                signal.signal(number, old)
+
+        before = {}
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if sys.platform == "win32":
+            numbers.append(signal.SIGBREAK)
+        # signal.signal works on every system; loop.add_signal_handler does not exist on Windows.
+        for number in numbers:
+            before[number] = signal.signal(number, request_stop)
+        try:
+            return runner.run(main(stop))
+        finally:
+            for number, old in before.items():
+                with suppress(ValueError):
+                    signal.signal(number, old)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    if sys.platform == "win32":
+        import winloop
+
+        return winloop.new_event_loop  # type: ignore[no-any-return]
+    import uvloop
+
+    return uvloop.new_event_loop

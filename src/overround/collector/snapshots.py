@@ -1,0 +1,235 @@
+"""When each market's row is due, and what the row says."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+from zlib import crc32
+
+from overround.book import Book
+from overround.market import BookStatus, ErrCode, Integrity, MarketId, OutcomeId
+from overround.venue import Feed
+
+__all__ = ["Carrier", "Snapshotter", "Target"]
+
+
+class Carrier(Protocol):
+    """The connection (or poller) that keeps a market's book.
+
+    Attributes
+    ----------
+    down_since_ms : int or None
+        Since when there has been no connection; None while it stands.
+    """
+
+    feed: Feed
+    down_since_ms: int | None
+
+
+class RowSink(Protocol):
+    """Where rows go: ``storage.SnapshotBuffer``."""
+
+    def register(self, market_id: MarketId, outcome_ids: tuple[OutcomeId, ...]) -> int:
+        """Key of a market for ``append``."""
+        ...
+
+    def append(
+        self,
+        key: int,
+        ts_recv_ms: int,
+        bids: dict[int, int],
+        asks: dict[int, int],
+        *,
+        seq: int,
+        source_ts: int | None,
+        stale: bool,
+        err: str | None,
+        integrity: str | None,
+    ) -> None:
+        """Take one row per outcome."""
+        ...
+
+
+@dataclass(slots=True)
+class _Proved:
+    """The last content of a book that was proved right; what a row shows while a repair runs."""
+
+    bids: dict[int, int]
+    asks: dict[int, int]
+    seq: int
+    ts_venue_ms: int | None
+
+
+@dataclass(slots=True)
+class Target:
+    """One market whose rows are taken.
+
+    Attributes
+    ----------
+    key : int
+        The sink's key.
+    interval_ms : int
+    generation : int
+        Tells a live heap entry from one of an earlier interval.
+    ended : bool
+        The closing row has been written.
+    proved : _Proved or None
+        Kept for books that may turn out wrong after the fact (those proved by hash).
+    """
+
+    market_id: MarketId
+    carrier: Carrier
+    key: int
+    interval_ms: int
+    generation: int
+    ended: bool = False
+    proved: _Proved | None = None
+
+
+class Snapshotter:
+    """One heap of next-due times for all markets of a venue.
+
+    Rows fall on a fixed phase of each market inside its interval, so that the work spreads evenly and a
+    restart keeps the rhythm; instants that were missed are skipped, never made up in a bunch.
+
+    Parameters
+    ----------
+    sink : RowSink
+    stale_after_ms : int
+        Without any frame on the connection for so long a row is ``stale``.
+    keep_proved : bool
+        Keep a copy of the last proved content (for venues whose books are proved by hash only after
+        the fact), to be shown by rows written while a repair runs.
+    """
+
+    def __init__(self, sink: RowSink, *, stale_after_ms: int, keep_proved: bool) -> None:
+        self._sink = sink
+        self._stale_after_ms = stale_after_ms
+        self._keep_proved = keep_proved
+        self._targets: dict[MarketId, Target] = {}
+        self._heap: list[tuple[int, MarketId, int]] = []
+        self._generation = 0
+        self.rows = 0
+        self.waiting = 0
+        self.by_status: dict[str, int] = {status.value: 0 for status in BookStatus}
+        self.by_integrity: dict[str, int] = {verdict.value: 0 for verdict in Integrity}
+
+    def put(
+        self, market_id: MarketId, outcome_ids: tuple[OutcomeId, ...], carrier: Carrier, *, interval_ms: int, now_ms: int
+    ) -> None:
+        """Take rows of a market from now on, every ``interval_ms``; replaces an earlier interval."""
+        old = self._targets.get(market_id)
+        if old is not None and old.interval_ms == interval_ms and old.carrier is carrier:
+            return
+        self._generation += 1
+        key = old.key if old else self._sink.register(market_id, outcome_ids)
+        self._targets[market_id] = Target(
+            market_id=market_id,
+            carrier=carrier,
+            key=key,
+            interval_ms=interval_ms,
+            generation=self._generation,
+            proved=old.proved if old else None,
+        )
+        phase = crc32(market_id.encode()) % interval_ms
+        due = now_ms - now_ms % interval_ms + phase
+        if due < now_ms:
+            due += interval_ms
+        heapq.heappush(self._heap, (due, market_id, self._generation))
+
+    def drop(self, market_ids: Iterable[MarketId]) -> None:
+        """Take no more rows of these markets."""
+        for market_id in market_ids:
+            self._targets.pop(market_id, None)
+
+    def next_due_ms(self) -> int | None:
+        """When ``run_due`` has something to do next."""
+        return self._heap[0][0] if self._heap else None
+
+    def __len__(self) -> int:
+        return len(self._targets)
+
+    def run_due(self, now_ms: int, *, at_most: int = 2_000) -> int:
+        """Write the rows that are due; returns how many markets were visited."""
+        heap, targets = self._heap, self._targets
+        visited = 0
+        while heap and heap[0][0] <= now_ms and visited < at_most:
+            due, market_id, generation = heap[0]
+            target = targets.get(market_id)
+            if target is None or target.generation != generation:
+                heapq.heappop(heap)
+                continue
+            interval = target.interval_ms
+            missed = (now_ms - due) // interval
+            heapq.heapreplace(heap, (due + (missed + 1) * interval, market_id, generation))
+            self._row(target, now_ms)
+            visited += 1
+        return visited
+
+    def _row(self, target: Target, now_ms: int) -> None:
+        feed = target.carrier.feed
+        book = feed.books.get(target.market_id)
+        if book is None or not book.had_book:
+            self.waiting += 1
+            return
+        verdict = feed.verdict(target.market_id, now_ms=now_ms) if book.live else book.integrity
+        if book.live:
+            silent = now_ms - feed.last_recv_ns // 1_000_000 > self._stale_after_ms
+            target.ended = False
+            if self._keep_proved and verdict is Integrity.VERIFIED:
+                self._keep(target, book)
+            self._append(target, now_ms, book.bids, book.asks, book.seq, book.ts_venue_ms, silent, None,
+                         Integrity.STALE if silent else verdict)
+            return
+        if target.ended:
+            return
+        target.ended = book.err == ErrCode.CLOSED
+        down_since = target.carrier.down_since_ms
+        gone = down_since is not None and now_ms - down_since > self._stale_after_ms
+        err = ErrCode.VENUE_DOWN if gone else book.err
+        last = target.proved
+        if last is not None:
+            # What is in the book may be wrong; the row repeats what was last proved, with its own time.
+            self._append(target, now_ms, last.bids, last.asks, last.seq, last.ts_venue_ms, True, err, book.integrity)
+        else:
+            self._append(target, now_ms, book.bids, book.asks, book.seq, book.ts_venue_ms, True, err, book.integrity)
+
+    def _keep(self, target: Target, book: Book) -> None:
+        kept = target.proved
+        if kept is None or kept.seq != book.seq:
+            target.proved = _Proved(book.bids.copy(), book.asks.copy(), book.seq, book.ts_venue_ms)
+
+    def _append(
+        self,
+        target: Target,
+        now_ms: int,
+        bids: dict[int, int],
+        asks: dict[int, int],
+        seq: int,
+        ts_venue_ms: int | None,
+        stale: bool,  # noqa: FBT001 - one private call site shape, on a warm path
+        err: str | None,
+        integrity: Integrity,
+    ) -> None:
+        self._sink.append(
+            target.key,
+            now_ms,
+            bids,
+            asks,
+            seq=seq,
+            source_ts=ts_venue_ms,
+            stale=stale,
+            err=err,
+            integrity=integrity,
+        )
+        self.rows += 1
+        if stale:
+            status = BookStatus.STALE
+        elif bids and asks:
+            status = BookStatus.OK
+        else:
+            status = BookStatus.PARTIAL if bids or asks else BookStatus.EMPTY
+        self.by_status[status] += 1
+        self.by_integrity[integrity] += 1

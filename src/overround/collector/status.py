@@ -1,0 +1,67 @@
+"""What a collector says about itself."""
+
+from __future__ import annotations
+
+import msgspec
+
+__all__ = ["VenueStatus"]
+
+
+class VenueStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One venue at one moment; what the log line every ten seconds and the live view show.
+
+    Attributes
+    ----------
+    venue, mode : str
+        Mode is ``socket`` or ``polling``.
+    connections, connected : int
+        Slots wanted and standing.
+    subscriptions, live, hot, warm : int
+        Markets held, of these with a right book; markets of each set.
+    frames, changes, trades : int
+        Since the start.
+    frames_per_s, snapshots_per_s : float
+        Over the last interval. A snapshot is one market's rows at one instant.
+    snapshots, rows : int
+        Snapshots taken, and rows stored (two outcomes each by default).
+    rows_waiting, flushes, last_flush_ms, flush_failures, files, bytes_written : int
+        The writer: rows not yet durable; the last flush's duration; Parquet files and their bytes.
+    journal_bytes : int
+    gaps, open_gaps, repairs, resyncs, reconnects, rejected, unknown : int
+    verified_share : float
+        Share of the rows written so far whose book was proved; NaN before the first row.
+    warning : str
+        Something the operator should know, or empty.
+    """
+
+    venue: str
+    mode: str
+    connections: int
+    connected: int
+    subscriptions: int
+    live: int
+    hot: int
+    warm: int
+    frames: int
+    changes: int
+    trades: int
+    frames_per_s: float
+    snapshots_per_s: float
+    snapshots: int
+    rows: int
+    rows_waiting: int
+    flushes: int
+    last_flush_ms: float
+    flush_failures: int
+    files: int
+    bytes_written: int
+    journal_bytes: int
+    gaps: int
+    open_gaps: int
+    repairs: int
+    resyncs: int
+    reconnects: int
+    rejected: int
+    unknown: int
+    verified_share: float
+    warning: str = ""

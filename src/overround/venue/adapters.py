@@ -1,0 +1,139 @@
+"""The two venues as the shells see them, made from the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from random import Random
+
+from overround.book import BookShelf
+from overround.clock import Clock
+from overround.config import KalshiSettings, PolymarketSettings, Settings
+from overround.errors import ConfigError
+from overround.market import Origin, Venue
+from overround.net import HttpClient, Socket, open_socket
+from overround.venue.kalshi.client import KALSHI_BUDGETS, KalshiBooks, KalshiCatalog
+from overround.venue.kalshi.feed import KalshiFeed
+from overround.venue.kalshi.sign import Signer
+from overround.venue.polymarket.client import POLYMARKET_BUDGETS, PolymarketBooks, PolymarketCatalog
+from overround.venue.polymarket.feed import PolymarketFeed
+from overround.venue.ports import BookSource, Feed, MarketCatalog
+
+__all__ = ["VenueAdapter", "open_adapter"]
+
+OpenSocket = Callable[..., Awaitable[Socket]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VenueAdapter:
+    """One venue, ready to be asked.
+
+    Attributes
+    ----------
+    venue : Venue
+    catalog : MarketCatalog
+    book_source : BookSource
+    http : HttpClient
+        Closed by ``aclose``.
+    open_socket : callable
+        ``await open_socket(on_frame=…, on_closed=…)``; signs anew each time.
+    make_feed : callable
+        A new connection's feed over a shelf.
+    markets_per_connection : int
+    can_stream : bool
+        False where the socket needs a key that is not configured.
+    proves_after_the_fact : bool
+        Books are proved by a hash that may fail later (Polymarket), not by a sequence.
+    audits_by_rest : bool
+        REST books can be ordered against the socket's (they carry the book's own time).
+    """
+
+    venue: Venue
+    catalog: MarketCatalog
+    book_source: BookSource
+    http: HttpClient
+    open_socket: OpenSocket
+    make_feed: Callable[[BookShelf], Feed]
+    markets_per_connection: int
+    can_stream: bool
+    proves_after_the_fact: bool
+    audits_by_rest: bool
+
+    async def aclose(self) -> None:
+        """Close the HTTP client."""
+        await self.http.aclose()
+
+
+def open_adapter(venue: Venue, settings: Settings, *, clock: Clock, rng: Random, origin: Origin) -> VenueAdapter:
+    """Make one venue's adapter from the settings.
+
+    Raises
+    ------
+    ConfigError
+        If a key is configured that cannot be read.
+    """
+    if venue is Venue.POLYMARKET:
+        return _polymarket(settings.venues.polymarket, clock=clock, rng=rng, origin=origin)
+    return _kalshi(settings.venues.kalshi, clock=clock, rng=rng, origin=origin)
+
+
+def _polymarket(settings: PolymarketSettings, *, clock: Clock, rng: Random, origin: Origin) -> VenueAdapter:
+    http = HttpClient(budgets=POLYMARKET_BUDGETS, fraction=settings.rate_fraction, clock=clock, rng=rng)
+
+    async def socket(**callbacks: object) -> Socket:
+        return await open_socket(settings.ws_url, clock=clock, **callbacks)  # type: ignore[arg-type]
+
+    return VenueAdapter(
+        venue=Venue.POLYMARKET,
+        catalog=PolymarketCatalog(http, settings.rest_url, clock=clock, origin=origin),
+        book_source=PolymarketBooks(http, settings.clob_url),
+        http=http,
+        open_socket=socket,
+        make_feed=lambda shelf: PolymarketFeed(shelf, rng=rng, heartbeat_ms=settings.heartbeat_secs * 1000),
+        markets_per_connection=settings.max_tokens_per_connection // 2,
+        can_stream=True,
+        proves_after_the_fact=True,
+        audits_by_rest=True,
+    )
+
+
+def _kalshi(settings: KalshiSettings, *, clock: Clock, rng: Random, origin: Origin) -> VenueAdapter:
+    signer = _kalshi_signer(settings)
+    http = HttpClient(budgets=KALSHI_BUDGETS, fraction=settings.rate_fraction, clock=clock, rng=rng)
+
+    async def socket(**callbacks: object) -> Socket:
+        headers = signer.headers("GET", settings.ws_url, now_ms=clock.now_ms()) if signer else {}
+        return await open_socket(settings.ws_url, headers=headers, clock=clock, **callbacks)  # type: ignore[arg-type]
+
+    return VenueAdapter(
+        venue=Venue.KALSHI,
+        catalog=KalshiCatalog(http, settings.rest_url, clock=clock, origin=origin, signer=signer),
+        book_source=KalshiBooks(http, settings.rest_url, signer=signer),
+        http=http,
+        open_socket=socket,
+        make_feed=KalshiFeed,
+        markets_per_connection=settings.max_markets_per_connection,
+        can_stream=signer is not None,
+        proves_after_the_fact=False,
+        audits_by_rest=False,
+    )
+
+
+def _kalshi_signer(settings: KalshiSettings) -> Signer | None:
+    pem = settings.api_secret.get_secret_value().encode()
+    path = settings.private_key_path
+    if path is not None:
+        try:
+            pem = path.read_bytes()
+        except OSError as exc:
+            raise ConfigError(
+                f"venues.kalshi.private_key_path: cannot read {path}: {exc.strerror}", hint="name the PEM file of your key"
+            ) from exc
+    if not settings.api_key and not pem:
+        return None
+    if not settings.api_key or not pem:
+        missing = "api_key" if pem else "private_key_path (or api_secret)"
+        raise ConfigError(
+            f"venues.kalshi.{missing} is not set, but its counterpart is", hint="set both, or neither to poll public books"
+        )
+    return Signer.from_pem(settings.api_key, pem)
