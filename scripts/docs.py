@@ -1,0 +1,71 @@
+"""Write the generated reference pages, or check that they are current.
+
+    python scripts/docs.py            writes docs/reference/{commands,settings,api}.md
+    python scripts/docs.py --check    exits 1 and names the page if one is out of date
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+DOCS = Path(__file__).parents[1] / "docs" / "reference"
+ROOMS = (
+    "errors clock timebucket config market book ops fills storage net venue scheduler analytics replay scanner "
+    "collector exchange pipelines"
+)
+
+
+def commands_page() -> str:
+    from overround.cli.app import root
+
+    lines = ["# Commands", "", "Written from `--help` by `scripts/docs.py`.", ""]
+
+    def write(command: click.Command, name: str, depth: int) -> None:
+        with click.Context(command, info_name=name, max_content_width=100, terminal_width=100) as ctx:
+            lines.extend(["#" * depth + f" `{name}`", "", "```text", command.get_help(ctx), "```", ""])
+            if isinstance(command, click.Group):
+                for child in command.list_commands(ctx):
+                    found = command.get_command(ctx, child)
+                    if found is not None:
+                        write(found, f"{name} {child}", depth + 1)
+
+    write(root, "overround", 2)
+    return "\n".join(lines)
+
+
+def settings_page() -> str:
+    text = (DOCS.parents[1] / "config" / "surveillance.toml").read_text(encoding="utf-8")
+    return (
+        "# Settings\n\nThe complete file, with defaults; written from `config/surveillance.toml` by `scripts/docs.py`.\n"
+        "`overround config show` prints the effective values and where each comes from.\n\n"
+        f"```toml\n{text}```\n"
+    )
+
+
+def api_page() -> str:
+    lines = ["# API", "", "The public names of each room; written by `scripts/docs.py`.", ""]
+    for room in ROOMS.split():
+        lines += [f"## `overround.{room}`", "", f"::: overround.{room}", ""]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    stale = []
+    for name, make in (("commands", commands_page), ("settings", settings_page), ("api", api_page)):
+        path, text = DOCS / f"{name}.md", make()
+        if "--check" in sys.argv:
+            if not path.is_file() or path.read_text(encoding="utf-8") != text:
+                stale.append(str(path.relative_to(DOCS.parents[1])))
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8", newline="\n")
+    if stale:
+        print(f"out of date: {', '.join(stale)}; run python scripts/docs.py", file=sys.stderr)
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
