@@ -18,7 +18,9 @@ PURE = ("scheduler", "analytics", "book", "market", "fills", "feed.py", "parse.p
 def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "coverage.json"
-        subprocess.run([sys.executable, "-m", "coverage", "json", "-q", "-o", str(report), "--fail-under=0"], check=True)
+        subprocess.run(
+            [sys.executable, "-m", "coverage", "json", "-q", "-o", str(report), "--fail-under=0"], check=True
+        )
         files = json.loads(report.read_text())["files"]
     rooms: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
     pure: dict[str, float] = {}
@@ -35,7 +37,9 @@ def main() -> int:
             pure["/".join(parts[parts.index("overround") + 1 :])] = summary["percent_covered"]
     print(f"{'room':<24} {'lines':>7} {'branches':>9}")
     for room, (lines, all_lines, branches, all_branches) in sorted(rooms.items()):
-        print(f"{room:<24} {lines / max(1, all_lines):7.1%} {branches / max(1, all_branches) if all_branches else 1:9.1%}")
+        print(
+            f"{room:<24} {lines / max(1, all_lines):7.1%} {branches / max(1, all_branches) if all_branches else 1:9.1%}"
+        )
     short = {name: percent for name, percent in sorted(pure.items()) if percent < 100}
     print(f"deciders, feeds and books: {len(pure) - len(short)} of {len(pure)} modules at 100 %")
     for name, percent in short.items():

@@ -1,7 +1,7 @@
 """Write the generated reference pages, or check that they are current.
 
-    python scripts/docs.py            writes docs/reference/{commands,settings,api}.md
-    python scripts/docs.py --check    exits 1 and names the page if one is out of date
+python scripts/docs.py            writes docs/reference/{commands,settings,api}.md
+python scripts/docs.py --check    exits 1 and names the page if one is out of date
 """
 
 from __future__ import annotations
