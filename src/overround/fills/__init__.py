@@ -1,1 +1,13 @@
-"""To be filled."""
+"""What trading costs: exact fee arithmetic of both venues."""
+
+from overround.fills.fees import (
+    KALSHI_CENT_E10,
+    KALSHI_UNIT_E10,
+    USD_ONE_E10,
+    FillFee,
+    RoundingLedger,
+    fill_fee,
+    usd_text,
+)
+
+__all__ = ["KALSHI_CENT_E10", "KALSHI_UNIT_E10", "USD_ONE_E10", "FillFee", "RoundingLedger", "fill_fee", "usd_text"]
