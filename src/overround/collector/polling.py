@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import structlog
 
-from overround.book import BookShelf, Book
+from overround.book import Book, BookShelf
 from overround.clock import Clock
 from overround.errors import VenueError
 from overround.market import ErrCode, Integrity, Market, MarketId

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from random import Random
 
 import structlog
@@ -33,18 +32,6 @@ log = structlog.get_logger()
 
 TICK_MS = 200
 PLAN_MS = 5_000
-# A market rotated in that shows no book within this time no longer holds back the one rotated out.
-FIRST_BOOK_MS = 10_000
-
-
-@dataclass(slots=True)
-class _Leaving:
-    """Markets to unsubscribe once the ones added in their stead have a book."""
-
-    market_ids: tuple[MarketId, ...]
-    waiting_for: set[MarketId]
-    latest_ms: int
-
 
 class VenueRecorder:
     """Records one venue until cancelled.
@@ -105,11 +92,16 @@ class VenueRecorder:
         self._scores: Mapping[MarketId, float] = {}
         self._state = RotationState()
         self._plan: Plan | None = None
-        self._leaving: list[_Leaving] = []
         self._ended: set[MarketId] = set()
         self._live: set[MarketId] = set()
         self._rest_wanted: asyncio.Queue[MarketId] = asyncio.Queue(maxsize=1_000)
         self._tasks: asyncio.TaskGroup | None = None
+        self._limits = Limits(
+            max_subs=venue_settings.max_subs_per_venue,
+            hot_count=venue_settings.hot_count,
+            rotation_period_ms=venue_settings.rotation_period_secs * 1000,
+            churn_per_minute=venue_settings.subscription_churn_limit_per_minute,
+        )
         self._warning = ""
         self._last_frames = 0
         self._last_rows = 0
@@ -170,8 +162,6 @@ class VenueRecorder:
             if self._poller is not None and self._poller.feed.events:
                 events, self._poller.feed.events = self._poller.feed.events, []
                 self._on_events(self._poller, events)
-            if self._leaving:
-                self._release_left(now_ms)
             await self._clock.sleep_ms(TICK_MS)
 
     async def _row_loop(self) -> None:
@@ -258,15 +248,12 @@ class VenueRecorder:
 
     def _replan(self) -> None:
         now_ms = self._clock.now_ms()
-        venue = self._venue
-        limits = Limits(
-            max_subs=venue.max_subs_per_venue,
-            hot_count=venue.hot_count,
-            rotation_period_ms=venue.rotation_period_secs * 1000,
-            churn_per_minute=venue.subscription_churn_limit_per_minute,
+        markets = self._markets
+        if self._ended:
+            markets = {market_id: market for market_id, market in markets.items() if market_id not in self._ended}
+        plan, self._state = plan_rotation(
+            self._state, markets=markets, scores=self._scores, now_ms=now_ms, limits=self._limits, live=self._live
         )
-        markets = [market for market in self._markets.values() if market.market_id not in self._ended]
-        plan, self._state = plan_rotation(self._state, markets=markets, scores=self._scores, now_ms=now_ms, limits=limits)
         if plan.add or plan.remove:
             log.info(
                 "rotation.planned",
@@ -285,11 +272,9 @@ class VenueRecorder:
         else:
             for slot, market_ids in self._placement.put(plan.add).items():
                 self._slot(slot).add([self._markets[market_id] for market_id in market_ids])
-        if plan.remove:
-            self._leaving.append(_Leaving(plan.remove, set(plan.add), now_ms + FIRST_BOOK_MS))
         hot_ms, warm_ms = self._venue.snapshot_interval_ms_hot, self._venue.snapshot_interval_ms_warm
         intervals: dict[MarketId, tuple[Market, int]] = {}
-        for market_ids, interval_ms in ((plan.warm, warm_ms), (plan.hot, hot_ms)):
+        for market_ids, interval_ms in ((plan.warm, warm_ms), (plan.leaving, warm_ms), (plan.hot, hot_ms)):
             for market_id in market_ids:
                 market, carrier = self._markets.get(market_id), self._carrier(market_id)
                 if market is not None and carrier is not None:
@@ -300,29 +285,19 @@ class VenueRecorder:
         if self._poller is not None:
             self._poller.set_intervals(intervals)
         self._plan = plan
-        self._release_left(now_ms)
+        self._unsubscribe(plan.remove, now_ms)
 
-    def _release_left(self, now_ms: int) -> None:
-        """Unsubscribe markets whose successors have a book by now, or whose wait is over."""
-        still = []
-        for leaving in self._leaving:
-            if leaving.waiting_for - self._live and now_ms < leaving.latest_ms:
-                still.append(leaving)
-            else:
-                self._unsubscribe(leaving.market_ids, now_ms)
-        self._leaving = still
-
-    def _unsubscribe(self, market_ids: Iterable[MarketId], now_ms: int) -> None:
-        kept = self._plan.hot | self._plan.warm if self._plan else frozenset()
-        gone = [market_id for market_id in market_ids if market_id not in kept]
-        self.snapshotter.drop(gone)
-        for market_id in gone:
+    def _unsubscribe(self, market_ids: Sequence[MarketId], now_ms: int) -> None:
+        if not market_ids:
+            return
+        self.snapshotter.drop(market_ids)
+        for market_id in market_ids:
             self._live.discard(market_id)
             self.gaps.end(market_id, "unsubscribed", now_ms=now_ms)
         if self._poller is not None:
-            self._poller.feed.remove(gone, now_ms=now_ms)
+            self._poller.feed.remove(market_ids, now_ms=now_ms)
             return
-        for slot, ids in self._placement.take(gone).items():
+        for slot, ids in self._placement.take(market_ids).items():
             self._connections[slot].remove(ids)
 
     def _carrier(self, market_id: MarketId) -> Carrier | None:
