@@ -115,7 +115,15 @@ class ValueOutOfScale(WireError):
 
 
 class VenueError(OverroundError):
-    """A request to a venue failed."""
+    """A request to a venue failed.
+
+    Attributes
+    ----------
+    retry_after_s : float or None
+        The wait the venue asked for, where it asked for one.
+    """
+
+    retry_after_s: float | None = None
 
 
 class RequestRefused(VenueError):
@@ -164,9 +172,19 @@ class RateLimited(VenueError):
 
 
 class VenueUnavailable(VenueError):
-    """The venue cannot be reached or fails (5xx, time-out, refused connection)."""
+    """The venue cannot be reached or fails (5xx, time-out, refused connection).
+
+    Parameters
+    ----------
+    retry_after_s : float or None
+        The wait that a 503 named.
+    """
 
     retryable = True
+
+    def __init__(self, message: str, *, hint: str | None = None, retry_after_s: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_s = retry_after_s
 
 
 class CircuitOpen(VenueError):

@@ -1,1 +1,1 @@
-"""To be filled."""
+"""Fakes and generators for tests, beside the stack: may import any room, no room imports it."""
