@@ -127,7 +127,9 @@ class Connection:
                     wait_ms = next(delays)
                     if isinstance(exc, RateLimited) and exc.retry_after_s is not None:
                         wait_ms = max(wait_ms, exc.retry_after_s * 1000)
-                    log.warning("connection.refused", connection=self.connection_id, reason=str(exc), retry_in_ms=round(wait_ms))
+                    log.warning(
+                        "connection.refused", connection=self.connection_id, reason=str(exc), retry_in_ms=round(wait_ms)
+                    )
                     self._mark("refused", reason=str(exc))
                     await self._clock.sleep_ms(wait_ms)
                     continue

@@ -33,6 +33,7 @@ log = structlog.get_logger()
 TICK_MS = 200
 PLAN_MS = 5_000
 
+
 class VenueRecorder:
     """Records one venue until cancelled.
 
@@ -237,7 +238,9 @@ class VenueRecorder:
         self._warning = ""
         if found.age_ms > limit_ms:
             self._warning = f"universe is {found.age_ms / 3_600_000:.0f} h old: run `overround scan`"
-            log.warning("universe.old", venue=self.venue, path=str(found.path), age_h=round(found.age_ms / 3_600_000, 1))
+            log.warning(
+                "universe.old", venue=self.venue, path=str(found.path), age_h=round(found.age_ms / 3_600_000, 1)
+            )
         log.info(
             "universe.read",
             venue=self.venue,
@@ -278,9 +281,7 @@ class VenueRecorder:
             for market_id in market_ids:
                 market, carrier = self._markets.get(market_id), self._carrier(market_id)
                 if market is not None and carrier is not None:
-                    self.snapshotter.put(
-                        market_id, market.outcome_ids, carrier, interval_ms=interval_ms, now_ms=now_ms
-                    )
+                    self.snapshotter.put(market_id, market.outcome_ids, carrier, interval_ms=interval_ms, now_ms=now_ms)
                     intervals[market_id] = (market, interval_ms)
         if self._poller is not None:
             self._poller.set_intervals(intervals)
@@ -334,7 +335,11 @@ class VenueRecorder:
                 gap = self.gaps.end(market_id, event.detail or kind, now_ms=now_ms)
                 if gap is not None:
                     log.info(
-                        "book.repaired", venue=self.venue, market_id=market_id, cause=gap.cause, took_ms=now_ms - gap.start_ms
+                        "book.repaired",
+                        venue=self.venue,
+                        market_id=market_id,
+                        cause=gap.cause,
+                        took_ms=now_ms - gap.start_ms,
                     )
             elif kind is FeedEventKind.GAP:
                 hit = [market_id] if market_id else [m for m, book in carrier.feed.books.items() if book.had_book]
@@ -348,11 +353,11 @@ class VenueRecorder:
             elif kind is FeedEventKind.CLOSED or kind is FeedEventKind.RESOLVED:
                 if market_id in self._markets:
                     self._ended.add(market_id)
-                log.info(f"market.{kind}", venue=self.venue, market_id=market_id, detail=event.detail)
+                log.info("market.ended", venue=self.venue, market_id=market_id, how=kind, detail=event.detail)
             elif kind is FeedEventKind.REJECTED or kind is FeedEventKind.REFUSED:
-                log.warning(f"frame.{kind}", venue=self.venue, market_id=market_id, detail=event.detail)
+                log.warning("feed.refused", venue=self.venue, market_id=market_id, what=kind, detail=event.detail)
             else:
-                log.debug(f"feed.{kind}", venue=self.venue, market_id=market_id, detail=event.detail)
+                log.debug("feed.event", venue=self.venue, market_id=market_id, what=kind, detail=event.detail)
 
     def counters(self) -> FeedCounters:
         """The sum of all connections' counters."""

@@ -92,7 +92,8 @@ async def collect(
             )
             if not recorder.prepare():
                 raise NothingStored(
-                    f"the universe of {venue} under {settings.data_dir} lists no market", hint="run `overround scan` again"
+                    f"the universe of {venue} under {settings.data_dir} lists no market",
+                    hint="run `overround scan` again",
                 )
             if not adapter.can_stream:
                 log.warning(

@@ -117,7 +117,13 @@ class Snapshotter:
         self.by_integrity: dict[str, int] = {verdict.value: 0 for verdict in Integrity}
 
     def put(
-        self, market_id: MarketId, outcome_ids: tuple[OutcomeId, ...], carrier: Carrier, *, interval_ms: int, now_ms: int
+        self,
+        market_id: MarketId,
+        outcome_ids: tuple[OutcomeId, ...],
+        carrier: Carrier,
+        *,
+        interval_ms: int,
+        now_ms: int,
     ) -> None:
         """Take rows of a market from now on, every ``interval_ms``; replaces an earlier interval."""
         old = self._targets.get(market_id)
@@ -180,21 +186,23 @@ class Snapshotter:
             target.ended = False
             if self._keep_proved and verdict is Integrity.VERIFIED:
                 self._keep(target, book)
-            self._append(target, now_ms, book.bids, book.asks, book.seq, book.ts_venue_ms, silent, None,
-                         Integrity.STALE if silent else verdict)
+            shown = Integrity.STALE if silent else verdict
+            self._append(target, now_ms, book, stale=silent, err=None, integrity=shown)
             return
         if target.ended:
             return
         target.ended = book.err == ErrCode.CLOSED
         down_since = target.carrier.down_since_ms
         gone = down_since is not None and now_ms - down_since > self._stale_after_ms
-        err = ErrCode.VENUE_DOWN if gone else book.err
-        last = target.proved
-        if last is not None:
-            # What is in the book may be wrong; the row repeats what was last proved, with its own time.
-            self._append(target, now_ms, last.bids, last.asks, last.seq, last.ts_venue_ms, True, err, book.integrity)
-        else:
-            self._append(target, now_ms, book.bids, book.asks, book.seq, book.ts_venue_ms, True, err, book.integrity)
+        # What is in a book that failed its proof may be wrong: the row repeats what was last proved, with its time.
+        self._append(
+            target,
+            now_ms,
+            target.proved or book,
+            stale=True,
+            err=ErrCode.VENUE_DOWN if gone else book.err,
+            integrity=book.integrity,
+        )
 
     def _keep(self, target: Target, book: Book) -> None:
         kept = target.proved
@@ -205,21 +213,20 @@ class Snapshotter:
         self,
         target: Target,
         now_ms: int,
-        bids: dict[int, int],
-        asks: dict[int, int],
-        seq: int,
-        ts_venue_ms: int | None,
-        stale: bool,  # noqa: FBT001 - one private call site shape, on a warm path
+        content: Book | _Proved,
+        *,
+        stale: bool,
         err: str | None,
         integrity: Integrity,
     ) -> None:
+        bids, asks = content.bids, content.asks
         self._sink.append(
             target.key,
             now_ms,
             bids,
             asks,
-            seq=seq,
-            source_ts=ts_venue_ms,
+            seq=content.seq,
+            source_ts=content.ts_venue_ms,
             stale=stale,
             err=err,
             integrity=integrity,
