@@ -9,7 +9,7 @@ from overround.book import Book
 from overround.collector.gaps import GapLedger
 from overround.collector.polling import PolledFeed
 from overround.book import BookShelf
-from overround.collector.snapshots import Snapshotter
+from overround.collector.snapshots import ProofBudget, Snapshotter
 from overround.market import ErrCode, Integrity, Market, MarketId, MarketStatus, OutcomeId, Venue
 from overround.venue import RestBook
 
@@ -174,3 +174,15 @@ def test_a_crossed_polled_book_is_not_live(bids: dict[int, int]) -> None:
     feed.add([polled("m")], now_ms=0)
     feed.rest_book(RestBook(market_id=M, bids=bids, asks={6000: 1}), now_ms=1)
     assert (feed.books[M].live, feed.books[M].err, feed.counters.crossed) == (False, "crossed", 1)
+
+
+def test_proofs_yield_to_their_budget_and_the_row_says_so() -> None:
+    rows, clock = Rows(), iter(range(0, 10**12, 400_000_000))
+    shots = snapshotter(rows, budget=ProofBudget(share=0.1, burst_ns=500_000_000), monotonic_ns=lambda: next(clock))
+    shots.put(M, (), carrier(live_book(), last_recv_ms=5_000), interval_ms=1_000, now_ms=0)
+    for now_ms in range(1_000, 9_000, 1_000):
+        shots.run_due(now_ms)
+    verdicts = [row["integrity"] for row in rows.rows]
+    assert verdicts[0] == "verified"
+    assert "unverified" in verdicts
+    assert not any(row["stale"] for row in rows.rows)

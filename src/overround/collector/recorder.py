@@ -15,7 +15,7 @@ from overround.collector.connection import Connection
 from overround.collector.gaps import GapLedger
 from overround.collector.placement import Placement
 from overround.collector.polling import BookPoller, PolledFeed
-from overround.collector.snapshots import Carrier, Snapshotter
+from overround.collector.snapshots import Carrier, ProofBudget, Snapshotter
 from overround.collector.status import VenueStatus
 from overround.config import Settings, VenueSettings
 from overround.errors import VenueError
@@ -32,6 +32,8 @@ log = structlog.get_logger()
 
 TICK_MS = 200
 PLAN_MS = 5_000
+# Seconds of hash proofs per second; beyond it rows are stored as unverified.
+PROOF_SHARE = 0.1
 
 
 class VenueRecorder:
@@ -81,6 +83,8 @@ class VenueRecorder:
             self.writer.buffer,
             stale_after_ms=settings.ingestion.stale_after_ms,
             keep_proved=adapter.proves_after_the_fact,
+            budget=ProofBudget(share=PROOF_SHARE) if adapter.proves_after_the_fact else None,
+            monotonic_ns=clock.monotonic_ns,
         )
         self._placement = Placement(adapter.markets_per_connection)
         self._connections: list[Connection] = []

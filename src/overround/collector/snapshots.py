@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 from zlib import crc32
@@ -12,7 +12,7 @@ from overround.book import Book
 from overround.market import BookStatus, ErrCode, Integrity, MarketId, OutcomeId
 from overround.venue import Feed
 
-__all__ = ["Carrier", "Snapshotter", "Target"]
+__all__ = ["Carrier", "ProofBudget", "Snapshotter", "Target"]
 
 
 class Carrier(Protocol):
@@ -88,6 +88,44 @@ class Target:
     proved: _Proved | None = None
 
 
+class ProofBudget:
+    """How much time proofs may take: a share of the time that passes.
+
+    Proving a book by its hash costs far more than storing its row. At ordinary rates every row is proved;
+    under saturation the budget runs out and rows are stored ``unverified`` instead of late.
+
+    Parameters
+    ----------
+    share : float
+        Seconds of proving per second, (0, 1].
+    burst_ns : int
+        Unused time is kept up to this.
+    """
+
+    def __init__(self, *, share: float, burst_ns: int = 1_000_000_000) -> None:
+        self._share = share
+        self._burst_ns = burst_ns
+        self._left_ns = float(burst_ns)
+        self._last_ns: int | None = None
+        self.proofs = 0
+        self.skipped = 0
+
+    def allows(self, now_ns: int) -> bool:
+        """Whether another proof may be made now (on the monotonic clock)."""
+        if self._last_ns is not None:
+            self._left_ns = min(self._burst_ns, self._left_ns + (now_ns - self._last_ns) * self._share)
+        self._last_ns = now_ns
+        if self._left_ns <= 0:
+            self.skipped += 1
+            return False
+        return True
+
+    def spend(self, took_ns: int) -> None:
+        """A proof took so long."""
+        self._left_ns -= took_ns
+        self.proofs += 1
+
+
 class Snapshotter:
     """One heap of next-due times for all markets of a venue.
 
@@ -102,9 +140,23 @@ class Snapshotter:
     keep_proved : bool
         Keep a copy of the last proved content (for venues whose books are proved by hash only after
         the fact), to be shown by rows written while a repair runs.
+    budget : ProofBudget or None
+        None proves every row.
+    monotonic_ns : callable
+        The clock that the budget is measured on.
     """
 
-    def __init__(self, sink: RowSink, *, stale_after_ms: int, keep_proved: bool) -> None:
+    def __init__(
+        self,
+        sink: RowSink,
+        *,
+        stale_after_ms: int,
+        keep_proved: bool,
+        budget: ProofBudget | None = None,
+        monotonic_ns: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self._budget = budget
+        self._monotonic_ns = monotonic_ns
         self._sink = sink
         self._stale_after_ms = stale_after_ms
         self._keep_proved = keep_proved
@@ -180,7 +232,7 @@ class Snapshotter:
         if book is None or not book.had_book:
             self.waiting += 1
             return
-        verdict = feed.verdict(target.market_id, now_ms=now_ms) if book.live else book.integrity
+        verdict = self._prove(feed, target.market_id, now_ms) if book.live else book.integrity
         if book.live:
             silent = now_ms - feed.last_recv_ns // 1_000_000 > self._stale_after_ms
             target.ended = False
@@ -203,6 +255,17 @@ class Snapshotter:
             err=ErrCode.VENUE_DOWN if gone else book.err,
             integrity=book.integrity,
         )
+
+    def _prove(self, feed: Feed, market_id: MarketId, now_ms: int) -> Integrity:
+        budget = self._budget
+        if budget is None:
+            return feed.verdict(market_id, now_ms=now_ms)
+        started_ns = self._monotonic_ns()
+        if not budget.allows(started_ns):
+            return Integrity.UNVERIFIED
+        verdict = feed.verdict(market_id, now_ms=now_ms)
+        budget.spend(self._monotonic_ns() - started_ns)
+        return verdict
 
     def _keep(self, target: Target, book: Book) -> None:
         kept = target.proved
