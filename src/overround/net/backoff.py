@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
@@ -79,7 +80,7 @@ def parse_retry_after(value: str | None, *, now_ms: int) -> float | None:
             wait_s = parsedate_to_datetime(text).timestamp() - now_ms / 1000
         except (ValueError, OverflowError):
             return None
-    if wait_s != wait_s:  # NaN is a float to Python and nothing to us.
+    if math.isnan(wait_s):  # A float to Python, nothing to us.
         return None
     return min(max(0.0, wait_s), MAX_RETRY_AFTER_S)
 

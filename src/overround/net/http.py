@@ -224,7 +224,7 @@ class HttpClient:
     ) -> bytes:
         """As :meth:`get_json`, undecoded; an answer that says it is JSON is checked to be whole."""
         return await self._ask(
-            "GET", url, None, params=params, headers=headers, family=family, sign=sign, retry=retry, accept=accept
+            "GET", url, _undecoded, params=params, headers=headers, family=family, sign=sign, retry=retry, accept=accept
         )
 
     async def get_as(
@@ -282,7 +282,7 @@ class HttpClient:
     ) -> bytes:
         """As :meth:`post_json`, the answer undecoded."""
         return await self._ask(
-            "POST", url, None, body=body, params=params, headers=headers, family=family,
+            "POST", url, _undecoded, body=body, params=params, headers=headers, family=family,
             sign=sign, retry=retry, accept=accept, idempotent=idempotent,
         )  # fmt: skip
 
@@ -330,7 +330,7 @@ class HttpClient:
         self,
         method: str,
         url: str,
-        decode: Callable[[bytes], T] | None,
+        decode: Callable[[bytes], T],
         *,
         body: Any = None,
         params: Params | None,
@@ -340,7 +340,7 @@ class HttpClient:
         retry: RetryPolicy | None,
         accept: Collection[int],
         idempotent: bool = True,
-    ) -> Any:
+    ) -> T:
         policy = retry or self._retry
         sign = sign or self._sign
         host_name = host_of(url)
@@ -359,7 +359,7 @@ class HttpClient:
                 if attempts > 1:
                     self.retries += 1
                 answer = await self._exchange(method, url, query, content, headers, sign, accept, host)
-                return answer if decode is None else _decoded(answer, decode, url)
+                return _decoded(answer, decode, url)
             except RequestRefused as exc:
                 if exc.status == 401 and sign is not None and not signed_again:
                     # The signature may have aged in a queue; a second refusal is the venue's answer.
@@ -564,6 +564,10 @@ class _ErrorBody(msgspec.Struct):
 _scan = msgspec.json.Decoder(msgspec.Raw)
 _wait_field = msgspec.json.Decoder(_WaitField)
 _error_body = msgspec.json.Decoder(_ErrorBody)
+
+
+def _undecoded(answer: bytes) -> bytes:
+    return answer
 
 
 def _query(params: Params | None) -> list[tuple[str, Any]]:

@@ -15,7 +15,16 @@ from overround.errors import AnswerMalformed, RateLimited, RequestRefused, Venue
 from overround.net.backoff import parse_retry_after
 from overround.net.reach import one_line, without_query
 
-__all__ = ["OnClosed", "OnFrame", "Socket", "SocketOptions", "refused_handshake"]
+__all__ = [
+    "ABNORMAL",
+    "CLOSE_WAIT_S",
+    "OnClosed",
+    "OnFrame",
+    "Socket",
+    "SocketOptions",
+    "closed_by_peer",
+    "refused_handshake",
+]
 
 log = structlog.get_logger()
 
@@ -23,6 +32,10 @@ OnFrame = Callable[[bytes, int], None]
 OnClosed = Callable[[str], None]
 
 CLOSE_WAIT_S = 2.0
+"""How long a peer may take to answer our close frame (real time)."""
+
+ABNORMAL = 1006
+"""The close code that is never sent: the connection broke off, or we broke it off."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +78,6 @@ class Socket(ABC):
         Nothing more will be received or sent.
     close_code : int or None
         How it ended, as a WebSocket close code; 1006 when it broke off.
-    heard : int
-        Counts signs of life of the peer.
     """
 
     transport = ""
@@ -77,7 +88,6 @@ class Socket(ABC):
         self.url = url
         self.closed = False
         self.close_code: int | None = None
-        self.heard = 0
         self._on_frame = on_frame
         self._on_closed = on_closed
         self._now_ns = clock.now_ns
@@ -104,57 +114,81 @@ class Socket(ABC):
         """End the connection and wait until it has ended; ``on_closed`` is not called for it."""
         self._on_closed = _nobody
         self._end("closed by us", 1000)
-        await self._ended()
+        try:
+            await self._ended()
+        finally:
+            # Cancelled, or done: in both cases nothing of this connection is left behind.
+            self._abort()
 
     # ------------------------------------------------------------------ for the transports
 
     @abstractmethod
-    def _send_close(self, code: int, reason: str) -> None:
-        """Start the closing handshake."""
+    def _start_closing(self, code: int, reason: str) -> None:
+        """Start the closing handshake, and break the connection off if it is not answered."""
+
+    @abstractmethod
+    def _abort(self) -> None:
+        """Break the connection off."""
 
     @abstractmethod
     def _send_ping(self) -> None: ...
 
     @abstractmethod
-    async def _ended(self) -> None:
-        """Wait for the end, by force after a while."""
+    def _signs_of_life(self) -> int:
+        """A number that grows whenever the peer is heard, pings and pongs included."""
 
-    def _started(self) -> None:
-        """The handshake is done: watch for silence."""
+    @abstractmethod
+    async def _ended(self) -> None:
+        """Wait for the end."""
+
+    def _start(self, on_opened: Callable[[Socket], None] | None) -> None:
+        """The handshake is done: watch for silence, and let the owner speak first."""
         if self._options.ping_after_ms is not None or self._options.dead_after_ms is not None:
             self._heartbeat = asyncio.get_running_loop().create_task(self._watch_silence())
-
-    def _end(self, reason: str, code: int) -> None:
-        """Close from our side; the first reason counts, and no frame is delivered any more."""
-        if self.closed or self._closing:
+        if on_opened is None:
             return
+        try:
+            on_opened(self)
+        except Exception as exc:  # noqa: BLE001 - a callback must not break the transport that calls it
+            self._failed(exc)
+
+    def _note_end(self, reason: str, code: int) -> bool:
+        """Keep the first reason of an end that has begun, and deliver nothing more; False if there was one."""
+        if self.closed or self._closing:
+            return False
         self._closing = True
         self._reason = reason
         self.close_code = code
         self._on_frame = _ignore
-        self._send_close(code, reason)
+        return True
+
+    def _end(self, reason: str, code: int) -> None:
+        """End the connection from our side; a peer that is not there (1006) gets no closing handshake."""
+        if not self._note_end(reason, code):
+            return
+        if code == ABNORMAL:
+            self._abort()
+        else:
+            self._start_closing(code, reason)
 
     def _failed(self, exc: Exception) -> None:
-        """``on_frame`` raised: the connection cannot go on with a frame half applied."""
+        """A callback raised: the connection cannot go on with a frame half applied."""
         log.error("socket.callback_failed", url=without_query(self.url), exc_info=exc)
-        self._end(f"on_frame failed: {type(exc).__name__}: {one_line(str(exc))}", 1011)
+        self._end(f"callback failed: {type(exc).__name__}: {one_line(str(exc))}", 1011)
 
-    def _finish(self, reason: str, code: int) -> None:
-        """The connection has ended; tell the owner once."""
+    def _finish(self) -> None:
+        """The connection has ended, for the reason noted; tell the owner once."""
         if self.closed:
             return
+        self._note_end("connection lost", ABNORMAL)
         self.closed = True
-        self._on_frame = _ignore
-        if not self._closing:
-            self._reason = reason
-            self.close_code = code
         if self._heartbeat is not None:
             self._heartbeat.cancel()
         on_closed, self._on_closed = self._on_closed, _nobody
         try:
             on_closed(self._reason)
-        except Exception as exc:  # noqa: BLE001 - a supervised callback of the transport ends here
-            log.error("socket.callback_failed", url=without_query(self.url), exc_info=exc)
+        except Exception as exc:
+            log.error("socket.callback_failed", url=without_query(self.url), exc_info=exc)  # noqa: TRY400 - structlog
 
     async def _watch_silence(self) -> None:
         """Ping a peer that is silent, and give up one that stays so.
@@ -164,16 +198,16 @@ class Socket(ABC):
         """
         ping_ms, dead_ms = self._options.ping_after_ms, self._options.dead_after_ms
         every_ms = min(value for value in (ping_ms, dead_ms) if value is not None)
-        heard, silent_ms = self.heard, 0.0
+        heard, silent_ms = self._signs_of_life(), 0.0
         while True:
             began_ns = self._clock.monotonic_ns()
             await self._clock.sleep_ms(every_ms if dead_ms is None else min(every_ms, max(1.0, dead_ms - silent_ms)))
-            if self.heard != heard:
-                heard, silent_ms = self.heard, 0.0
+            if (now_heard := self._signs_of_life()) != heard:
+                heard, silent_ms = now_heard, 0.0
                 continue
             silent_ms += (self._clock.monotonic_ns() - began_ns) / 1e6
             if dead_ms is not None and silent_ms >= dead_ms:
-                self._end(f"silent for {silent_ms:.0f} ms", 1006)
+                self._end(f"silent for {silent_ms:.0f} ms", ABNORMAL)
                 return
             if ping_ms is not None:
                 self._send_ping()
@@ -213,6 +247,11 @@ def refused_handshake(url: str, *, status: int, headers: Mapping[str, str], body
         }
         return RequestRefused(shown, status=status, detail=said, hint=hints.get(status))
     return AnswerMalformed(f"{shown} answered {status} instead of opening a socket")
+
+
+def closed_by_peer(code: int, words: str) -> str:
+    """The reason of an end that the peer asked for."""
+    return f"closed by the venue: {code} {one_line(words)}".strip()
 
 
 def _ignore(_: bytes, __: int) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -110,6 +110,18 @@ async def open_socket(
         raise unreachable(url, exc) from exc
 
 
-def _connector(transport: TransportName) -> Callable[..., asyncio.Future[Socket]]:
-    """Import one transport; each costs about 80 ms, so only the used one is."""
-    raise NotImplementedError
+def _connector(transport: TransportName) -> Callable[..., Awaitable[Socket]]:
+    """Import one transport; each costs about 80 ms, so only the one that is used."""
+    if transport != "websockets":
+        try:
+            from overround.net import picows_socket
+        except ImportError as exc:
+            if transport == "picows":
+                raise ConfigError(
+                    "the picows transport is not installed here", hint="pip install picows, or use websockets"
+                ) from exc
+        else:
+            return picows_socket.connect
+    from overround.net import websockets_socket
+
+    return websockets_socket.connect
