@@ -58,8 +58,10 @@ __all__ = [
 _T = TypeVar("_T")
 
 Number: TypeAlias = str | int | float | None
-Texts: TypeAlias = list[str | int | float] | str | None
-"""A list of texts, or a text that holds the JSON of one."""
+Texts: TypeAlias = list[str] | str | None
+"""A list of texts, or a text that holds the JSON of one. No numbers: token ids have 77 digits."""
+Prices: TypeAlias = list[str | int | float] | str | None
+"""The same for prices, which come as texts or numbers."""
 
 
 # --- market channel -------------------------------------------------------------------------------------------------
@@ -110,7 +112,10 @@ class LevelChange(msgspec.Struct, gc=False):
 
 
 class Event(msgspec.Struct, gc=False):
-    """Any object of the market channel; fields of other kinds stay at their defaults."""
+    """Any object of the market channel; fields of other kinds stay at their defaults.
+
+    A side of a book may be null, which is empty; a side that is absent is not (a renamed field must not empty a book).
+    """
 
     event_type: str = ""
     market: str = ""
@@ -118,10 +123,10 @@ class Event(msgspec.Struct, gc=False):
     token_id: str = ""
     timestamp: Number = None
     hash: str | None = None
-    bids: list[BookLevel] | None = None
-    asks: list[BookLevel] | None = None
-    buys: list[BookLevel] | None = None
-    sells: list[BookLevel] | None = None
+    bids: list[BookLevel] | None | msgspec.UnsetType = msgspec.UNSET
+    asks: list[BookLevel] | None | msgspec.UnsetType = msgspec.UNSET
+    buys: list[BookLevel] | None | msgspec.UnsetType = msgspec.UNSET
+    sells: list[BookLevel] | None | msgspec.UnsetType = msgspec.UNSET
     tick_size: Number = None
     last_trade_price: Number = None
     price_changes: list[PriceChange] | None = None
@@ -376,9 +381,10 @@ class GammaMarket(msgspec.Struct, kw_only=True):
     description: str | None = None
     resolutionSource: str | None = None
     outcomes: Texts = None
-    outcomePrices: Texts = None
+    outcomePrices: Prices = None
     clobTokenIds: Texts = None
     positionIds: Texts = None
+    version: str | None = None
     active: bool | str | None = None
     closed: bool | str | None = None
     archived: bool | str | None = None
