@@ -12,16 +12,30 @@ from overround.config import KalshiSettings, PolymarketSettings, Settings
 from overround.errors import ConfigError
 from overround.market import Origin, Venue
 from overround.net import HttpClient, Socket, open_socket
-from overround.venue.kalshi.client import KALSHI_BUDGETS, KalshiBooks, KalshiCatalog
+from overround.venue.kalshi.client import KalshiBooks, KalshiCatalog
 from overround.venue.kalshi.feed import KalshiFeed
 from overround.venue.kalshi.sign import Signer
-from overround.venue.polymarket.client import POLYMARKET_BUDGETS, PolymarketBooks, PolymarketCatalog
+from overround.venue.polymarket.client import PolymarketBooks, PolymarketCatalog
 from overround.venue.polymarket.feed import PolymarketFeed
 from overround.venue.ports import BookSource, Feed, MarketCatalog
 
 __all__ = ["VenueAdapter", "open_adapter"]
 
 OpenSocket = Callable[..., Awaitable[Socket]]
+
+# Documented request budgets, (requests, seconds), by endpoint family; we allow ourselves `rate_fraction` of them.
+# Polymarket: sliding windows of 10 s (documentation, spring 2026). Kalshi: the basic tier's 200 tokens a second
+# at 10 tokens a request.
+POLYMARKET_BUDGETS: dict[str, tuple[float, float]] = {
+    "default": (4_000, 10),
+    "gamma": (4_000, 10),
+    "gamma/events": (500, 10),
+    "gamma/markets": (300, 10),
+    "clob": (9_000, 10),
+    "clob/book": (1_500, 10),
+    "clob/books": (500, 10),
+}
+KALSHI_BUDGETS: dict[str, tuple[float, float]] = {"default": (20, 1)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +75,7 @@ class VenueAdapter:
 
     async def aclose(self) -> None:
         """Close the HTTP client."""
-        await self.http.aclose()
+        await self.http.close()
 
 
 def open_adapter(venue: Venue, settings: Settings, *, clock: Clock, rng: Random, origin: Origin) -> VenueAdapter:
@@ -78,7 +92,7 @@ def open_adapter(venue: Venue, settings: Settings, *, clock: Clock, rng: Random,
 
 
 def _polymarket(settings: PolymarketSettings, *, clock: Clock, rng: Random, origin: Origin) -> VenueAdapter:
-    http = HttpClient(budgets=POLYMARKET_BUDGETS, fraction=settings.rate_fraction, clock=clock, rng=rng)
+    http = HttpClient(clock=clock, rng=rng, limits=POLYMARKET_BUDGETS, rate_fraction=settings.rate_fraction)
 
     async def socket(**callbacks: object) -> Socket:
         return await open_socket(settings.ws_url, clock=clock, **callbacks)  # type: ignore[arg-type]
@@ -99,7 +113,7 @@ def _polymarket(settings: PolymarketSettings, *, clock: Clock, rng: Random, orig
 
 def _kalshi(settings: KalshiSettings, *, clock: Clock, rng: Random, origin: Origin) -> VenueAdapter:
     signer = _kalshi_signer(settings)
-    http = HttpClient(budgets=KALSHI_BUDGETS, fraction=settings.rate_fraction, clock=clock, rng=rng)
+    http = HttpClient(clock=clock, rng=rng, limits=KALSHI_BUDGETS, rate_fraction=settings.rate_fraction)
 
     async def socket(**callbacks: object) -> Socket:
         headers = signer.headers("GET", settings.ws_url, now_ms=clock.now_ms()) if signer else {}
