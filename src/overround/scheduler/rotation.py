@@ -321,10 +321,10 @@ class _Turn:
         # A limit of 0 turns rotation off, not the recorder.
         allowance = max(limits.churn_per_minute, 1) - self.used - len(self.leaving)
         refill = max(0, min(free - first, allowance))
-        for number, market_id in enumerate(self.newcomers(first + refill)):
-            self.warm[market_id] = self.now_ms
-            self.count(int(number >= first))
-        self.slots_used = max(self.slots_used, len(self.hot) + len(self.warm))
+        newcomers = self.newcomers(first + refill)
+        self.warm.update(dict.fromkeys(newcomers, self.now_ms))
+        self.slots_used += min(first, len(newcomers))
+        self.count(max(0, len(newcomers) - first))
 
     def swap(self) -> None:
         """Replace WARM markets that have had their stay, as far as the churn limit allows."""
