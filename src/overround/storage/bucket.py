@@ -1,0 +1,374 @@
+"""A bucket's end: its write-ahead files become one sorted Parquet file, exactly once.
+
+The order of steps is what makes it safe to die at any instant: temporary file, sync, rename, manifest
+line, removal of the write-ahead files. The Parquet file names the write-ahead files that it took in; one
+that is found again after a crash is passed over and removed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import structlog
+
+from overround import __version__
+from overround.errors import FileDamaged
+from overround.storage.fileops import FileOps
+from overround.storage.manifest import ManifestLine, append_line, read_manifest
+from overround.storage.paths import LakePaths, Shard
+from overround.storage.schema import TableSpec
+from overround.storage.wal import WalContent, read_wal
+from overround.timebucket import Bucket
+
+__all__ = [
+    "FileMeta",
+    "conformed",
+    "finalise_bucket",
+    "read_file_meta",
+    "refused_by_system",
+    "sort_order",
+    "write_table",
+]
+
+log = structlog.get_logger()
+
+_META_KEY = b"overround"
+WRITER = f"overround {__version__}"
+
+
+class FileMeta(msgspec.Struct, frozen=True, kw_only=True):
+    """What a Parquet file of ours says about itself.
+
+    Attributes
+    ----------
+    table : str
+    schema_version : int
+    writer, origin : str
+    bucket_s : int
+    gaps : int
+    wals : tuple of str
+        Write-ahead files whose rows it holds.
+    """
+
+    table: str
+    schema_version: int
+    writer: str
+    origin: str
+    bucket_s: int = 0
+    gaps: int = 0
+    wals: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """A finished Parquet file's size and checksum."""
+
+    n_bytes: int
+    sha256: str
+
+
+def read_file_meta(path: Path) -> FileMeta | None:
+    """A file's own description; None when it carries none (foreign files).
+
+    Raises
+    ------
+    FileDamaged
+        If it is no readable Parquet file.
+    FileNotFoundError
+        If it is gone.
+    """
+    try:
+        with path.open("rb") as file:
+            return file_meta_of(pq.read_metadata(file))
+    except (pa.ArrowException, OSError, msgspec.DecodeError) as exc:
+        if refused_by_system(exc):
+            raise
+        raise FileDamaged(f"{path} is no readable Parquet file: {exc}") from exc
+
+
+def file_meta_of(metadata: pq.FileMetaData) -> FileMeta | None:
+    """Our description inside a Parquet footer; None when there is none."""
+    found = (metadata.metadata or {}).get(_META_KEY)
+    return msgspec.json.decode(found, type=FileMeta) if found else None
+
+
+def refused_by_system(exc: Exception) -> bool:
+    """Whether an error is the system's (no such file, no right, no space), not about the content read."""
+    return isinstance(exc, OSError) and exc.errno is not None
+
+
+def conformed(rows: pa.Table, table: TableSpec) -> pa.Table:
+    """The rows in the table's present schema: columns it gained since are null.
+
+    Raises
+    ------
+    FileDamaged
+        If a column has another type, or one that may not be null is absent.
+    """
+    columns: list[Any] = []
+    for field in table.schema:
+        at = rows.schema.get_field_index(field.name)
+        if at < 0:
+            if not field.nullable:
+                raise FileDamaged(f"column {field.name} is absent")
+            columns.append(pa.nulls(rows.num_rows, field.type))
+        else:
+            column = rows.column(at)
+            try:
+                columns.append(column if column.type == field.type else column.cast(field.type))
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as exc:
+                raise FileDamaged(f"column {field.name} is {column.type}, not {field.type}") from exc
+    return pa.Table.from_arrays(columns, schema=table.schema)
+
+
+def sort_order(rows: pa.Table, key: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Positions that sort the rows by ``key``; rows of equal key keep their order."""
+    keys = [_ranks(rows.column(name)) for name in key]
+    return np.lexsort(keys[::-1]).astype(np.int64)
+
+
+def _ranks(column: pa.ChunkedArray[Any]) -> npt.NDArray[Any]:
+    """Integers that sort as the column's values do."""
+    if not pa.types.is_string(column.type):
+        return column.to_numpy()
+    encoded = column.combine_chunks().dictionary_encode()
+    words = np.array(encoded.dictionary.to_pylist(), dtype=object)
+    rank = np.empty(len(words), np.int64)
+    rank[np.argsort(words)] = np.arange(len(words))
+    return rank[encoded.indices.to_numpy()] if len(words) else np.empty(0, np.int64)
+
+
+class _Hashing(io.RawIOBase):
+    """Passes writes on and hashes them, so that a finished file need not be read again."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__()
+        self._file = file
+        self._hash = hashlib.sha256()
+        self.n_bytes = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._hash.update(data)
+        n_bytes = self._file.write(data)
+        self.n_bytes += n_bytes
+        return n_bytes
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()
+
+
+def write_table(file: BinaryIO, rows: pa.Table, table: TableSpec, *, level: int, meta: FileMeta) -> Written:
+    """Write rows, sorted by the table's key, as one Parquet file.
+
+    Parameters
+    ----------
+    file : binary file
+        Open for writing; neither synced nor closed here.
+    rows : pyarrow.Table
+        In the table's schema, in any order.
+    table : TableSpec
+    level : int
+        zstd level.
+    meta : FileMeta
+    """
+    order = sort_order(rows, table.sort_key)
+    # Codes instead of texts: the writer then need not hash each row's ids again for every row group.
+    rows = rows.combine_chunks()
+    for at, field in enumerate(rows.schema):
+        if pa.types.is_string(field.type):
+            rows = rows.set_column(
+                at, pa.field(field.name, _CODED, field.nullable), rows.column(at).dictionary_encode()
+            )
+    sink = _Hashing(file)
+    writer = pq.ParquetWriter(
+        pa.PythonFile(sink, mode="w"),
+        rows.schema,
+        compression="zstd",
+        compression_level=level,
+        use_dictionary=list(table.dictionary),  # type: ignore[arg-type]  # the stubs forget the list form
+        column_encoding=dict.fromkeys(table.delta, "DELTA_BINARY_PACKED"),
+        store_schema=False,
+        sorting_columns=[pq.SortingColumn(table.schema.get_field_index(name)) for name in table.sort_key],
+    )
+    with writer:
+        for start in range(0, len(order), table.row_group_rows):
+            writer.write_table(rows.take(pa.array(order[start : start + table.row_group_rows], pa.int64())))
+        writer.add_key_value_metadata({_META_KEY.decode(): msgspec.json.encode(meta).decode()})
+    return Written(n_bytes=sink.n_bytes, sha256=sink.hexdigest())
+
+
+_CODED = pa.dictionary(pa.int32(), pa.string())
+
+
+def finalise_bucket(
+    paths: LakePaths,
+    table: TableSpec,
+    venue: str,
+    bucket: Bucket,
+    shard: Shard,
+    wals: Sequence[Path],
+    *,
+    level: int,
+    origin: str,
+    now_ms: int,
+    ops: FileOps,
+) -> ManifestLine | None:
+    """Turn a bucket's write-ahead files into its Parquet file, merging with what the file holds already.
+
+    Returns
+    -------
+    ManifestLine or None
+        None when there was no row at all.
+
+    Raises
+    ------
+    OSError
+        If the disk refuses; everything is as before, or so that a repetition completes it.
+    FileDamaged
+        If a write-ahead file is of another table.
+    """
+    target = paths.bucket_file(table.place, venue, bucket, shard)
+    held, earlier = _held(target, table)
+    contents = [read_wal(path) for path in wals if path.exists()]
+    known = set(held.wals) if held else set()
+    new = [content for content in contents if content.n_rows and content.wal_id not in known]
+    line: ManifestLine | None = None
+    if new:
+        line = _merge(
+            paths, table, venue, bucket, shard, held, earlier, new, level=level, origin=origin, now_ms=now_ms, ops=ops
+        )
+    elif held is not None:
+        line = _complete_manifest(paths, table, venue, bucket, shard, held, now_ms=now_ms, ops=ops)
+    for path in wals:
+        ops.remove(path)
+    return line
+
+
+def _held(target: Path, table: TableSpec) -> tuple[FileMeta | None, pa.Table | None]:
+    """What the bucket's Parquet file holds already; a damaged one is moved aside, never overwritten."""
+    try:
+        meta = read_file_meta(target)
+        with target.open("rb") as file:
+            rows = conformed(pq.read_table(file), table)
+    except FileNotFoundError:
+        return None, None
+    except (FileDamaged, pa.ArrowException, OSError) as exc:
+        if refused_by_system(exc):
+            raise
+        aside = target.with_name(f"{target.name}.damaged")
+        target.replace(aside)
+        log.error("storage.file_damaged", path=str(target), moved_to=aside.name, reason=str(exc))  # noqa: TRY400
+        return None, None
+    return meta or FileMeta(table=table.name, schema_version=0, writer="", origin=""), rows
+
+
+def _merge(
+    paths: LakePaths,
+    table: TableSpec,
+    venue: str,
+    bucket: Bucket,
+    shard: Shard,
+    held: FileMeta | None,
+    earlier: pa.Table | None,
+    new: Sequence[WalContent],
+    *,
+    level: int,
+    origin: str,
+    now_ms: int,
+    ops: FileOps,
+) -> ManifestLine:
+    target = paths.bucket_file(table.place, venue, bucket, shard)
+    parts = [] if earlier is None else [earlier]
+    parts += [conformed(pa.Table.from_batches(content.batches), table) for content in new]
+    rows = pa.concat_tables(parts)
+    meta = FileMeta(
+        table=table.name,
+        schema_version=table.version,
+        writer=WRITER,
+        origin=origin,
+        bucket_s=max([bucket.length_s, *([held.bucket_s] if held else []), *(content.bucket_s for content in new)]),
+        gaps=(held.gaps if held else 0) + sum(content.tallies.get("gaps", 0) for content in new),
+        wals=(*(held.wals if held else ()), *(content.wal_id for content in new)),
+    )
+    temporary = target.with_name(f".{target.name}.tmp")
+    try:
+        with ops.create(temporary) as file:
+            written = write_table(file, rows, table, level=level, meta=meta)
+            file.flush()
+            ops.sync(file.fileno())
+    except OSError:
+        ops.remove(temporary)  # a full disk needs the space
+        raise
+    ops.publish(temporary, target)
+    times = rows.column(table.time_column)
+    line = ManifestLine(
+        file=target.relative_to(paths.day(table.place, venue, bucket.date)).as_posix(),
+        rows=rows.num_rows,
+        bytes=written.n_bytes,
+        first_ts=pc.min(times).as_py(),
+        last_ts=pc.max(times).as_py(),
+        sha256=written.sha256,
+        schema_version=meta.schema_version,
+        writer=meta.writer,
+        origin=meta.origin,
+        gaps=meta.gaps,
+        bucket_s=meta.bucket_s,
+        written_ts=now_ms,
+        wals=meta.wals,
+    )
+    append_line(ops, paths.manifest(table.place, venue, bucket.date, shard), line)
+    return line
+
+
+def _complete_manifest(
+    paths: LakePaths,
+    table: TableSpec,
+    venue: str,
+    bucket: Bucket,
+    shard: Shard,
+    meta: FileMeta,
+    *,
+    now_ms: int,
+    ops: FileOps,
+) -> ManifestLine:
+    """The line of a file whose writer may have died between the rename and the manifest."""
+    target = paths.bucket_file(table.place, venue, bucket, shard)
+    manifest = paths.manifest(table.place, venue, bucket.date, shard)
+    name = target.relative_to(paths.day(table.place, venue, bucket.date)).as_posix()
+    line = read_manifest(manifest).get(name)
+    data = target.read_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    if line is not None and line.sha256 == digest:
+        return line
+    times = pq.read_table(pa.BufferReader(data), columns=[table.time_column]).column(0)
+    line = ManifestLine(
+        file=name,
+        rows=len(times),
+        bytes=len(data),
+        first_ts=pc.min(times).as_py(),
+        last_ts=pc.max(times).as_py(),
+        sha256=digest,
+        schema_version=meta.schema_version,
+        writer=meta.writer,
+        origin=meta.origin,
+        gaps=meta.gaps,
+        bucket_s=meta.bucket_s,
+        written_ts=now_ms,
+        wals=meta.wals,
+    )
+    append_line(ops, manifest, line)
+    return line

@@ -1,0 +1,412 @@
+"""The journal: every frame as it came, from which everything else can be rebuilt.
+
+JSON lines in zstd, one file per bucket. Each flush ends a block, so a torn file reads up to its last
+flush. A line is one of::
+
+    {"recv_ns":1768392301500000000,"conn":"polymarket-0","frame":{"event_type":"book",...}}
+    {"recv_ns":1768392301600000000,"conn":"polymarket-0","text":"PONG"}
+    {"sent_ns":1768392301500000000,"conn":"polymarket-0","frame":{"type":"market",...}}
+    {"sent_ns":1768392301500000000,"conn":"polymarket-0","text":"PING"}
+    {"ns":1768392301400000000,"conn":"polymarket-0","event":"opened"}
+
+(and ``"base64"`` instead of ``"text"`` for a frame that is no UTF-8). ``frame`` holds the venue's bytes verbatim; only line breaks between its tokens become blanks. Times are
+nanoseconds since the epoch; ``conn`` tells the connection (and subscription shard).
+
+``frame`` is called in the socket's callback: it appends three objects to a list. Joining, compressing and
+writing happen in ``flush``, which may run in another thread.
+"""
+
+from __future__ import annotations
+
+import base64
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import structlog
+
+from overround.clock import Clock
+from overround.storage.fileops import FileOps, FileShortened
+from overround.storage.paths import LakePaths, Shard
+from overround.timebucket import Bucket, bucket_of
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+__all__ = ["FrameJournal", "JournalEntry", "read_journal"]
+
+log = structlog.get_logger()
+
+PENDING_LIMIT = 256 << 20
+"""Bytes of frames kept while the disk refuses them; beyond it the oldest are dropped, counted and reported."""
+
+_PER_ENTRY = 3
+_CHUNK = 512 * _PER_ENTRY  # about 300 kB of frames: joining one holds the interpreter a tenth of a millisecond
+_READ = 1 << 20
+# Connections stamp their frames a little out of order; only more than this is a clock set back.
+_JITTER_NS = 2_000_000_000
+_ALERT_NS = 60_000_000_000
+
+
+class JournalEntry(msgspec.Struct, frozen=True):
+    """One line of a journal.
+
+    Attributes
+    ----------
+    conn : str
+        The connection.
+    recv_ns, sent_ns, ns : int or None
+        Which of them is set tells what the line is: a frame received, a frame sent, an event.
+    frame : msgspec.Raw
+        JSON as it was on the wire; empty when it was no JSON.
+    text, base64 : str or None
+        A frame that was no JSON; the second where it was no UTF-8 either.
+    event : str
+        ``opened``, ``closed``, ...; its further fields are in ``line``.
+    line : bytes
+        The whole line.
+    """
+
+    conn: str = ""
+    recv_ns: int | None = None
+    sent_ns: int | None = None
+    ns: int | None = None
+    frame: msgspec.Raw = msgspec.Raw()
+    text: str | None = None
+    base64: str | None = None
+    event: str = ""
+    line: bytes = b""
+
+    @property
+    def at_ns(self) -> int:
+        """Time of the line, whatever it is."""
+        return next((ns for ns in (self.recv_ns, self.sent_ns, self.ns) if ns is not None), 0)
+
+    @property
+    def wire(self) -> bytes:
+        """The frame's bytes, JSON or not; empty for an event."""
+        if self.text is not None:
+            return self.text.encode()
+        return base64.b64decode(self.base64) if self.base64 is not None else bytes(self.frame)
+
+
+_DECODER = msgspec.json.Decoder(JournalEntry)
+
+
+class _Segment(NamedTuple):
+    """Entries of one bucket, three objects each, in a list that the next bucket's never enter."""
+
+    bucket: Bucket
+    parts: list[bytes]
+
+
+class FrameJournal:
+    """Writes one venue's (and shard's) raw frames.
+
+    One thread calls ``frame``, ``sent`` and ``mark``; ``flush`` and ``close`` may be called from another.
+
+    Parameters
+    ----------
+    paths : LakePaths
+    venue : str
+    level : int
+        zstd level.
+    bucket_s : int
+        Seconds per file.
+    clock : Clock
+    shard : Shard
+    ops : FileOps, optional
+        A failing disk in tests.
+    pending_limit : int
+        Bytes kept while the disk refuses them.
+
+    Attributes
+    ----------
+    bytes_written : int
+        Compressed bytes on disk.
+    dropped : int
+        Lines given up because the disk refused for too long.
+    failures : int
+        Writes that the disk refused.
+    files : int
+        Files begun.
+    last_error : str
+        The system's words while a failure lasts, else empty.
+    """
+
+    def __init__(
+        self,
+        paths: LakePaths,
+        venue: str,
+        *,
+        level: int,
+        bucket_s: int,
+        clock: Clock,
+        shard: Shard = (0, 1),
+        ops: FileOps | None = None,
+        pending_limit: int = PENDING_LIMIT,
+    ) -> None:
+        self._paths, self._venue, self._shard = paths, str(venue), shard
+        self._level, self._bucket_s, self._clock = level, bucket_s, clock
+        self._ops, self._limit = ops or FileOps(), pending_limit
+        self._segments: deque[_Segment] = deque()
+        self._from_ns = self._to_ns = 0
+        self._turn(clock.now_ns())
+        self._heads: dict[str, tuple[bytes, bytes]] = {}
+        self._bytes_in = 0
+        self._bytes_out = 0
+        self._flushing = threading.Lock()
+        self._backlog: deque[_Segment] = deque()
+        self._file: _JournalFile | None = None
+        self._alerted_ns = 0
+        self.dropped = 0
+        self.failures = 0
+        self.files = 0
+        self.bytes_written = 0
+        self.last_error = ""
+
+    def frame(self, conn: str, recv_ns: int, frame: bytes, is_json: bool) -> None:  # noqa: FBT001 - the hot call
+        """Keep a received frame; ``is_json`` says whether it is JSON (else it is kept as text)."""
+        if not self._from_ns <= recv_ns < self._to_ns:
+            self._turn(recv_ns)
+        json_head, text_head = self._heads.get(conn) or self._new_heads(conn)
+        if is_json:
+            if b"\n" in frame or b"\r" in frame:
+                frame = _one_line(frame)
+            self._put((json_head % recv_ns, frame, b"}\n"))
+        else:
+            key, frame = _as_text(frame)
+            self._put((text_head % (recv_ns, key), frame, b"}\n"))
+        self._bytes_in += len(frame)
+
+    def sent(self, conn: str, ns: int, text: str) -> None:
+        """Keep a frame that we sent."""
+        if not self._from_ns <= ns < self._to_ns:
+            self._turn(ns)
+        raw = text.encode()
+        try:
+            msgspec.json.decode(raw, type=msgspec.Raw)
+            key, body = b"frame", _one_line(raw)
+        except msgspec.DecodeError:
+            key, body = _as_text(raw)
+        self._put((b'{"sent_ns":%d,"conn":%b,"%b":' % (ns, msgspec.json.encode(conn), key), body, b"}\n"))
+        self._bytes_in += len(body)
+
+    def mark(self, conn: str, ns: int, event: str, **fields: object) -> None:
+        """Keep an event of a connection (opened, closed, ...) with further fields."""
+        if not self._from_ns <= ns < self._to_ns:
+            self._turn(ns)
+        line = msgspec.json.encode({"ns": ns, "conn": conn, "event": event} | fields)
+        self._put((b"", line, b"\n"))
+        self._bytes_in += len(line)
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes of frames not compressed yet."""
+        return self._bytes_in - self._bytes_out
+
+    def flush(self) -> bool:
+        """Compress and write everything taken in; False when the disk refuses (it is kept).
+
+        Compressing releases the interpreter, so this belongs in a thread beside the event loop.
+        """
+        with self._flushing:
+            return self._flush(end=False)
+
+    def close(self) -> bool:
+        """Write everything and end the file; frames that come later open another."""
+        with self._flushing:
+            return self._flush(end=True)
+
+    # -- inside -------------------------------------------------------------------------------------
+
+    def _new_heads(self, conn: str) -> tuple[bytes, bytes]:
+        # A percent sign in the name is doubled: the heads are templates.
+        name = msgspec.json.encode(conn).replace(b"%", b"%%")
+        heads = (b'{"recv_ns":%d,"conn":' + name + b',"frame":', b'{"recv_ns":%d,"conn":' + name + b',"%b":')
+        self._heads[conn] = heads
+        return heads
+
+    def _turn(self, ns: int) -> None:
+        """Begin the next bucket's list."""
+        bucket = bucket_of(ns // 1_000_000, self._bucket_s)
+        self._from_ns, self._to_ns = bucket.start_ms * 1_000_000 - _JITTER_NS, bucket.end_ms * 1_000_000
+        segment = _Segment(bucket, [])
+        self._put = segment.parts.extend
+        self._segments.append(segment)
+
+    def _flush(self, *, end: bool) -> bool:
+        self._take()
+        try:
+            while self._backlog:
+                self._write(self._backlog[0])
+                self._forget(self._backlog.popleft())
+            if self._file is not None:
+                self._save(self._file, end=end)
+        except OSError as exc:
+            self._refused(exc)
+            return False
+        if end:
+            self._file = None
+        if self.last_error:
+            log.info("journal.recovered", venue=self._venue)
+            self.last_error = ""
+        return True
+
+    def _take(self) -> None:
+        """Move what was taken in so far to the backlog, in chunks."""
+        for segment in list(self._segments):
+            # Only the last list still grows, at its end: a slice and its deletion are safe beside that.
+            n_parts = len(segment.parts)
+            for start in range(0, n_parts, _CHUNK):
+                self._backlog.append(_Segment(segment.bucket, segment.parts[start : min(start + _CHUNK, n_parts)]))
+            del segment.parts[:n_parts]
+        while len(self._segments) > 1 and not self._segments[0].parts:
+            self._segments.popleft()
+
+    def _write(self, chunk: _Segment) -> None:
+        """Compress one chunk into its bucket's file; nothing is changed when the disk refuses."""
+        file = self._file
+        if file is not None and (file.bucket != chunk.bucket or file.unsaved > _READ):
+            self._save(file, end=file.bucket != chunk.bucket)
+        if file is None or file.bucket != chunk.bucket:
+            file = self._file = self._begin(chunk.bucket)
+        file.add(b"".join(chunk.parts))
+
+    def _begin(self, bucket: Bucket) -> _JournalFile:
+        run = 0
+        while (path := self._paths.journal_file(self._venue, bucket, self._shard, run)).exists():
+            run += 1
+        self.files += 1
+        return _JournalFile(path, bucket, level=self._level)
+
+    def _save(self, file: _JournalFile, *, end: bool) -> None:
+        try:
+            self.bytes_written += file.save(self._ops, end=end)
+        except FileShortened as exc:
+            # Somebody removed or cut the file: what was in it is gone; go on in a new one.
+            log.error("journal.removed", path=str(file.path), reason=str(exc))  # noqa: TRY400
+            self._file = None
+            raise
+
+    def _forget(self, chunk: _Segment) -> None:
+        self._bytes_out += sum(map(len, chunk.parts[1::_PER_ENTRY]))
+
+    def _refused(self, exc: OSError) -> None:
+        self.failures += 1
+        self.last_error = str(exc)
+        dropped = 0
+        while self._backlog and self.pending_bytes > self._limit:
+            chunk = self._backlog.popleft()
+            self._forget(chunk)
+            dropped += len(chunk.parts) // _PER_ENTRY
+        self.dropped += dropped
+        now_ns = self._clock.monotonic_ns()
+        if dropped or self._alerted_ns == 0 or now_ns - self._alerted_ns >= _ALERT_NS:
+            self._alerted_ns = now_ns
+            log.error(
+                "journal.flush_failed",
+                venue=self._venue,
+                bytes_in_memory=self.pending_bytes,
+                entries_dropped=dropped,
+                reason=str(exc),
+                remedy="free disk space or mend the folder's rights; frames are kept and written then",
+            )
+
+
+class _JournalFile:
+    """One zstd file under way; keeps compressed bytes that the disk refused."""
+
+    def __init__(self, path: Path, bucket: Bucket, *, level: int) -> None:
+        self.path, self.bucket = path, bucket
+        options: dict[int, int] = {
+            zstd.CompressionParameter.compression_level: level,
+            zstd.CompressionParameter.checksum_flag: 1,
+        }
+        self._compressor = zstd.ZstdCompressor(options=options)
+        self._blocks: list[bytes] = []
+        self._length = 0
+        self._dirty = False
+        self._ended = False
+        self.unsaved = 0
+
+    def add(self, data: bytes) -> None:
+        self._keep(self._compressor.compress(data))
+        self._dirty = True
+
+    def save(self, ops: FileOps, *, end: bool) -> int:
+        """Write what is compressed, up to a whole block; returns the bytes written."""
+        if end and not self._ended:
+            self._keep(self._compressor.flush(zstd.ZstdCompressor.FLUSH_FRAME))
+            self._ended, self._dirty = True, False
+        elif self._dirty:
+            self._keep(self._compressor.flush(zstd.ZstdCompressor.FLUSH_BLOCK))
+            self._dirty = False
+        if not self._blocks:
+            return 0
+        before = self._length
+        self._length = ops.append(self.path, self._blocks, at=before)
+        self._blocks.clear()
+        self.unsaved = 0
+        return self._length - before
+
+    def _keep(self, block: bytes) -> None:
+        if block:
+            self._blocks.append(block)
+            self.unsaved += len(block)
+
+
+def _one_line(frame: bytes) -> bytes:
+    """The frame without line breaks: inside JSON they can only stand between tokens."""
+    return frame.replace(b"\n", b" ").replace(b"\r", b" ")
+
+
+def _as_text(frame: bytes) -> tuple[bytes, bytes]:
+    """Key and JSON text for a frame that is no JSON."""
+    try:
+        return b"text", msgspec.json.encode(frame.decode())
+    except UnicodeDecodeError:
+        return b"base64", msgspec.json.encode(frame)
+
+
+def read_journal(path: Path) -> Iterator[JournalEntry]:
+    """Entries of a journal file, up to the last whole line where it is torn.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    """
+    for line in _lines(path):
+        try:
+            entry = _DECODER.decode(line)
+        except msgspec.DecodeError as exc:
+            log.warning("journal.line_damaged", path=str(path), reason=str(exc))
+            continue
+        yield msgspec.structs.replace(entry, line=line) if entry.event else entry
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """Whole lines of a zstd file of one frame or several."""
+    rest = b""
+    decompressor = zstd.ZstdDecompressor()
+    with path.open("rb") as file:
+        while block := file.read(_READ):
+            while block:
+                try:
+                    data = decompressor.decompress(block)
+                except zstd.ZstdError as exc:
+                    log.warning("journal.torn", path=str(path), reason=str(exc))
+                    return
+                block = b""
+                if decompressor.eof:
+                    block = decompressor.unused_data
+                    decompressor = zstd.ZstdDecompressor()
+                *lines, rest = (rest + data).split(b"\n")
+                yield from lines

@@ -1,0 +1,241 @@
+"""Where everything lies under the data folder; no other module spells a path of the lake."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from overround.timebucket import Bucket, parse_bucket_name
+
+__all__ = ["COVERAGE", "JOURNAL", "SNAPSHOTS", "TRADES", "LakePaths", "Shard", "TablePlace", "shard_suffix"]
+
+Shard = tuple[int, int]
+"""Number of a collector, counted from 0, and how many there are."""
+
+_DAY = re.compile(r"^date=(\d{4}-\d{2}-\d{2})$")
+_HOUR = re.compile(r"^hour=([01]\d|2[0-3])$")
+_WAL = re.compile(r"^\.(?P<name>[a-z_]+_\d{4}-\d{2}-\d{2}T\d{2}-\d{2}(?:\.s\d+of\d+)?)\.(?P<id>[0-9a-f]{16})\.wal$")
+_RUN = re.compile(r"\.r(\d+)\.jsonl\.zst$")
+
+
+class TablePlace(NamedTuple):
+    """Where a bucketed table's files lie.
+
+    Attributes
+    ----------
+    folder : str
+        Folder under the data folder.
+    prefix : str
+        First part of file names, before ``_`` and the bucket's stamp.
+    by_hour : bool
+        Whether ``date=…`` folders are divided into ``hour=…`` folders.
+    """
+
+    folder: str
+    prefix: str
+    by_hour: bool = True
+
+
+SNAPSHOTS = TablePlace("orderbook_snapshots", "snapshots")
+TRADES = TablePlace("trades", "trades")
+COVERAGE = TablePlace("coverage", "coverage", by_hour=False)
+JOURNAL = TablePlace("raw", "frames")
+
+
+class WalFile(NamedTuple):
+    """A write-ahead file found on disk.
+
+    Attributes
+    ----------
+    path : Path
+    wal_id : str
+        Its identity, 16 hex digits; the Parquet file that took its rows in names it.
+    start_ms : int
+        Start of its bucket.
+    shard : Shard
+    """
+
+    path: Path
+    wal_id: str
+    start_ms: int
+    shard: Shard
+
+
+def shard_suffix(shard: Shard) -> str:
+    """What a shard adds to file names; nothing where there is one collector.
+
+    Examples
+    --------
+    >>> shard_suffix((1, 4)), shard_suffix((0, 1))
+    ('.s1of4', '')
+    """
+    return f".s{shard[0]}of{shard[1]}" if shard[1] > 1 else ""
+
+
+class LakePaths:
+    """Every path of one data folder.
+
+    Parameters
+    ----------
+    root : Path
+        The data folder (``data_dir``).
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+
+    def __repr__(self) -> str:
+        return f"LakePaths({str(self.root)!r})"
+
+    # -- bucketed tables ----------------------------------------------------------------------------
+
+    def table(self, place: TablePlace, venue: str | None = None) -> Path:
+        """A table's folder, or that of one venue in it."""
+        folder = self.root / place.folder
+        return folder if venue is None else folder / f"venue={venue}"
+
+    def day(self, place: TablePlace, venue: str, date: str) -> Path:
+        """Folder of one UTC day (``YYYY-MM-DD``); its manifest lies here."""
+        return self.table(place, venue) / f"date={date}"
+
+    def hour(self, place: TablePlace, venue: str, date: str, hour: str) -> Path:
+        """Folder of a table's files of one UTC hour (``HH``); the day's where the table is not divided."""
+        day = self.day(place, venue, date)
+        return day / f"hour={hour}" if place.by_hour else day
+
+    def bucket_folder(self, place: TablePlace, venue: str, bucket: Bucket) -> Path:
+        """Folder that holds a bucket's files."""
+        return self.hour(place, venue, bucket.date, bucket.hour)
+
+    def bucket_file(self, place: TablePlace, venue: str, bucket: Bucket, shard: Shard = (0, 1)) -> Path:
+        """The one Parquet file of a bucket and shard.
+
+        Examples
+        --------
+        >>> from overround.timebucket import bucket_of
+        >>> LakePaths(Path("data")).bucket_file(SNAPSHOTS, "kalshi", bucket_of(1_768_392_301_500, 300)).as_posix()
+        'data/orderbook_snapshots/venue=kalshi/date=2026-01-14/hour=12/snapshots_2026-01-14T12-05.parquet'
+        """
+        name = f"{place.prefix}_{bucket.stamp}{shard_suffix(shard)}.parquet"
+        return self.bucket_folder(place, venue, bucket) / name
+
+    def wal_file(self, place: TablePlace, venue: str, bucket: Bucket, shard: Shard, wal_id: str) -> Path:
+        """A hidden write-ahead file beside the bucket's Parquet file."""
+        name = f".{place.prefix}_{bucket.stamp}{shard_suffix(shard)}.{wal_id}.wal"
+        return self.bucket_folder(place, venue, bucket) / name
+
+    def manifest(self, place: TablePlace, venue: str, date: str, shard: Shard = (0, 1)) -> Path:
+        """A shard's manifest of one day; readers glob ``_manifest*.jsonl``."""
+        return self.day(place, venue, date) / f"_manifest{shard_suffix(shard)}.jsonl"
+
+    def journal_file(self, venue: str, bucket: Bucket, shard: Shard = (0, 1), run: int = 0) -> Path:
+        """A journal file; a restart inside the bucket opens the next ``run`` and never touches an earlier file."""
+        again = f".r{run}" if run else ""
+        name = f"{JOURNAL.prefix}_{bucket.stamp}{shard_suffix(shard)}{again}.jsonl.zst"
+        return self.bucket_folder(JOURNAL, venue, bucket) / name
+
+    # -- what is there ------------------------------------------------------------------------------
+
+    def venues(self, place: TablePlace) -> list[str]:
+        """Venues that have a folder in a table, sorted."""
+        return sorted(_named(self.table(place), "venue="))
+
+    def days(self, place: TablePlace, venue: str) -> list[str]:
+        """UTC days that have a folder, oldest first."""
+        return sorted(day for day in _named(self.table(place, venue), "date=") if _DAY.match(f"date={day}"))
+
+    def hours(self, place: TablePlace, venue: str, date: str) -> list[str]:
+        """UTC hours (``HH``) that have a folder, in order; one empty text where the table is not divided."""
+        if not place.by_hour:
+            return [""]
+        return sorted(hour for hour in _named(self.day(place, venue, date), "hour=") if _HOUR.match(f"hour={hour}"))
+
+    def bucket_files(self, place: TablePlace, venue: str, date: str, hour: str = "") -> list[Path]:
+        """Parquet files of one hour (or day), in the order of their names."""
+        folder = self.hour(place, venue, date, hour)
+        return sorted(p for p in folder.glob(f"{place.prefix}_*.parquet") if parse_bucket_name(p.name))
+
+    def wal_files(self, place: TablePlace, venue: str, date: str, hour: str = "") -> list[WalFile]:
+        """Write-ahead files of one hour (or day), in the order of their names."""
+        found = []
+        for path in sorted(self.hour(place, venue, date, hour).glob(f".{place.prefix}_*.wal")):
+            match = _WAL.match(path.name)
+            named = parse_bucket_name(f"{match['name']}.wal") if match else None
+            if match and named:
+                found.append(WalFile(path, match["id"], named[0], named[1] or (0, 1)))
+        return found
+
+    def manifests(self, place: TablePlace, venue: str, date: str) -> list[Path]:
+        """All shards' manifests of one day."""
+        return sorted(self.day(place, venue, date).glob("_manifest*.jsonl"))
+
+    def journal_files(self, venue: str, date: str, hour: str) -> list[Path]:
+        """Journal files of one hour, by bucket, then run."""
+
+        def order(path: Path) -> tuple[int, int]:
+            run = _RUN.search(path.name)
+            named = parse_bucket_name(_RUN.sub(".jsonl.zst", path.name))
+            return (named[0] if named else 0, int(run[1]) if run else 0)
+
+        folder = self.hour(JOURNAL, venue, date, hour)
+        return sorted(folder.glob(f"{JOURNAL.prefix}_*.jsonl.zst"), key=lambda p: (*order(p), p.name))
+
+    # -- single files -------------------------------------------------------------------------------
+
+    def _daily(self, folder: str, venue: str, date: str, name: str) -> Path:
+        return self.root / folder / f"venue={venue}" / f"date={date}" / name
+
+    def universe(self, venue: str, date: str) -> Path:
+        """Listing of one venue and UTC day."""
+        return self._daily("metadata", venue, date, "universe.jsonl")
+
+    def universes(self, venue: str) -> list[Path]:
+        """All listings of a venue, oldest day first."""
+        return self._dated("metadata", venue, "universe.jsonl")
+
+    def stats(self, venue: str, date: str) -> Path:
+        """Mined statistics of one venue and UTC day."""
+        return self._daily("stats", venue, date, "stats.parquet")
+
+    def all_stats(self, venue: str) -> list[Path]:
+        """All statistics of a venue, oldest day first."""
+        return self._dated("stats", venue, "stats.parquet")
+
+    def mm_viability(self, venue: str, date: str) -> Path:
+        """Market-making report of one venue and UTC day."""
+        return self._daily("reports/mm_viability", venue, date, "mm_viability.parquet")
+
+    def rules(self, venue: str, date: str) -> Path:
+        """Rules texts of one venue and UTC day."""
+        return self._daily("rules", venue, date, "rules.jsonl")
+
+    def logic(self, venue: str, date: str, name: str) -> Path:
+        """``propositions``, ``constraints`` or ``violations`` of one venue and UTC day."""
+        return self._daily("logic", venue, date, f"{name}.parquet")
+
+    def review_queue(self, venue: str, date: str) -> Path:
+        """What waits for a human's answer."""
+        return self._daily("review_queue", venue, date, "queue.jsonl")
+
+    def origin(self) -> Path:
+        """Says whether the folder holds live or synthetic rows."""
+        return self.root / "_origin.json"
+
+    def lock(self, venue: str, shard: Shard = (0, 1)) -> Path:
+        """Held by the one process that records this venue and shard; its owner is named beside it."""
+        return self.root / ".locks" / f"collect_{venue}{shard_suffix(shard)}.lock"
+
+    def _dated(self, folder: str, venue: str, name: str) -> list[Path]:
+        base = self.root / folder / f"venue={venue}"
+        days = sorted(day for day in _named(base, "date=") if _DAY.match(f"date={day}"))
+        return [path for day in days if (path := base / f"date={day}" / name).is_file()]
+
+
+def _named(folder: Path, key: str) -> Iterator[str]:
+    """Values of ``key=…`` folders inside a folder; nothing where the folder is absent."""
+    if folder.is_dir():
+        for child in folder.iterdir():
+            if child.name.startswith(key) and child.is_dir():
+                yield child.name.removeprefix(key)

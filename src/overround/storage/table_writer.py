@@ -1,0 +1,355 @@
+"""Rows of one table, venue and shard on their way to bucket files, whatever the table.
+
+Three steps, each of which may fail and be repeated: *add* encodes rows for the write-ahead file of their
+bucket, *save* makes everything added durable, *finalise* turns an ended bucket into its Parquet file.
+Rows that the disk refuses stay in memory, encoded, up to a bound.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import structlog
+
+from overround.errors import LakeLocked
+from overround.storage.bucket import finalise_bucket
+from overround.storage.fileops import FileOps, FileShortened
+from overround.storage.lock import CollectorLock
+from overround.storage.manifest import ManifestLine
+from overround.storage.paths import LakePaths, Shard, shard_suffix
+from overround.storage.schema import TableSpec
+from overround.storage.wal import Wal, new_wal_id
+from overround.timebucket import Bucket, bucket_of
+
+__all__ = ["UNSAVED_BYTES_LIMIT", "TableCounters", "TableWriter"]
+
+log = structlog.get_logger()
+
+UNSAVED_BYTES_LIMIT = 256 << 20
+"""Encoded rows kept in memory while the disk refuses them; beyond it the oldest are dropped, counted and reported."""
+
+RETRY_MS = 10_000
+ALERT_MS = 60_000
+
+
+@dataclass(slots=True)
+class TableCounters:
+    """What a table writer did; plain integers, read at any time.
+
+    Attributes
+    ----------
+    rows_saved : int
+        Rows made durable.
+    rows_unsaved, bytes_unsaved : int
+        In memory only, because the disk refused them.
+    rows_dropped : int
+        Given up because too many waited for the disk.
+    rows_removed : int
+        Durable once, then removed by another's hand before their bucket ended.
+    save_failures, finalise_failures : int
+    wal_bytes : int
+        Written to write-ahead files.
+    files, file_bytes, file_rows : int
+        Finished Parquet files (a file merged twice counts twice).
+    last_error : str
+        The system's words at the last failure; empty once a save succeeded again.
+    """
+
+    rows_saved: int = 0
+    rows_unsaved: int = 0
+    bytes_unsaved: int = 0
+    rows_dropped: int = 0
+    rows_removed: int = 0
+    save_failures: int = 0
+    finalise_failures: int = 0
+    wal_bytes: int = 0
+    files: int = 0
+    file_bytes: int = 0
+    file_rows: int = 0
+    last_error: str = ""
+
+
+@dataclass(slots=True)
+class _Ended:
+    """A bucket that takes no more rows and waits to become Parquet."""
+
+    wals: list[Path] = field(default_factory=list)
+    retry_ms: int = 0
+
+
+class TableWriter:
+    """Writes one table of one venue and shard; the caller holds the lock.
+
+    ``add`` and ``save`` belong to one thread at a time, ``finalise`` may run beside them in another.
+
+    Parameters
+    ----------
+    paths : LakePaths
+    table : TableSpec
+    venue : str
+    bucket_s : int
+        Bucket length, seconds.
+    level : int
+        zstd level of finished files.
+    origin : str
+    shard : Shard
+    ops : FileOps, optional
+        A failing disk in tests.
+    unsaved_limit : int
+        Bytes kept in memory while the disk refuses.
+    """
+
+    def __init__(
+        self,
+        paths: LakePaths,
+        table: TableSpec,
+        venue: str,
+        *,
+        bucket_s: int,
+        level: int,
+        origin: str,
+        shard: Shard = (0, 1),
+        ops: FileOps | None = None,
+        unsaved_limit: int = UNSAVED_BYTES_LIMIT,
+    ) -> None:
+        self._paths, self._table, self._venue, self._shard = paths, table, venue, shard
+        self._bucket_s, self._level, self._origin = bucket_s, level, origin
+        self._ops = ops or FileOps()
+        self._limit = unsaved_limit
+        self._open: dict[int, Wal] = {}
+        self._ended: dict[int, _Ended] = {}
+        self._guard = threading.Lock()
+        self._number = 0
+        self._alerted_ms = -ALERT_MS
+        self.counters = TableCounters()
+
+    # -- rows in ------------------------------------------------------------------------------------
+
+    def add(self, batch: pa.RecordBatch, *, tallies: Mapping[str, int] | None = None, now_ms: int = 0) -> None:
+        """Take rows in; each goes to the bucket of its own time, however old.
+
+        Parameters
+        ----------
+        batch : pyarrow.RecordBatch
+            In the table's schema.
+        tallies : mapping, optional
+            Counts (such as ``gaps``) kept with the bucket of ``now_ms``, even when there is no row.
+        now_ms : int
+        """
+        counted = bucket_of(now_ms, self._bucket_s).start_ms if tallies else None
+        starts = batch.column(self._table.time_column).to_numpy()
+        starts = starts - starts % (self._bucket_s * 1000)
+        found: set[int] = set(np.unique(starts).tolist())
+        for start in sorted(found if counted is None else found | {counted}):
+            part = batch if found == {start} else batch.filter(pa.array(starts == start, pa.bool_()))
+            self._add_part(start, part, tallies if start == counted else None)
+        self._bound()
+
+    def _add_part(self, start: int, part: pa.RecordBatch, tallies: Mapping[str, int] | None) -> None:
+        with self._guard:
+            wal = self._open.get(start)
+            if wal is None:
+                wal_id = new_wal_id()
+                bucket = Bucket(start, self._bucket_s)
+                path = self._paths.wal_file(self._table.place, self._venue, bucket, self._shard, wal_id)
+                wal = self._open[start] = Wal(path, wal_id, self._table.schema, bucket_s=self._bucket_s)
+        self._number += 1
+        self.counters.bytes_unsaved += wal.add(part, number=self._number, tallies=tallies)
+        self.counters.rows_unsaved += part.num_rows
+
+    def _bound(self) -> None:
+        """Give up the oldest unsaved rows past the limit; what came last is worth most."""
+        while self.counters.bytes_unsaved > self._limit:
+            waiting = {number: wal for wal in self._open.values() if (number := wal.oldest_unsaved) is not None}
+            oldest = min(waiting, default=self._number)
+            if oldest == self._number:
+                return  # the newest batch is never given up
+            n_rows, n_bytes = waiting[oldest].drop_oldest()
+            self.counters.rows_dropped += n_rows
+            self.counters.rows_unsaved -= n_rows
+            self.counters.bytes_unsaved -= n_bytes
+            log.error(
+                "storage.rows_dropped",
+                table=self._table.name,
+                venue=self._venue,
+                rows=n_rows,
+                rows_dropped=self.counters.rows_dropped,
+                reason=self.counters.last_error,
+            )
+
+    # -- durable ------------------------------------------------------------------------------------
+
+    def save(self, *, now_ms: int) -> bool:
+        """Make everything added durable; False when the disk refused some of it (it is kept)."""
+        counters = self.counters
+        refused: OSError | None = None
+        for wal in list(self._open.values()):
+            before, acknowledged = wal.length, wal.rows
+            try:
+                saved = wal.save(self._ops)
+            except FileShortened as exc:
+                counters.rows_removed += acknowledged
+                log.error("storage.rows_removed", path=str(wal.path), rows=acknowledged, reason=str(exc))  # noqa: TRY400
+                refused = exc
+            except OSError as exc:
+                refused = exc
+            else:
+                counters.rows_saved += saved
+                counters.rows_unsaved -= saved
+                counters.wal_bytes += wal.length - before
+        counters.bytes_unsaved = sum(wal.unsaved_bytes for wal in self._open.values())
+        if refused is None:
+            if counters.last_error:
+                log.info("storage.recovered", table=self._table.name, venue=self._venue)
+            counters.last_error = ""
+            self._alerted_ms = -ALERT_MS
+            return True
+        counters.save_failures += 1
+        counters.last_error = str(refused)
+        if now_ms - self._alerted_ms >= ALERT_MS or now_ms < self._alerted_ms:
+            self._alerted_ms = now_ms
+            log.error(
+                "storage.flush_failed",
+                table=self._table.name,
+                venue=self._venue,
+                rows_in_memory=counters.rows_unsaved,
+                bytes_in_memory=counters.bytes_unsaved,
+                reason=str(refused),
+                remedy="free disk space or mend the folder's rights; rows are kept and written then",
+            )
+        return False
+
+    # -- files --------------------------------------------------------------------------------------
+
+    def recover(self, *, now_ms: int) -> int:
+        """Finish what an earlier run left: its write-ahead files and half-written temporary files.
+
+        Those of other shards that nobody runs any more are finished too.
+
+        Returns
+        -------
+        int
+            Write-ahead files taken in (or found taken in already).
+        """
+        place = self._table.place
+        found: dict[tuple[Shard, int], list[Path]] = {}
+        for date in self._paths.days(place, self._venue):
+            for hour in self._paths.hours(place, self._venue, date):
+                folder = self._paths.hour(place, self._venue, date, hour)
+                for temporary in folder.glob(f".{place.prefix}_*{shard_suffix(self._shard)}.parquet.tmp"):
+                    if self._shard[1] > 1 or ".s" not in temporary.name:
+                        self._ops.remove(temporary)
+                for wal in self._paths.wal_files(place, self._venue, date, hour):
+                    found.setdefault((wal.shard, wal.start_ms), []).append(wal.path)
+        n_taken = 0
+        for (shard, start), wals in sorted(found.items()):
+            if shard == self._shard:
+                n_taken += self._recover_bucket(shard, start, wals, now_ms)
+                continue
+            lock = CollectorLock(self._paths, self._venue, shard)
+            try:
+                with lock:
+                    n_taken += self._recover_bucket(shard, start, wals, now_ms)
+            except LakeLocked:
+                continue  # that shard's own process is at work
+        return n_taken
+
+    def _recover_bucket(self, shard: Shard, start: int, wals: list[Path], now_ms: int) -> int:
+        line = self._finalise(Bucket(start, self._bucket_s), shard, wals, now_ms)
+        log.info(
+            "storage.recovered_bucket",
+            table=self._table.name,
+            venue=self._venue,
+            bucket=Bucket(start, self._bucket_s).stamp,
+            wals=len(wals),
+            rows=line.rows if line else 0,
+        )
+        return len(wals)
+
+    def end(self, now_ms: int | None) -> list[Bucket]:
+        """Buckets that are over and wholly durable, to be given to :meth:`finalise`.
+
+        Parameters
+        ----------
+        now_ms : int or None
+            None ends every bucket (a clean stop). A bucket that lies ahead (the clock was set back)
+            stays open until the clock comes to its end.
+        """
+        with self._guard:
+            for start, wal in list(self._open.items()):
+                over = now_ms is None or now_ms >= start + self._bucket_s * 1000
+                if over and wal.oldest_unsaved is None:
+                    del self._open[start]
+                    self._ended.setdefault(start, _Ended()).wals.append(wal.path)
+            return [
+                Bucket(start, self._bucket_s)
+                for start, ended in sorted(self._ended.items())
+                if now_ms is None or now_ms >= ended.retry_ms or ended.retry_ms - now_ms > RETRY_MS
+            ]
+
+    def finalise(self, bucket: Bucket, *, now_ms: int) -> ManifestLine | None:
+        """Turn an ended bucket into its Parquet file; a failure is counted, reported and tried again later."""
+        with self._guard:
+            ended = self._ended.pop(bucket.start_ms, None)
+        if ended is None:
+            return None
+        try:
+            return self._finalise(bucket, self._shard, ended.wals, now_ms)
+        except (OSError, pa.ArrowException) as exc:
+            self.counters.finalise_failures += 1
+            log.error(  # noqa: TRY400 - the system's words say it; no trace is needed
+                "storage.finalise_failed",
+                table=self._table.name,
+                venue=self._venue,
+                bucket=bucket.stamp,
+                reason=str(exc),
+                remedy="its rows are safe in the write-ahead file; it is tried again",
+            )
+            with self._guard:
+                again = self._ended.setdefault(bucket.start_ms, _Ended())
+                again.wals += ended.wals
+                again.retry_ms = now_ms + RETRY_MS
+            return None
+
+    def _finalise(self, bucket: Bucket, shard: Shard, wals: list[Path], now_ms: int) -> ManifestLine | None:
+        line = finalise_bucket(
+            self._paths,
+            self._table,
+            self._venue,
+            bucket,
+            shard,
+            wals,
+            level=self._level,
+            origin=self._origin,
+            now_ms=now_ms,
+            ops=self._ops,
+        )
+        if line is not None:
+            self.counters.files += 1
+            self.counters.file_bytes += line.bytes
+            self.counters.file_rows += line.rows
+            log.info(
+                "storage.file_written",
+                table=self._table.name,
+                venue=self._venue,
+                file=line.file,
+                rows=line.rows,
+                bytes=line.bytes,
+                bytes_per_row=round(line.bytes / line.rows, 1),
+            )
+        return line
+
+    @property
+    def has_unsaved(self) -> bool:
+        """Whether rows wait for the disk."""
+        return any(wal.oldest_unsaved is not None for wal in list(self._open.values()))
+
+    @property
+    def n_ended(self) -> int:
+        """Buckets that are over and not Parquet yet."""
+        return len(self._ended)

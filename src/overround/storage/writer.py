@@ -1,0 +1,286 @@
+"""The snapshot writer: books in, rows durable every few seconds, one Parquet file per bucket.
+
+The event loop only swaps the buffer's arrays; making rows, writing and syncing run in one thread, the
+compression of ended buckets in another, so that neither holds up the sockets nor one the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import structlog
+
+from overround.clock import Clock
+from overround.config import StorageSettings
+from overround.market import Origin
+from overround.storage.buffer import Cut, SnapshotBuffer, rows_of
+from overround.storage.fileops import FileOps
+from overround.storage.lock import CollectorLock
+from overround.storage.origin import claim_origin
+from overround.storage.paths import LakePaths, Shard
+from overround.storage.schema import SNAPSHOT_TABLE
+from overround.storage.table_writer import UNSAVED_BYTES_LIMIT, TableWriter
+from overround.timebucket import Bucket, bucket_of
+
+__all__ = ["SnapshotWriter", "WriterStats"]
+
+log = structlog.get_logger()
+
+_LAST_TRIES = 3
+_LAST_PAUSE_MS = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriterStats:
+    """What the writer has done so far.
+
+    Attributes
+    ----------
+    rows : int
+        Rows taken in (both outcomes).
+    rows_waiting : int
+        Rows not durable yet: in the buffer, or refused by the disk.
+    rows_dropped, rows_removed : int
+        Given up because too many waited; removed by another's hand. Both stay 0 in good health.
+    flushes, failures : int
+        Flushes, and those (of rows or files) that the disk refused.
+    last_flush_ms : float
+        Duration of the last flush.
+    files, bytes_written, file_rows : int
+        Finished Parquet files, their bytes and rows.
+    wal_bytes : int
+        Bytes that went through write-ahead files.
+    gaps : int
+        Gaps noted.
+    last_error : str
+        The system's words while a failure lasts, else empty.
+    """
+
+    rows: int
+    rows_waiting: int
+    rows_dropped: int
+    rows_removed: int
+    flushes: int
+    failures: int
+    last_flush_ms: float
+    files: int
+    bytes_written: int
+    file_rows: int
+    wal_bytes: int
+    gaps: int
+    last_error: str
+
+
+class SnapshotWriter:
+    """Writes one venue's (and shard's) snapshot rows.
+
+    Parameters
+    ----------
+    paths : LakePaths
+    venue : str
+    settings : StorageSettings
+    top_k : int
+        Levels stored per side.
+    origin : Origin
+    clock : Clock
+    shard : Shard
+        Number of this collector, from 0, and how many there are.
+    ops : FileOps, optional
+        A failing disk in tests.
+    unsaved_limit : int
+        Bytes kept in memory while the disk refuses rows.
+
+    Attributes
+    ----------
+    buffer : SnapshotBuffer
+        Where the collector appends.
+    """
+
+    def __init__(
+        self,
+        paths: LakePaths,
+        venue: str,
+        *,
+        settings: StorageSettings,
+        top_k: int,
+        origin: Origin,
+        clock: Clock,
+        shard: Shard = (0, 1),
+        ops: FileOps | None = None,
+        unsaved_limit: int = UNSAVED_BYTES_LIMIT,
+    ) -> None:
+        self.buffer = SnapshotBuffer(outcomes=settings.outcomes)
+        self._paths, self._venue, self._origin, self._top_k = paths, str(venue), origin, top_k
+        self._settings, self._clock, self._ops = settings, clock, ops
+        self._table = TableWriter(
+            paths,
+            SNAPSHOT_TABLE,
+            self._venue,
+            bucket_s=settings.bucket_secs,
+            level=settings.compression_level,
+            origin=origin.value,
+            shard=shard,
+            ops=ops,
+            unsaved_limit=unsaved_limit,
+        )
+        self._lock = CollectorLock(paths, self._venue, shard)
+        self._mutex = asyncio.Lock()
+        self._rows_pool: ThreadPoolExecutor | None = None
+        self._files_pool: ThreadPoolExecutor | None = None
+        self._finalising: dict[int, Future[None]] = {}
+        self._rows_taken = 0
+        self._flushes = 0
+        self._last_flush_ms = 0.0
+        self._last_flush_ts = 0
+        self._gaps = 0
+        self._gaps_saved = 0
+
+    def start(self) -> None:
+        """Take the lock, check the folder's origin, and finish what an earlier run left behind.
+
+        Raises
+        ------
+        LakeLocked
+            If another process records this venue and shard.
+        OriginMismatch
+            If the folder holds rows of the other origin.
+        StorageError
+            If the folder cannot be written.
+        """
+        self._lock.acquire()
+        try:
+            claim_origin(self._paths, self._origin, ops=self._ops)
+            self._last_flush_ts = self._clock.now_ms()
+            self._table.recover(now_ms=self._last_flush_ts)
+        except BaseException:
+            self._lock.release()
+            raise
+        self._rows_pool = ThreadPoolExecutor(1, thread_name_prefix=f"rows-{self._venue}")
+        self._files_pool = ThreadPoolExecutor(1, thread_name_prefix=f"files-{self._venue}")
+
+    def note_gaps(self, total: int) -> None:
+        """Tell how many gaps there have been since the start; new ones count for the present bucket."""
+        self._gaps = total
+
+    def due(self, now_ms: int) -> bool:
+        """Whether :meth:`flush` has something to do: the bucket changed, rows or seconds have piled up."""
+        if self.buffer.rows >= self._settings.flush_rows:
+            return True
+        since = now_ms - self._last_flush_ts
+        if since < 0 or since >= self._settings.flush_secs * 1000:
+            return True
+        length = self._settings.bucket_secs
+        return bucket_of(now_ms, length).start_ms != bucket_of(self._last_flush_ts, length).start_ms
+
+    async def flush(self, now_ms: int) -> bool:
+        """Make everything appended durable, and start turning ended buckets into Parquet.
+
+        Nothing is raised when the disk refuses: the rows are kept, the failure is counted and reported,
+        and the next flush tries again.
+
+        Returns
+        -------
+        bool
+            Whether every row taken so far is durable.
+        """
+        async with self._mutex:
+            self._last_flush_ts = now_ms
+            started_ns = self._clock.monotonic_ns()
+            self._rows_taken += self.buffer.rows
+            gaps, self._gaps_saved = self._gaps - self._gaps_saved, self._gaps
+            cut = self.buffer.cut()
+            # Shielded: a cancelled flush still completes in its thread, so nothing of the cut is lost.
+            saved = await asyncio.shield(
+                asyncio.wrap_future(self._pool(self._rows_pool).submit(self._save, cut, gaps, now_ms))
+            )
+            self._flushes += 1
+            self._last_flush_ms = (self._clock.monotonic_ns() - started_ns) / 1e6
+            self._finalise_ended(now_ms)
+            return saved
+
+    async def settle(self) -> None:
+        """Wait until no bucket is being turned into Parquet."""
+        while self._finalising:
+            await asyncio.wait([asyncio.wrap_future(future) for future in list(self._finalising.values())])
+            self._reap()
+
+    async def stop(self) -> None:
+        """Make every row durable, turn every bucket into Parquet, give the lock back.
+
+        Rows that the disk still refuses after a few tries are lost with the process; they are counted
+        in ``stats`` and reported.
+        """
+        if self._rows_pool is None:
+            return
+        now_ms = self._clock.now_ms()
+        for _ in range(_LAST_TRIES):
+            if await self.flush(now_ms):
+                break
+            await self._clock.sleep_ms(_LAST_PAUSE_MS)
+        await self.settle()
+        self._finalise_ended(None)
+        await self.settle()
+        if self._table.counters.rows_unsaved:
+            log.error(
+                "storage.rows_lost",
+                venue=self._venue,
+                rows=self._table.counters.rows_unsaved,
+                reason=self._table.counters.last_error,
+            )
+        for pool in (self._rows_pool, self._files_pool):
+            self._pool(pool).shutdown()
+        self._rows_pool = self._files_pool = None
+        self._lock.release()
+
+    @property
+    def stats(self) -> WriterStats:
+        """What has been done so far."""
+        counters = self._table.counters
+        return WriterStats(
+            rows=self._rows_taken + self.buffer.rows,
+            rows_waiting=self.buffer.rows + counters.rows_unsaved,
+            rows_dropped=counters.rows_dropped,
+            rows_removed=counters.rows_removed,
+            flushes=self._flushes,
+            failures=counters.save_failures + counters.finalise_failures,
+            last_flush_ms=self._last_flush_ms,
+            files=counters.files,
+            bytes_written=counters.file_bytes,
+            file_rows=counters.file_rows,
+            wal_bytes=counters.wal_bytes,
+            gaps=self._gaps,
+            last_error=counters.last_error,
+        )
+
+    # -- threads ------------------------------------------------------------------------------------
+
+    def _save(self, cut: Cut, gaps: int, now_ms: int) -> bool:
+        if cut.heads or gaps:
+            rows = rows_of(cut, venue=self._venue, top_k=self._top_k)
+            self._table.add(rows, tallies={"gaps": gaps} if gaps else None, now_ms=now_ms)
+        return self._table.save(now_ms=now_ms)
+
+    def _finalise_ended(self, now_ms: int | None) -> None:
+        self._reap()
+        for bucket in self._table.end(now_ms):
+            if bucket.start_ms not in self._finalising:
+                job = self._pool(self._files_pool).submit(self._finalise, bucket, now_ms or self._clock.now_ms())
+                self._finalising[bucket.start_ms] = job
+
+    def _finalise(self, bucket: Bucket, now_ms: int) -> None:
+        self._table.finalise(bucket, now_ms=now_ms)
+
+    def _reap(self) -> None:
+        """Forget finished jobs; one that died of a mistake of ours says so here."""
+        for start, job in list(self._finalising.items()):
+            if job.done():
+                del self._finalising[start]
+                job.result()
+
+    @staticmethod
+    def _pool(pool: ThreadPoolExecutor | None) -> ThreadPoolExecutor:
+        if pool is None:
+            raise RuntimeError("the writer was not started, or has been stopped")
+        return pool
