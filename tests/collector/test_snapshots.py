@@ -5,10 +5,9 @@ from typing import Any
 
 import pytest
 
-from overround.book import Book
+from overround.book import Book, BookShelf
 from overround.collector.gaps import GapLedger
 from overround.collector.polling import PolledFeed
-from overround.book import BookShelf
 from overround.collector.snapshots import ProofBudget, Snapshotter
 from overround.market import ErrCode, Integrity, Market, MarketId, MarketStatus, OutcomeId, Venue
 from overround.venue import RestBook

@@ -18,10 +18,10 @@ from overround.collector.polling import BookPoller, PolledFeed
 from overround.collector.snapshots import Carrier, ProofBudget, Snapshotter
 from overround.collector.status import VenueStatus
 from overround.config import Settings, VenueSettings
-from overround.errors import VenueError
+from overround.errors import FileDamaged, NothingStored, VenueError
 from overround.market import Integrity, Market, MarketId, Origin
 from overround.net import ConnectionPacer
-from overround.scheduler import Limits, Plan, RotationState, plan_rotation, rank
+from overround.scheduler import Limits, Plan, RotationState, market_stats, plan_rotation, rank
 from overround.storage import FrameJournal, LakePaths, SnapshotWriter, newest_stats, newest_universe
 from overround.venue import FeedCounters, FeedEvent, FeedEventKind
 from overround.venue.adapters import VenueAdapter
@@ -193,7 +193,12 @@ class VenueRecorder:
     async def _universe_loop(self) -> None:
         while True:
             await self._clock.sleep_ms(self._settings.polling.universe_reload_secs * 1000)
-            self._read_universe()
+            try:
+                self._read_universe()
+            except (NothingStored, FileDamaged) as exc:
+                # The listing already held serves on; the file is somebody else's to mend.
+                self._warning = str(exc)
+                log.warning("universe.unreadable", venue=self.venue, reason=str(exc))
 
     async def _rest_loop(self) -> None:
         """Answer the feeds' wishes for REST books, a few markets at a time."""
@@ -236,7 +241,7 @@ class VenueRecorder:
             return
         self._universe_path = found.version
         self._markets = {market.market_id: market for market in found.markets}
-        stats = newest_stats(self._paths, self.venue)
+        stats = market_stats(newest_stats(self._paths, self.venue))
         self._scores = rank(found.markets, stats, now_ms=now_ms)
         limit_ms = self._settings.polling.universe_max_age_hours * 3_600_000
         self._warning = ""
@@ -281,8 +286,8 @@ class VenueRecorder:
                 self._slot(slot).add([self._markets[market_id] for market_id in market_ids])
         hot_ms, warm_ms = self._venue.snapshot_interval_ms_hot, self._venue.snapshot_interval_ms_warm
         intervals: dict[MarketId, tuple[Market, int]] = {}
-        for market_ids, interval_ms in ((plan.warm, warm_ms), (plan.leaving, warm_ms), (plan.hot, hot_ms)):
-            for market_id in market_ids:
+        for held, interval_ms in ((plan.warm, warm_ms), (plan.leaving, warm_ms), (plan.hot, hot_ms)):
+            for market_id in held:
                 market, carrier = self._markets.get(market_id), self._carrier(market_id)
                 if market is not None and carrier is not None:
                     self.snapshotter.put(market_id, market.outcome_ids, carrier, interval_ms=interval_ms, now_ms=now_ms)

@@ -24,8 +24,12 @@ class Carrier(Protocol):
         Since when there has been no connection; None while it stands.
     """
 
-    feed: Feed
     down_since_ms: int | None
+
+    @property
+    def feed(self) -> Feed:
+        """Whose books they are."""
+        ...
 
 
 class RowSink(Protocol):
