@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from typing import Any
 
+from overround.exchange.kalshi_hub import KalshiHub
+from overround.exchange.link import Link
 from overround.exchange.model import Change, ChangeKind, Listed, ListedEvent
+from overround.exchange.polymarket_hub import PolymarketHub
 from overround.market import Venue
 
 T0 = 1_790_000_000_000
@@ -156,3 +161,71 @@ class HandSource:
 
     def watch(self, keys: Sequence[str]) -> None:
         self.watched.extend(keys)
+
+
+class ListWire:
+    """Collects what a link would send, and reads the frames back."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.ended: str | None = None
+        self.stuck = 0
+
+    def write(self, data: bytes) -> None:
+        self.data += data
+
+    def backlog(self) -> int:
+        return self.stuck
+
+    def close(self, code: int, reason: str) -> None:
+        self.ended = f"{code} {reason}"
+
+    def abort(self) -> None:
+        self.ended = "abort"
+
+    def hang_up(self) -> None:
+        self.ended = "hang_up"
+
+    def take(self) -> list[str]:
+        """Text frames sent since the last call."""
+        found, data, at = [], bytes(self.data), 0
+        while at < len(data):
+            first, size = data[at], data[at + 1]
+            at += 2
+            if size == 126:
+                size, at = int.from_bytes(data[at : at + 2], "big"), at + 2
+            elif size == 127:
+                size, at = int.from_bytes(data[at : at + 8], "big"), at + 8
+            if first == 0x81:
+                found.append(data[at : at + size].decode())
+            at += size
+        self.data.clear()
+        return found
+
+
+class Client:
+    """A connection to a hub without a socket."""
+
+    def __init__(self, hub: PolymarketHub | KalshiHub, *, number: int = 1, now_ms: int = T0) -> None:
+        self.hub = hub
+        self.wire = ListWire()
+        self.link = Link(f"{hub.venue}-{number}", number, self.wire, lambda link: None)
+        self.now_ms = now_ms
+        hub.attach(self.link, now_ms)
+
+    def send(self, message: object) -> list[Any]:
+        """Send a message (JSON unless it is text) and return what comes back at once."""
+        self.hub.receive(self.link, message if isinstance(message, str) else json.dumps(message), self.now_ms)
+        return self.take()
+
+    def take(self) -> list[Any]:
+        """What was sent since the last call, parsed where it is JSON."""
+        self.link.flush()
+        return [parsed(text) for text in self.wire.take()]
+
+
+def parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

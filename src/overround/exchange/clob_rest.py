@@ -7,13 +7,14 @@ import binascii
 import json
 import random
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 from fastapi import APIRouter, Request, Response
 
 from overround.exchange.book_text import levels_text
-from overround.exchange.gamma import question_id, slug_of
+from overround.exchange.gamma_objects import question_id, slug_of
 from overround.exchange.model import Listed, Source
 from overround.exchange.polymarket_hub import PolymarketHub
 from overround.market import PX_ONE_E4, Venue, px_text, sz_text
@@ -323,6 +324,4 @@ def _half_text(twice_px_e4: int) -> str:
 
 
 def _day(ms: int) -> str:
-    from datetime import UTC, datetime
-
     return datetime.fromtimestamp(ms // 1000, tz=UTC).strftime("%Y-%m-%dT00:00:00Z")

@@ -11,7 +11,8 @@ from urllib.parse import parse_qs
 import msgspec
 from fastapi import APIRouter, Request, Response
 
-from overround.exchange.faults import Fault, FaultDesk, HttpFault
+from overround.exchange.fault_script import Fault, HttpFault
+from overround.exchange.faults import FaultDesk
 from overround.market import Venue
 
 __all__ = ["FaultedApp", "fault_router"]

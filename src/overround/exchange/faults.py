@@ -8,377 +8,30 @@ A check compares that log with what the collector recorded as gaps.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from email.utils import formatdate
-from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
-from overround.errors import ConfigError
+from overround.exchange.fault_injection import CHANGES, COUNTED, Injection
+from overround.exchange.fault_script import (
+    CONNECTION_KINDS,
+    FRAME_KINDS,
+    HTTP_KINDS,
+    KINDS,
+    MARKET_KINDS,
+    Fault,
+    FaultScript,
+    HttpFault,
+)
 from overround.exchange.kalshi_hub import KalshiHub
 from overround.exchange.link import Link
 from overround.exchange.model import Change, ChangeKind, Listed
 from overround.exchange.polymarket_hub import PolymarketHub
 from overround.market import Venue
 
-__all__ = ["FRAME_KINDS", "HTTP_KINDS", "KINDS", "Fault", "FaultDesk", "FaultScript", "HttpFault"]
-
-FRAME_KINDS = {
-    "silence": "no frame but heartbeats for duration_ms; what was meant to be sent is lost",
-    "stall": "frames are held for duration_ms and then sent at once, in order: a burst",
-    "mute_token": "one market is not sent for duration_ms; a fresh subscription revives it with params.revive (0.55)",
-    "missing_first_book": "the next params.count first books are not sent",
-    "drop": "params.count frames are lost",
-    "duplicate": "params.count frames are sent twice",
-    "reorder": "params.count frames change places with their successor",
-    "late": "params.count frames leave params.delay_ms (1,500) later than they should",
-    "cut_frame": "a frame is cut: params.mode payload (half the text) or wire (half the bytes, then the end)",
-    "renamed_field": "in params.count frames params.from is spelt params.to",
-    "extra_field": "params.count frames carry an unknown field",
-    "old_format": "Polymarket: price_change in the form before September 2025 for duration_ms",
-}
-CONNECTION_KINDS = {
-    "close": "the connection ends: params.mode abort, hang_up or a close code",
-    "sequence_gap": "Kalshi: params.count numbers are left out; Polymarket: a change is lost",
-    "underflow": "Kalshi: a delta takes more than a level holds",
-    "unknown_event": "params.count frames of an unknown kind",
-    "terminal_error": "Kalshi: the book subscription ends with params.code (10)",
-}
-DOOR_KINDS = {
-    "refuse": "upgrades are refused for duration_ms: params.status, or dropped without an answer",
-    "close_on_open": "for duration_ms connections are let in and dropped at once",
-    "maintenance": "all connections end, upgrades get 503 and the exchange says it is closed for duration_ms",
-}
-MARKET_KINDS = {
-    "tick_change": "a market's tick becomes params.tick_e4 (or finer, or coarser again)",
-    "resolution": "a market resolves to params.result (0 or 1)",
-}
-HTTP_KINDS = {
-    "http_status": "params.count answers, or all for duration_ms, are params.status; params.retry_after seconds or 'date'",
-    "http_html": "answers are an HTML page with params.status (502)",
-    "http_slow": "answers wait params.delay_ms (2,000)",
-    "http_cut": "answers end halfway",
-    "stuck_cursor": "pages name the cursor they were asked with",
-    "shifted_pages": "pages begin params.rows (3) rows too early: rows repeat",
-}
-KINDS = {**FRAME_KINDS, **CONNECTION_KINDS, **DOOR_KINDS, **MARKET_KINDS, **HTTP_KINDS}
-_ONE_VENUE = {
-    "underflow": Venue.KALSHI,
-    "terminal_error": Venue.KALSHI,
-    "old_format": Venue.POLYMARKET,
-}
-_CHANGES = frozenset({"price_change", "orderbook_delta"})
-_RENAMED = {
-    Venue.POLYMARKET: ("price_changes", "price_updates"),
-    Venue.KALSHI: ("delta_fp", "delta_contracts"),
-}
-_COUNTED = frozenset(
-    {"drop", "duplicate", "reorder", "late", "cut_frame", "renamed_field", "extra_field", "missing_first_book"}
-)
-_LONGEST_HOLD_MS = 2_000
-_MOST_MARKETS_LOGGED = 5_000
-
-
-class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One fault of a script.
-
-    Attributes
-    ----------
-    kind : str
-        A key of ``KINDS``.
-    venue : Venue
-    at_ms : int or None
-        Milliseconds after the exchange's start; at once when neither this nor ``after_frames`` is given.
-    after_frames : int or None
-        Fires when the venue has sent so many data frames.
-    connection : int or str
-        Running number of the connection (the first is 1), ``any`` (drawn among those with subscriptions) or ``all``.
-        A fault waits for its connection.
-    market : str
-        Market key, ``any`` (drawn among the connection's markets) or ``all``.
-    duration_ms : int
-        How long it lasts; 0 until its count is used up, or for ever.
-    params : dict
-        See ``KINDS``; ``every`` applies counted kinds to each n-th frame only.
-    """
-
-    kind: str
-    venue: Venue
-    at_ms: int | None = None
-    after_frames: int | None = None
-    connection: int | Literal["any", "all"] = "any"
-    market: str = "any"
-    duration_ms: int = 0
-    params: dict[str, Any] = {}
-
-    def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"unknown kind of fault {self.kind!r}; known: {', '.join(KINDS)}")
-        only = _ONE_VENUE.get(self.kind)
-        if only is not None and only is not self.venue:
-            raise ValueError(f"{self.kind} is a fault of {only} only")
-
-
-class FaultScript(msgspec.Struct, frozen=True):
-    """Faults in the order in which they are written."""
-
-    faults: tuple[Fault, ...] = ()
-
-    @classmethod
-    def from_json(cls, text: bytes | str) -> FaultScript:
-        """Read a JSON list of faults.
-
-        Raises
-        ------
-        ConfigError
-            If it is no such list.
-        """
-        try:
-            return cls(msgspec.json.decode(text, type=tuple[Fault, ...]))
-        except msgspec.DecodeError as exc:
-            raise ConfigError(f"fault script: {exc}", hint="a JSON list of {kind, venue, at_ms, ...}") from exc
-
-    @classmethod
-    def from_file(cls, path: Path) -> FaultScript:
-        """Read a script from a file.
-
-        Raises
-        ------
-        ConfigError
-            If there is no such file or it is no script.
-        """
-        try:
-            return cls.from_json(path.read_bytes())
-        except OSError as exc:
-            raise ConfigError(f"fault script {path}: {exc.strerror}", hint="name a JSON file") from exc
-
-    def to_json(self) -> bytes:
-        """The script as JSON, readable by ``from_json``."""
-        return msgspec.json.encode(self.faults)
-
-    @classmethod
-    def drawn(
-        cls,
-        seed: int,
-        *,
-        venues: Sequence[Venue],
-        count: int,
-        span_ms: int,
-        kinds: Sequence[str] | None = None,
-        longest_ms: int = 5_000,
-    ) -> FaultScript:
-        """A random script, the same for the same seed.
-
-        Parameters
-        ----------
-        seed : int
-        venues : sequence of Venue
-        count : int
-            Number of faults.
-        span_ms : int
-            They begin within so many milliseconds of the start.
-        kinds : sequence of str, optional
-            Kinds to draw from; all when None.
-        longest_ms : int
-            Longest duration.
-        """
-        rng = random.Random(f"faults:{seed}")
-        chosen = []
-        for _ in range(count):
-            venue = rng.choice(list(venues))
-            possible = [k for k in kinds or list(KINDS) if _ONE_VENUE.get(k, venue) is venue]
-            chosen.append(
-                Fault(
-                    kind=rng.choice(possible),
-                    venue=venue,
-                    at_ms=rng.randrange(span_ms),
-                    duration_ms=rng.randint(200, longest_ms),
-                )
-            )
-        return cls(tuple(sorted(chosen, key=lambda fault: fault.at_ms or 0)))
-
-
-class HttpFault(msgspec.Struct, frozen=True, kw_only=True):
-    """What the REST side is to do with one request.
-
-    Attributes
-    ----------
-    kind : str
-    status : int
-    retry_after : str or None
-        Value of the header.
-    delay_ms : int
-    """
-
-    kind: str
-    status: int = 0
-    retry_after: str | None = None
-    delay_ms: int = 0
-
-
-class _Injection:
-    """A fault in force, and the record of what it did; attached to links, it is their ``FrameFault``."""
-
-    def __init__(self, desk: FaultDesk, fault: Fault, number: int) -> None:
-        self.fault = fault
-        self.kind = fault.kind
-        self._desk = desk
-        self.links: list[Link] = []
-        self.market: str | None = None
-        self.until_ms: int | None = None
-        self.left: int | None = None
-        self._every = max(1, int(fault.params.get("every", 1)))
-        self._seen = 0
-        self._held: list[tuple[int, Link, bytes, str]] = []
-        wanted = fault.params.get("frames")
-        self._frames = frozenset(wanted) if wanted else (_CHANGES if fault.kind in _COUNTED else None)
-        self.record: dict[str, Any] = {
-            "id": number,
-            "kind": fault.kind,
-            "venue": fault.venue.value,
-            "state": "waiting",
-            "at_ms": fault.at_ms,
-            "ts_ms": None,
-            "until_ms": None,
-            "connection": None,
-            "connections": [],
-            "market": None,
-            "frames": 0,
-            "first_ms": None,
-            "last_ms": None,
-            "markets": {},
-            "params": fault.params,
-        }
-
-    # ---- as FrameFault
-
-    def take_frame(self, link: Link, payload: bytes, key: str, kind: str) -> bool:
-        """Deal with a frame of a link it is attached to."""
-        if self.kind == "silence":
-            self.note(key)
-            return True
-        if self.kind == "stall":
-            self.note(key)
-            self._held.append((self.until_ms or 0, link, payload, key))
-            return True
-        if self.kind == "reorder" and self._held and self._succeeds(link, key, kind):
-            link.put(payload)
-            self.release()
-            return True
-        if not self._wants(key, kind):
-            return False
-        return self._spoil(link, payload, key)
-
-    def _succeeds(self, link: Link, key: str, kind: str) -> bool:
-        # Kalshi's numbers make any successor on the subscription visible; Polymarket orders one market only.
-        _, held_on, _, held_key = self._held[0]
-        return held_on is link and kind in _CHANGES and (self.fault.venue is Venue.KALSHI or key == held_key)
-
-    def _wants(self, key: str, kind: str) -> bool:
-        if self.kind in {"mute_token", "missing_first_book"} or self.left == 0 or self._held:
-            if self.kind != "late" or self.left == 0:
-                return False
-        if self.market is not None and key != self.market:
-            return False
-        if self._frames is not None and kind not in self._frames:
-            return False
-        self._seen += 1
-        return self._seen % self._every == 0
-
-    def _spoil(self, link: Link, payload: bytes, key: str) -> bool:
-        params = self.fault.params
-        if self.kind == "old_format":
-            self.note(key)
-            link.put(_old_form(payload))
-            return True
-        if self.left is not None:
-            self.left -= 1
-        self.note(key)
-        if self.kind == "duplicate":
-            link.put(payload)
-            link.put(payload)
-        elif self.kind == "reorder":
-            self._held.append((self._desk.now_ms() + _LONGEST_HOLD_MS, link, payload, key))
-        elif self.kind == "late":
-            due = self._desk.now_ms() + int(params.get("delay_ms", 1_500))
-            self._held.append((due, link, payload, key))
-        elif self.kind == "cut_frame":
-            if params.get("mode", "payload") == "wire":
-                link.put_bytes(b"\x81\x7e" + len(payload).to_bytes(2, "big") + payload[: len(payload) // 2])
-                link.hang_up()
-            else:
-                link.put(payload[: len(payload) // 2])
-        elif self.kind == "renamed_field":
-            old, new = _RENAMED[self.fault.venue]
-            old, new = str(params.get("from", old)), str(params.get("to", new))
-            link.put(payload.replace(f'"{old}"'.encode(), f'"{new}"'.encode()))
-        elif self.kind == "extra_field":
-            body = payload.rstrip()
-            link.put(body[:-1] + b',"unheard_of":{"a":[1,"2"]}}' + payload[len(body) :])
-        # "drop" sends nothing
-        if self.left == 0 and not self._held:
-            self._desk.finish(self)
-        return True
-
-    def hides_first_book(self, key: str) -> bool:
-        """Whether a first book is swallowed; a mute market may come alive by the fresh subscription."""
-        if self.market is not None and key != self.market:
-            return False
-        if self.kind == "missing_first_book" and self.left:
-            self.left -= 1
-            self.note(key)
-            if not self.left:
-                self._desk.finish(self)
-            return True
-        if self.kind == "mute_token":
-            if self._desk.rng.random() < float(self.fault.params.get("revive", 0.55)):
-                self._desk.finish(self)
-                return False
-            self.note(key)
-            return True
-        return False
-
-    def mutes(self, key: str) -> bool:
-        """Whether a market's data is left out."""
-        if self.kind == "mute_token" and key == self.market:
-            self.note(key)
-            return True
-        return False
-
-    # ---- the rest
-
-    def note(self, key: str) -> None:
-        """Write down one frame that was touched."""
-        now = self._desk.now_ms()
-        record = self.record
-        record["frames"] += 1
-        if record["first_ms"] is None:
-            record["first_ms"] = now
-        record["last_ms"] = now
-        markets = record["markets"]
-        if key:
-            seen = markets.get(key)
-            if seen is not None:
-                seen["frames"] += 1
-                seen["last_ms"] = now
-            elif len(markets) < _MOST_MARKETS_LOGGED:
-                markets[key] = {"frames": 1, "first_ms": now, "last_ms": now}
-
-    def due_ms(self) -> int | None:
-        """When a held frame is to leave."""
-        return min((due for due, _, _, _ in self._held), default=None)
-
-    def release(self, now_ms: int | None = None) -> None:
-        """Send held frames that are due, or all."""
-        held, self._held = self._held, []
-        for due, link, payload, key in held:
-            if now_ms is not None and due > now_ms:
-                self._held.append((due, link, payload, key))
-            elif not link.closed:
-                link.put(payload)
-        if self.left == 0 and not self._held:
-            self._desk.finish(self)
+__all__ = ["KINDS", "Fault", "FaultDesk", "FaultScript", "HttpFault"]
 
 
 class _Hub(Protocol):
@@ -416,9 +69,9 @@ class FaultDesk:
         self._hubs = hubs
         self._inject = inject
         self._start_ms = 0
-        self._pending: list[_Injection] = []
-        self._active: list[_Injection] = []
-        self._all: list[_Injection] = []
+        self._pending: list[Injection] = []
+        self._active: list[Injection] = []
+        self._all: list[Injection] = []
         self._closed_frames = dict.fromkeys(Venue, 0)
         for fault in script.faults:
             self._queue(fault)
@@ -433,8 +86,8 @@ class FaultDesk:
             fault = msgspec.structs.replace(fault, at_ms=fault.at_ms + self.now_ms() - self._start_ms)
         return int(self._queue(fault).record["id"])
 
-    def _queue(self, fault: Fault) -> _Injection:
-        injection = _Injection(self, fault, len(self._all) + 1)
+    def _queue(self, fault: Fault) -> Injection:
+        injection = Injection(self, fault, len(self._all) + 1)
         self._all.append(injection)
         self._pending.append(injection)
         return injection
@@ -488,21 +141,21 @@ class FaultDesk:
             return sent >= fault.after_frames
         return fault.at_ms is None or now_ms >= self._start_ms + fault.at_ms
 
-    def finish(self, injection: _Injection) -> None:
+    def finish(self, injection: Injection) -> None:
         """A fault is over: let go of its links and its held frames."""
+        if injection.record["state"] == "done":
+            return
+        injection.record |= {"state": "done", "ended_ms": self.now_ms()}
         if injection in self._active:
             self._active.remove(injection)
-        injection.release()
         for link in injection.links:
             if injection in link.faults:
                 link.faults.remove(injection)
-        if injection.record["state"] != "done":
-            injection.record["state"] = "done"
-            injection.record["ended_ms"] = self.now_ms()
+        injection.release()
 
     # ---------------------------------------------------------------- firing
 
-    def _fire(self, injection: _Injection, now_ms: int) -> bool:
+    def _fire(self, injection: Injection, now_ms: int) -> bool:
         """Put a fault in force; False to try again because its target is not there yet."""
         fault = injection.fault
         if fault.venue not in self._hubs:
@@ -516,7 +169,7 @@ class FaultDesk:
         injection.record |= {"state": "active", "ts_ms": now_ms}
         if fault.duration_ms:
             injection.until_ms = injection.record["until_ms"] = now_ms + fault.duration_ms
-        if fault.kind in _COUNTED:
+        if fault.kind in COUNTED:
             injection.left = int(fault.params.get("count", 0 if fault.duration_ms else 1)) or None
             if injection.left is None and fault.kind == "missing_first_book":
                 injection.left = 1_000_000
@@ -536,7 +189,7 @@ class FaultDesk:
                 link.close(1001, "maintenance")
         return True
 
-    def _aim(self, injection: _Injection) -> bool:
+    def _aim(self, injection: Injection) -> bool:
         fault = injection.fault
         hub: _Hub = self._hubs[fault.venue]
         links = hub.links()
@@ -557,12 +210,11 @@ class FaultDesk:
                 return False
         if fault.market not in {"any", "all"}:
             injection.market = fault.market
-        elif fault.market == "any" and fault.kind in {"mute_token", "underflow", "missing_first_book"}:
-            if fault.kind != "missing_first_book":
-                markets = [key for link in chosen for key in hub.markets_of(link)]
-                if not markets:
-                    return False
-                injection.market = self.rng.choice(markets)
+        elif fault.market == "any" and fault.kind in {"mute_token", "underflow"}:
+            markets = [key for link in chosen for key in hub.markets_of(link)]
+            if not markets:
+                return False
+            injection.market = self.rng.choice(markets)
         injection.links = chosen
         names = [link.name for link in chosen]
         injection.record |= {
@@ -572,7 +224,7 @@ class FaultDesk:
         }
         return True
 
-    def _aim_market(self, injection: _Injection) -> bool:
+    def _aim_market(self, injection: Injection) -> bool:
         fault = injection.fault
         hub = self._hubs[fault.venue]
         if fault.market not in {"any", "all"}:
@@ -585,7 +237,7 @@ class FaultDesk:
         injection.record["market"] = injection.market
         return hub.listing(injection.market) is not None
 
-    def _strike(self, injection: _Injection, now_ms: int) -> None:
+    def _strike(self, injection: Injection, now_ms: int) -> None:
         fault, params = injection.fault, injection.fault.params
         hub = self._hubs[fault.venue]
         count = int(params.get("count", 1))
@@ -606,7 +258,7 @@ class FaultDesk:
                 injection.record["first_missing_seq"] = hub.skip_seq(link, count)
             elif fault.kind == "sequence_gap":
                 injection.kind, injection.left = "drop", count
-                injection._frames = _CHANGES
+                injection.frames = CHANGES
                 link.faults.append(injection)
                 over = False
             elif fault.kind == "underflow" and isinstance(hub, KalshiHub) and injection.market is not None:
@@ -622,7 +274,7 @@ class FaultDesk:
         if over:
             self.finish(injection)
 
-    def _change_market(self, injection: _Injection, now_ms: int) -> None:
+    def _change_market(self, injection: Injection, now_ms: int) -> None:
         fault = injection.fault
         listing = self._hubs[fault.venue].listing(injection.market or "")
         assert listing is not None  # _aim_market looked
@@ -672,9 +324,9 @@ class FaultDesk:
         for injection in list(self._active):
             if link in injection.links:
                 injection.links.remove(link)
-                if not injection.links and injection.fault.connection != "all" and injection.kind in FRAME_KINDS:
-                    if injection.kind != "missing_first_book":
-                        self.finish(injection)
+                lives_on = injection.fault.connection == "all" or injection.kind == "missing_first_book"
+                if not injection.links and not lives_on and injection.kind in FRAME_KINDS:
+                    self.finish(injection)
 
     def paused(self, venue: Venue) -> bool:
         """Whether the venue says that it is closed."""
@@ -704,7 +356,7 @@ class FaultDesk:
             return self._http_fault(injection)
         return None
 
-    def _http_fault(self, injection: _Injection) -> HttpFault:
+    def _http_fault(self, injection: Injection) -> HttpFault:
         params = injection.fault.params
         status = int(params.get("status", {"http_status": 503, "http_html": 502}.get(injection.kind, 200)))
         wait = params.get("retry_after")
@@ -728,24 +380,3 @@ def _unknown_event(venue: Venue, name: str, now_ms: int) -> bytes:
     if venue is Venue.POLYMARKET:
         return f'{{"market":"0x00","note":"new","timestamp":"{now_ms}","event_type":"{name}"}}'.encode()
     return f'{{"type":"{name}","sid":1,"msg":{{"note":"new","ts_ms":{now_ms}}}}}\n'.encode()
-
-
-def _old_form(payload: bytes) -> bytes:
-    """A ``price_change`` in the form before September 2025: a list with one element of ``changes`` per token."""
-    message = msgspec.json.decode(payload)
-    entries = message.get("price_changes")
-    if entries is None:
-        return payload
-    return msgspec.json.encode(
-        [
-            {
-                "asset_id": entry["asset_id"],
-                "changes": [{"price": entry["price"], "side": entry["side"], "size": entry["size"]}],
-                "event_type": "price_change",
-                "hash": entry["hash"],
-                "market": message["market"],
-                "timestamp": message["timestamp"],
-            }
-            for entry in entries
-        ]
-    )

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import msgspec
 from fastapi import APIRouter, Request, Response
 
-from overround.exchange.gamma import GammaCatalogue, PageRefused, Query, tags_of
+from overround.exchange.gamma import GammaCatalogue, PageRefused, Query
+from overround.exchange.gamma_objects import tags_of
 from overround.exchange.model import Source
 
 __all__ = ["gamma_router"]

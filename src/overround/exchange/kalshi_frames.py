@@ -179,9 +179,8 @@ def error(
 
 
 def _ended(head: dict[str, Any], *, sid: int | None, seq: int | None, sending_ms: int | None, msg: Any) -> bytes:
-    for name, value in (("sid", sid), ("seq", seq), ("sending_ts_ms", sending_ms), ("msg", msg)):
-        if value is not None:
-            head[name] = value
+    fields = (("sid", sid), ("seq", seq), ("sending_ts_ms", sending_ms), ("msg", msg))
+    head |= {name: value for name, value in fields if value is not None}
     return _compact(head) + b"\n"
 
 

@@ -16,102 +16,24 @@ import json
 import random
 from collections.abc import Callable, Sequence
 from typing import Any
-from uuid import NAMESPACE_URL, UUID, uuid5
 
 from overround.exchange import kalshi_frames as frames
+from overround.exchange.kalshi_listing import price_ranges
+from overround.exchange.kalshi_session import (
+    CHANNELS,
+    ERRORS,
+    UNFILTERED,
+    KalshiMarket,
+    Session,
+    Subscription,
+    trade_uuid,
+)
 from overround.exchange.link import Link
 from overround.exchange.model import Change, ChangeKind, Listed, Source
 from overround.exchange.settings import KalshiOptions
 from overround.market import PX_ONE_E4, Venue
 
-__all__ = ["KalshiHub", "market_uuid", "trade_uuid"]
-
-_CHANNELS = frozenset({"orderbook_delta", "ticker", "trade", "market_lifecycle_v2", "multivariate_market_lifecycle"})
-_SEQUENCED = _CHANNELS - {"ticker"}
-_UNFILTERED = frozenset({"market_lifecycle_v2", "multivariate_market_lifecycle"})
-_ERRORS = {
-    1: "Unable to process message",
-    2: "Params required",
-    3: "Channels required",
-    4: "Subscription IDs required",
-    5: "Unknown command",
-    7: "Unknown subscription ID",
-    8: "Unknown channel name",
-    10: "Channel error",
-    11: "Invalid parameter",
-    12: "Exactly one subscription ID is required",
-    13: "Unsupported action",
-    14: "Market Ticker required",
-    15: "Action required",
-    25: "Subscription buffer overflow",
-    26: "Market limit exceeded",
-}
-
-
-def market_uuid(ticker: str) -> str:
-    """The ``market_id`` of a ticker."""
-    return str(uuid5(NAMESPACE_URL, f"kalshi:{ticker}"))
-
-
-def trade_uuid(trade_id: str, ticker: str, ts_ms: int, number: int) -> str:
-    """The trade id, made a UUID where the source gave none."""
-    try:
-        return str(UUID(trade_id))
-    except ValueError:
-        return str(uuid5(NAMESPACE_URL, f"trade:{ticker}:{ts_ms}:{number}:{trade_id}"))
-
-
-class _Market:
-    """What the frames of one market need."""
-
-    __slots__ = (
-        "books", "clock", "clock_ts", "last_size_e6", "listing", "market_id", "open_interest_e6", "over",
-        "quoted_ms", "volume_e6",
-    )  # fmt: skip
-
-    def __init__(self, listing: Listed) -> None:
-        self.listing = listing
-        self.market_id = market_uuid(listing.key)
-        self.books: dict[_Subscription, None] = {}
-        self.clock = 0
-        self.clock_ts = -1
-        self.over = listing.status not in {"active", "paused"}
-        self.volume_e6 = int(listing.volume_usdc * 2) * 1_000_000
-        self.open_interest_e6 = int(listing.liquidity_usdc) * 1_000_000
-        self.last_size_e6 = 0
-        self.quoted_ms = 0
-
-
-class _Subscription:
-    """One sid: a channel on a connection."""
-
-    __slots__ = ("channel", "link", "markets", "seq", "sid", "yes_price")
-
-    def __init__(self, link: Link, sid: int, channel: str, *, yes_price: bool) -> None:
-        self.link = link
-        self.sid = sid
-        self.channel = channel
-        self.markets: dict[str, None] = {}
-        self.yes_price = yes_price
-        self.seq = 0
-
-    def next_seq(self) -> int | None:
-        """The number of the next frame, or None on a channel that has none."""
-        if self.channel not in _SEQUENCED:
-            return None
-        self.seq += 1
-        return self.seq
-
-
-class _Session:
-    """The subscriptions of one connection."""
-
-    __slots__ = ("by_channel", "by_sid", "last_sid")
-
-    def __init__(self) -> None:
-        self.by_channel: dict[str, _Subscription] = {}
-        self.by_sid: dict[int, _Subscription] = {}
-        self.last_sid = 0
+__all__ = ["KalshiHub"]
 
 
 class KalshiHub:
@@ -132,11 +54,11 @@ class KalshiHub:
         self._source = source
         self._options = options
         self._rng = rng
-        self._markets: dict[str, _Market] = {}
-        self._sessions: dict[Link, _Session] = {}
-        self._trades: dict[_Subscription, None] = {}
-        self._tickers: dict[_Subscription, None] = {}
-        self._lifecycle: dict[_Subscription, None] = {}
+        self._markets: dict[str, KalshiMarket] = {}
+        self._sessions: dict[Link, Session] = {}
+        self._trades: dict[Subscription, None] = {}
+        self._tickers: dict[Subscription, None] = {}
+        self._lifecycle: dict[Subscription, None] = {}
         self._quote_due: dict[str, int] = {}
         self._later: list[tuple[int, int, Callable[[], None]]] = []
         self._later_number = 0
@@ -144,14 +66,14 @@ class KalshiHub:
         self._next_ping_ms = 0
         for listing in source.listings.values():
             if listing.venue is Venue.KALSHI:
-                self._markets[listing.key] = _Market(listing)
+                self._markets[listing.key] = KalshiMarket(listing)
 
     # ---------------------------------------------------------------- connections
 
     def attach(self, link: Link, now_ms: int) -> None:
         """A connection was opened (its signature is checked before)."""
         self._now_ms = now_ms
-        self._sessions[link] = _Session()
+        self._sessions[link] = Session()
 
     def detach(self, link: Link) -> None:
         """A connection is gone."""
@@ -189,9 +111,9 @@ class KalshiHub:
         self.terminal(sub, code)
         return True
 
-    def terminal(self, sub: _Subscription, code: int) -> None:
+    def terminal(self, sub: Subscription, code: int) -> None:
         """Send the error that ends a subscription."""
-        sub.link.put(frames.error(0, code, _ERRORS[code], sid=sub.sid, seq=sub.next_seq(), sending_ms=self._sending()))
+        sub.link.put(frames.error(0, code, ERRORS[code], sid=sub.sid, seq=sub.next_seq(), sending_ms=self._sending()))
 
     def skip_seq(self, link: Link, count: int, channel: str = "orderbook_delta") -> int | None:
         """Leave out numbers of a subscription, as if frames were lost; the first number that is missing."""
@@ -260,7 +182,7 @@ class KalshiHub:
         else:
             self._update(link, session, command, params)
 
-    def _subscribe(self, link: Link, session: _Session, command: int, params: dict[str, Any]) -> None:
+    def _subscribe(self, link: Link, session: Session, command: int, params: dict[str, Any]) -> None:
         channels = params.get("channels")
         if not isinstance(channels, list) or not channels:
             self._refuse(link, command, 3)
@@ -269,7 +191,7 @@ class KalshiHub:
         if tickers is None:
             return
         for channel in channels:
-            if channel not in _CHANNELS:
+            if channel not in CHANNELS:
                 self._refuse(link, command, 8)
             elif channel == "orderbook_delta" and not tickers:
                 self._refuse(link, command, 14)
@@ -279,7 +201,7 @@ class KalshiHub:
     def _open(
         self,
         link: Link,
-        session: _Session,
+        session: Session,
         command: int,
         channel: str,
         tickers: list[str],
@@ -290,7 +212,7 @@ class KalshiHub:
             self._add(sub, command, tickers, quiet=params.get("skip_ticker_ack") is True)
             return
         session.last_sid += 1
-        sub = _Subscription(link, session.last_sid, channel, yes_price=params.get("use_yes_price") is True)
+        sub = Subscription(link, session.last_sid, channel, yes_price=params.get("use_yes_price") is True)
         session.by_channel[channel] = session.by_sid[sub.sid] = sub
         link.push(frames.subscribed(command, channel, sub.sid, sending_ms=self._sending()), kind="ack")
         registry = {
@@ -298,7 +220,7 @@ class KalshiHub:
         }.get(channel)  # fmt: skip
         if registry is not None:
             registry[sub] = None
-        if channel in _UNFILTERED:
+        if channel in UNFILTERED:
             return
         self._hold(sub, tickers)
         if channel == "orderbook_delta":
@@ -307,14 +229,14 @@ class KalshiHub:
             for key in tickers or list(self._markets):
                 self._quote(key, only=sub)
 
-    def _add(self, sub: _Subscription, command: int, tickers: list[str], *, quiet: bool) -> None:
+    def _add(self, sub: Subscription, command: int, tickers: list[str], *, quiet: bool) -> None:
         new = [key for key in tickers if key not in sub.markets]
         self._hold(sub, new)
         self._acknowledge(sub, command, quiet=quiet)
         if sub.channel == "orderbook_delta":
             self._first_books(sub, new)
 
-    def _hold(self, sub: _Subscription, tickers: list[str]) -> None:
+    def _hold(self, sub: Subscription, tickers: list[str]) -> None:
         for key in tickers:
             sub.markets[key] = None
             market = self._markets.get(key)
@@ -322,7 +244,7 @@ class KalshiHub:
                 market.books[sub] = None
         self._source.watch([key for key in tickers if key in self._markets])
 
-    def _first_books(self, sub: _Subscription, tickers: list[str]) -> None:
+    def _first_books(self, sub: Subscription, tickers: list[str]) -> None:
         for key in tickers:
             body = self._snapshot(key, sub)
             if sub.link.faults and sub.link.hides_first_book(key):
@@ -330,12 +252,12 @@ class KalshiHub:
                 continue
             self._send(sub, "orderbook_snapshot", body, key)
 
-    def _acknowledge(self, sub: _Subscription, command: int, *, quiet: bool = False) -> None:
+    def _acknowledge(self, sub: Subscription, command: int, *, quiet: bool = False) -> None:
         msg = {} if quiet else {"market_tickers": sorted(sub.markets)}
         frame = frames.ok(command, msg, sid=sub.sid, seq=sub.next_seq(), sending_ms=self._sending())
         sub.link.push(frame, kind="ack")
 
-    def _unsubscribe(self, link: Link, session: _Session, command: int, params: dict[str, Any]) -> None:
+    def _unsubscribe(self, link: Link, session: Session, command: int, params: dict[str, Any]) -> None:
         sids = params.get("sids")
         if not isinstance(sids, list) or not sids:
             self._refuse(link, command, 4)
@@ -349,7 +271,7 @@ class KalshiHub:
             self._end(session, sub)
             link.push(frames.unsubscribed(command, sid=sub.sid, seq=seq, sending_ms=self._sending()), kind="ack")
 
-    def _update(self, link: Link, session: _Session, command: int, params: dict[str, Any]) -> None:
+    def _update(self, link: Link, session: Session, command: int, params: dict[str, Any]) -> None:
         sids = params.get("sids", [params["sid"]] if "sid" in params else None)
         if sids is None:
             self._refuse(link, command, 4)
@@ -400,9 +322,9 @@ class KalshiHub:
         return list(dict.fromkeys(named))
 
     def _refuse(self, link: Link, command: int, code: int) -> None:
-        link.push(frames.error(command, code, _ERRORS[code], sending_ms=self._sending()), kind="ack")
+        link.push(frames.error(command, code, ERRORS[code], sending_ms=self._sending()), kind="ack")
 
-    def _end(self, session: _Session, sub: _Subscription) -> None:
+    def _end(self, session: Session, sub: Subscription) -> None:
         session.by_sid.pop(sub.sid, None)
         if session.by_channel.get(sub.channel) is sub:
             del session.by_channel[sub.channel]
@@ -463,21 +385,21 @@ class KalshiHub:
                 if early:
                     trade = early.pop((change.key, change.ts_ms), None)
                     if trade is not None:
-                        self._print(market, trade)
+                        self._print(trade)
                         early[change.key, -1] = trade
                 self._level(market, change)
             elif change.kind is ChangeKind.TRADE:
                 if early.get((change.key, -1)) is change:
                     del early[change.key, -1]
                 else:
-                    self._print(market, change)
+                    self._print(change)
                 self._count(market, change)
             elif change.kind is ChangeKind.STATUS:
                 self._status(market, change)
             elif change.kind is ChangeKind.TICK:
                 self._grid(market)
 
-    def _level(self, market: _Market, change: Change) -> None:
+    def _level(self, market: KalshiMarket, change: Change) -> None:
         if change.ts_ms != market.clock_ts:  # one action of the exchange shares one clock value
             market.clock += 1 + self._rng.getrandbits(1)
             market.clock_ts = change.ts_ms
@@ -503,7 +425,7 @@ class KalshiHub:
                 "orderbook_delta",
             )
 
-    def _delta(self, market: _Market, change: Change, *, yes_price: bool) -> bytes:
+    def _delta(self, market: KalshiMarket, change: Change, *, yes_price: bool) -> bytes:
         px = change.px_e4 if change.bid or yes_price else PX_ONE_E4 - change.px_e4
         options = self._options
         return frames.delta_body(
@@ -517,7 +439,7 @@ class KalshiHub:
             clock=market.clock if options.clock_fields else None,
         )
 
-    def _print(self, market: _Market, change: Change) -> None:
+    def _print(self, change: Change) -> None:
         if not self._trades:
             return
         body = frames.trade_body(
@@ -532,13 +454,13 @@ class KalshiHub:
             if not sub.markets or change.key in sub.markets:
                 self._send(sub, "trade", body, change.key)
 
-    def _count(self, market: _Market, change: Change) -> None:
+    def _count(self, market: KalshiMarket, change: Change) -> None:
         market.volume_e6 += change.sz_e6
         market.last_size_e6 = change.sz_e6
         if self._tickers:
             self._quote_due.setdefault(change.key, max(self._now_ms, market.quoted_ms + self._options.ticker_ms))
 
-    def _status(self, market: _Market, change: Change) -> None:
+    def _status(self, market: KalshiMarket, change: Change) -> None:
         key = change.key
         if change.status in {"closed", "resolved"} and not market.over:
             market.over = True
@@ -570,12 +492,11 @@ class KalshiHub:
                 lambda: self._tell(key, "settled", {"settled_ts": self._now_ms // 1000}),
             )
 
-    def _empty_books(self, market: _Market) -> None:
+    def _empty_books(self, market: KalshiMarket) -> None:
         for sub in list(market.books):
             self._send(sub, "orderbook_snapshot", self._snapshot(market.listing.key, sub), market.listing.key)
 
-    def _grid(self, market: _Market) -> None:
-        from overround.exchange.kalshi_listing import price_ranges  # noqa: PLC0415 - the listing imports this module
+    def _grid(self, market: KalshiMarket) -> None:
 
         self._tell(
             market.listing.key,
@@ -590,7 +511,7 @@ class KalshiHub:
         listing = self._source.listings.get(change.key)
         if listing is None or listing.venue is not Venue.KALSHI:
             return
-        self._markets.setdefault(change.key, _Market(listing))
+        self._markets.setdefault(change.key, KalshiMarket(listing))
         metadata: dict[str, Any] = {
             "name": listing.label or listing.title,
             "title": listing.title,
@@ -625,7 +546,7 @@ class KalshiHub:
             for sub in self._lifecycle:
                 self._send(sub, "market_lifecycle_v2", body, key)
 
-    def _quote(self, key: str, only: _Subscription | None = None) -> None:
+    def _quote(self, key: str, only: Subscription | None = None) -> None:
         market = self._markets.get(key)
         if market is None:
             return
@@ -649,7 +570,7 @@ class KalshiHub:
 
     # ---------------------------------------------------------------- frames
 
-    def _send(self, sub: _Subscription, kind: str, body: bytes, key: str, *, command: int = 0) -> None:
+    def _send(self, sub: Subscription, kind: str, body: bytes, key: str, *, command: int = 0) -> None:
         link = sub.link
         if link.faults and link.mutes(key):
             return
@@ -657,17 +578,14 @@ class KalshiHub:
             frames.frame(kind, sub.sid, sub.next_seq(), body, sending_ms=self._sending(), command=command), key, kind
         )
 
-    def _snapshot(self, key: str, sub: _Subscription) -> bytes:
+    def _snapshot(self, key: str, sub: Subscription) -> bytes:
         market = self._markets.get(key)
         clocked = self._options.clock_fields
         if market is None:
             return frames.snapshot_body(key, "", yes=[], no=[], clock=0 if clocked else None)
         bids, asks = ({}, {}) if market.over else self._source.levels(key)
         yes = sorted(bids.items())
-        if sub.yes_price:
-            no = sorted(asks.items())
-        else:
-            no = sorted((PX_ONE_E4 - px, sz) for px, sz in asks.items())
+        no = sorted(asks.items()) if sub.yes_price else sorted((PX_ONE_E4 - px, sz) for px, sz in asks.items())
         return frames.snapshot_body(key, market.market_id, yes=yes, no=no, clock=market.clock if clocked else None)
 
     def _sending(self) -> int | None:

@@ -12,8 +12,8 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 
 from overround.exchange.kalshi_frames import count_text, dollars, iso_micros
-from overround.exchange.kalshi_hub import trade_uuid
 from overround.exchange.kalshi_listing import event_object, market_object, series_object
+from overround.exchange.kalshi_session import trade_uuid
 from overround.exchange.model import Change, Listed, Source
 from overround.market import PX_ONE_E4, Venue
 
@@ -46,11 +46,14 @@ class KalshiCatalogue:
     source : Source
     refresh_ms : int
         Age at which a listing page's quotes are made anew.
+    shift : callable
+        Rows by which a page begins too early (a fault).
     """
 
-    def __init__(self, source: Source, *, refresh_ms: int) -> None:
+    def __init__(self, source: Source, *, refresh_ms: int, shift: Callable[[], int] = int) -> None:
         self._source = source
         self._refresh_ms = refresh_ms
+        self._shift = shift
         self._encoded: dict[str, tuple[int, bytes]] = {}
         self._order: list[Listed] = []
         self._events: dict[str, list[Listed]] = {}
@@ -115,16 +118,17 @@ class KalshiCatalogue:
             raise _Refused(400, "bad_request", "bad request", "invalid mve_filter")
         if mve == "only":
             chosen = []
-        for name, keep in (
+        limits: tuple[tuple[str, Callable[[Listed, int], bool]], ...] = (
             ("min_close_ts", lambda m, ts: m.close_ms >= ts * 1000),
             ("max_close_ts", lambda m, ts: m.close_ms <= ts * 1000),
             ("min_created_ts", lambda m, ts: m.open_ms >= ts * 1000),
             ("max_created_ts", lambda m, ts: m.open_ms <= ts * 1000),
-        ):
+        )
+        for name, keep in limits:
             if name in query:
                 limit = _integer(query, name, 0, 1 << 40)
                 chosen = [m for m in chosen if keep(m, limit)]
-        rows, cursor = _page(list(chosen), query, most=1_000, default=100, place=lambda m: m.number)
+        rows, cursor = _page(list(chosen), query, most=1_000, default=100, place=lambda m: m.number, shift=self._shift)
         body = b",".join(self.market(m, now_ms) for m in rows)
         return b"".join((f'{{"cursor":"{cursor}","markets":['.encode(), body, b"]}"))
 
@@ -141,7 +145,7 @@ class KalshiCatalogue:
         if words is not None:
             chosen = [legs for legs in chosen if any(m.status in words for m in legs)]
         chosen.sort(key=lambda legs: legs[0].number)
-        rows, cursor = _page(chosen, query, most=200, default=200, place=lambda legs: legs[0].number)
+        rows, cursor = _page(chosen, query, most=200, default=200, place=lambda legs: legs[0].number, shift=self._shift)
         nested = _true(query, "with_nested_markets")
         values = [self._event(legs, now_ms, nested=nested) for legs in rows]
         return msgspec.json.encode({"cursor": cursor, "events": values})
@@ -324,14 +328,23 @@ def _status_words(query: dict[str, str], *, exact: bool) -> set[str] | None:
 
 
 def _page(
-    rows: list[Any], query: dict[str, str], *, most: int, default: int, place: Callable[[Any], int]
+    rows: list[Any],
+    query: dict[str, str],
+    *,
+    most: int,
+    default: int,
+    place: Callable[[Any], int],
+    shift: Callable[[], int],
 ) -> tuple[list[Any], str]:
     """A page after the cursor, which names the last row's place: rows may come and go between pages."""
     last = _offset(query)
-    left = [row for row in rows if place(row) > last] if last else rows
+    start = 0
+    if last:
+        start = next((at for at, row in enumerate(rows) if place(row) > last), len(rows))
+        start = max(0, start - shift())
     limit = _integer(query, "limit", default, most) or default
-    page = left[:limit]
-    if len(left) <= limit or not page:
+    page = rows[start : start + limit]
+    if start + limit >= len(rows) or not page:
         return page, ""
     return page, base64.urlsafe_b64encode(str(place(page[-1])).encode()).decode().rstrip("=")
 

@@ -98,7 +98,7 @@ class Link:
     def push(self, payload: bytes, key: str = "", kind: str = "") -> None:
         """Send a frame, unless a fault decides otherwise; ``key`` is the market it is about."""
         if self.faults:
-            for fault in self.faults:
+            for fault in tuple(self.faults):
                 if fault.take_frame(self, payload, key, kind):
                     return
         self.put(payload)
@@ -133,7 +133,7 @@ class Link:
 
     def hides_first_book(self, key: str) -> bool:
         """Whether a fault swallows the first book of this market."""
-        return any([fault.hides_first_book(key) for fault in self.faults])
+        return any(fault.hides_first_book(key) for fault in list(self.faults))
 
     def close(self, code: int, reason: str) -> None:
         """Begin an orderly end; nothing more is sent."""

@@ -12,7 +12,7 @@ import contextlib
 import random
 import socket
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Self
 
 import uvicorn
 from fastapi import FastAPI
@@ -21,7 +21,8 @@ from overround.clock import Clock, SystemClock
 from overround.errors import ConfigError
 from overround.exchange.clob_rest import clob_router
 from overround.exchange.fault_rest import FaultedApp, fault_router
-from overround.exchange.faults import FaultDesk, FaultScript
+from overround.exchange.fault_script import FaultScript
+from overround.exchange.faults import FaultDesk
 from overround.exchange.gamma import GammaCatalogue
 from overround.exchange.gamma_rest import gamma_router
 from overround.exchange.kalshi_hub import KalshiHub
@@ -31,7 +32,7 @@ from overround.exchange.model import Change, ChangeKind, Source
 from overround.exchange.polymarket_hub import PolymarketHub
 from overround.exchange.settings import ExchangeOptions, ExchangeUrls
 from overround.exchange.signature import SignatureCheck
-from overround.exchange.sockets import KALSHI_PATH, POLYMARKET_PATH, Hub, SocketServer
+from overround.exchange.sockets import KALSHI_PATH, POLYMARKET_PATH, SocketServer
 from overround.exchange.truth import Truth
 from overround.exchange.truth_rest import ShadowTruth, truth_of, truth_router
 from overround.market import Venue
@@ -104,9 +105,6 @@ class Exchange:
             else None
         )
         self._hubs: list[PolymarketHub | KalshiHub] = [h for h in (self._polymarket, self._kalshi) if h is not None]
-        refresh = self._options.gamma_refresh_ms
-        self._gamma = GammaCatalogue(source_polymarket, refresh_ms=refresh) if source_polymarket else None
-        self._listing = KalshiCatalogue(source_kalshi, refresh_ms=refresh) if source_kalshi else None
         self._dirty: list[Link] = []
         self.desk = FaultDesk(
             faults or FaultScript(),
@@ -114,6 +112,17 @@ class Exchange:
             random.Random(f"{seed}:faults"),
             self._clock.now_ms,
             self.inject,
+        )
+        refresh, desk = self._options.gamma_refresh_ms, self.desk
+        self._gamma = (
+            GammaCatalogue(source_polymarket, refresh_ms=refresh, shift=lambda: desk.shift(Venue.POLYMARKET))
+            if source_polymarket is not None
+            else None
+        )
+        self._listing = (
+            KalshiCatalogue(source_kalshi, refresh_ms=refresh, shift=lambda: desk.shift(Venue.KALSHI))
+            if source_kalshi is not None
+            else None
         )
         self._sockets = SocketServer(
             {hub.venue: hub for hub in self._hubs},
@@ -215,7 +224,7 @@ class Exchange:
         finally:
             await self.stop()
 
-    async def __aenter__(self) -> Exchange:
+    async def __aenter__(self) -> Self:
         await self.start()
         return self
 
@@ -339,7 +348,9 @@ class Exchange:
                             hub.overflow(link)
 
     async def _readers(self) -> None:
-        while any(link.wire.backlog() > self._options.buffer_bytes // 4 for hub in self._hubs for link in hub.links()):
+        limit = self._options.buffer_bytes // 4
+        links = [link for hub in self._hubs for link in hub.links()]
+        while any(link.wire.backlog() > limit for link in links):  # noqa: ASYNC110 - a transport does not tell
             await asyncio.sleep(0.001)
 
     def _pause(self, now_ms: int) -> float:

@@ -32,7 +32,7 @@ class SigningKey(NamedTuple):
     public_pem: bytes
 
 
-def test_signing_key(kind: Literal["ed25519", "rsa"] = "ed25519") -> SigningKey:
+def test_signing_key(kind: Literal["ed25519", "rsa"] = "ed25519") -> SigningKey:  # noqa: PT028 - it is no test
     """Make a throw-away key pair; it is never written anywhere."""
     private: ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
     if kind == "rsa":

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
-from typing import Any
+from typing import Any, Self
 
 from overround.exchange.server import Exchange
 from overround.exchange.settings import ExchangeUrls
@@ -46,7 +47,7 @@ class ExchangeThread:
             raise RuntimeError("the exchange is not running")
         return self._urls
 
-    def start(self) -> ExchangeThread:
+    def start(self) -> Self:
         """Start and wait until it serves; a failure to start is raised here."""
         self._thread.start()
         if not self._ready.wait(_PATIENCE_S):
@@ -58,15 +59,13 @@ class ExchangeThread:
     def stop(self) -> None:
         """Stop serving; what made the exchange fail meanwhile is raised here."""
         if self._loop is not None and self._stop is not None and not self._loop.is_closed():
-            try:
+            with contextlib.suppress(RuntimeError):  # the loop ended in between
                 self._loop.call_soon_threadsafe(self._stop.set)
-            except RuntimeError:  # the loop ended in between
-                pass
         self._thread.join(_PATIENCE_S)
         if self._error is not None:
             raise self._error
 
-    def __enter__(self) -> ExchangeThread:
+    def __enter__(self) -> Self:
         return self.start()
 
     def __exit__(self, *exc: object) -> None:
@@ -84,7 +83,7 @@ class ExchangeThread:
     def _main(self) -> None:
         try:
             asyncio.run(self._run())
-        except BaseException as exc:
+        except BaseException as exc:  # noqa: BLE001 - a thread ends here; start and stop raise it
             self._error = exc
         finally:
             self._ready.set()
