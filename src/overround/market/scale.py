@@ -49,7 +49,8 @@ def scaled(text: str, digits: int, *, field: str, signed: bool = False) -> int:
         if not body.isascii() or not (whole + fraction).isdigit():
             raise ValueOutOfScale(field, text, scale="a plain decimal number")
         value = int(whole + fraction.ljust(digits, "0"))
-    except (TypeError, AttributeError) as exc:
+    except (TypeError, AttributeError, ValueError) as exc:
+        # ValueError: Python reads no integers of thousands of digits.
         raise ValueOutOfScale(field, text, scale="a decimal text") from exc
     return -value if body is not text else value
 

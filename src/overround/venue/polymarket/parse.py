@@ -247,28 +247,28 @@ def deltas(event: Event) -> list[Delta]:
     WireError
         If it has no change, or one whose value does not fit; nothing of it may be applied then.
     """
-    found: list[Delta] = []
     token, hash_ = event.asset_id or event.token_id, event.hash or ""
     if event.price_changes is not None:
-        for entry in event.price_changes:
-            found.append(
-                Delta(
-                    entry.asset_id or entry.token_id,
-                    _is_buy(entry.side),
-                    price_e4(entry.price),
-                    size_e6(entry.size),
-                    entry.hash,
-                    entry.best_bid,
-                    entry.best_ask,
-                )
+        found = [
+            Delta(
+                change.asset_id or change.token_id,
+                _is_buy(change.side),
+                price_e4(change.price),
+                size_e6(change.size),
+                change.hash or "",
+                change.best_bid,
+                change.best_ask,
             )
+            for change in event.price_changes
+        ]
     elif event.changes is not None:
-        for change in event.changes:
-            px, sz = price_e4(change.price), size_e6(change.size)
-            found.append(Delta(token, _is_buy(change.side), px, sz, hash_, None, None))
+        found = [
+            Delta(token, _is_buy(change.side), price_e4(change.price), size_e6(change.size), hash_, None, None)
+            for change in event.changes
+        ]
     else:
         px, sz = price_e4(event.price), size_e6(event.size)
-        found.append(Delta(token, _is_buy(event.side), px, sz, hash_, event.best_bid, event.best_ask))
+        found = [Delta(token, _is_buy(event.side), px, sz, hash_, event.best_bid, event.best_ask)]
     if not all(delta.token for delta in found):
         raise FrameMalformed("price_change names no token")
     return found

@@ -97,8 +97,8 @@ class PriceChange(msgspec.Struct, gc=False):
     token_id: str = ""
     price: Number = None
     size: Number = None
-    side: str = ""
-    hash: str = ""
+    side: str | None = None
+    hash: str | None = None
     best_bid: Number = None
     best_ask: Number = None
 
@@ -108,7 +108,7 @@ class LevelChange(msgspec.Struct, gc=False):
 
     price: Number = None
     size: Number = None
-    side: str = ""
+    side: str | None = None
 
 
 class Event(msgspec.Struct, gc=False):
@@ -123,10 +123,10 @@ class Event(msgspec.Struct, gc=False):
     token_id: str = ""
     timestamp: Number = None
     hash: str | None = None
-    bids: list[BookLevel] | None | msgspec.UnsetType = msgspec.UNSET
-    asks: list[BookLevel] | None | msgspec.UnsetType = msgspec.UNSET
-    buys: list[BookLevel] | None | msgspec.UnsetType = msgspec.UNSET
-    sells: list[BookLevel] | None | msgspec.UnsetType = msgspec.UNSET
+    bids: list[BookLevel] | msgspec.UnsetType | None = msgspec.UNSET
+    asks: list[BookLevel] | msgspec.UnsetType | None = msgspec.UNSET
+    buys: list[BookLevel] | msgspec.UnsetType | None = msgspec.UNSET
+    sells: list[BookLevel] | msgspec.UnsetType | None = msgspec.UNSET
     tick_size: Number = None
     last_trade_price: Number = None
     price_changes: list[PriceChange] | None = None

@@ -1,0 +1,337 @@
+"""One market as a connection holds it: its book, what was announced about it, and where its repair stands.
+
+The book is kept for the first token; frames of the second are turned over before they touch it. ``newest_ms`` rules
+what is applied: it is the venue time of the newest change, or ``NEVER`` while there is no book to change.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from typing import NamedTuple
+
+from overround.book import Book
+from overround.errors import WireError
+from overround.market import PX_ONE_E4, Market, MarketId, px_e4, px_text, sz_text
+from overround.venue.polymarket.hash import (
+    OLD_SHIFTS_MS,
+    HashEra,
+    HashInputs,
+    HashProof,
+    last_trade_candidates,
+    prove,
+)
+from overround.venue.polymarket.parse import Delta, deltas, mirrored, timestamp_ms
+from overround.venue.polymarket.wire import decode_event
+from overround.venue.ports import RestBook
+
+__all__ = ["NEVER", "NEXT_STEP", "Announced", "Change", "Held", "Step"]
+
+NEVER = 1 << 62
+"""A time after every other: nothing is new enough to be applied."""
+
+_TICKS = ("0.01", "0.001", "0.1", "0.005", "0.0025", "0.0001")
+# After so many failures without one success the wide search stops: the book is trimmed, or the venue hashes anew.
+_WIDE_SEARCHES = 20
+
+
+class Step(StrEnum):
+    """Where a market's repair stands; each step is tried once before the next."""
+
+    NONE = "none"
+    RECHECK = "recheck"
+    """Look again shortly: messages of one change may still be on their way."""
+    RESUBSCRIBE = "resubscribe"
+    RECONNECT = "reconnect"
+    REST = "rest"
+    GAVE_UP = "gave_up"
+    """Marked; the ladder starts anew after a long pause."""
+
+
+NEXT_STEP = {
+    Step.NONE: Step.RESUBSCRIBE,
+    Step.RECHECK: Step.RESUBSCRIBE,
+    Step.RESUBSCRIBE: Step.RECONNECT,
+    Step.RECONNECT: Step.REST,
+    Step.REST: Step.GAVE_UP,
+    Step.GAVE_UP: Step.RESUBSCRIBE,
+}
+
+
+class Announced(NamedTuple):
+    """A hash that the venue announced for the newest state of one token's book."""
+
+    first: bool
+    hash: str
+    ts_ms: int
+
+
+class Change(NamedTuple):
+    """A level change in terms of the first token's book; ``first`` tells which token's frame said it."""
+
+    bid: bool
+    px_e4: int
+    sz_e6: int
+    first: bool
+
+
+class Held:
+    """One wanted market.
+
+    Attributes
+    ----------
+    market_id : MarketId
+    tokens : tuple of str
+        First and second token; the second is empty in replay until it is seen.
+    second : str
+        The second token again, for the hot path.
+    book : Book
+    newest_ms : int
+        Venue time of the newest change, ``NEVER`` while there is no book.
+    frame : bytes or None
+        The ``price_change`` that made the newest change; its hashes are read only when they are asked for.
+    snapshot_ms, snapshot_seq, snapshot_hash
+        Time of the last whole book, ``book.seq`` after it, and its hash by token (first, second).
+    tick, min_size, neg_risk, last_trade : str, str, bool or None, str
+        What the hash needs besides the levels; ``neg_risk`` None where nobody has said it.
+    trades : deque of str
+        Prices of the last prints, newest first.
+    proved : bool
+        A hash of this market has been recomputed: from then on a mismatch means a wrong book.
+    checked_seq : int
+        ``book.seq`` at the last verdict.
+    checked, matched : list of int
+        Hashes recomputed and matched, by token.
+    step, due_ms : Step, int or None
+        Repair step last taken, and when the next thing is due.
+    asked_ms, gap_ms, healed_ms : int or None
+        When it was last subscribed, when the present gap began, when the last one ended.
+    best_off_ms : int or None
+        Since when the announced best prices differ from ours.
+    audit, audit_ms : RestBook or None, int or None
+        A REST book that is newer than ours, and when it will count.
+    rest_seq : int or None
+        ``book.seq`` after a book was taken from REST, until the socket speaks again.
+    """
+
+    __slots__ = (
+        "_announced",
+        "_failures",
+        "_recent",
+        "asked_ms",
+        "audit",
+        "audit_ms",
+        "best_off_ms",
+        "book",
+        "checked",
+        "checked_seq",
+        "closed",
+        "due_ms",
+        "frame",
+        "gap_ms",
+        "healed_ms",
+        "last_trade",
+        "market_id",
+        "matched",
+        "min_size",
+        "neg_risk",
+        "newest_ms",
+        "proved",
+        "rest_seq",
+        "second",
+        "snapshot_hash",
+        "snapshot_ms",
+        "snapshot_seq",
+        "step",
+        "tick",
+        "tokens",
+        "trades",
+    )
+
+    def __init__(self, market_id: MarketId, tokens: tuple[str, str], book: Book) -> None:
+        self.market_id = market_id
+        self.tokens = tokens
+        self.second = tokens[1]
+        self.book = book
+        self.newest_ms = NEVER
+        self.frame: bytes | None = None
+        self._announced: list[Announced] = []
+        self._recent: Sequence[Change] = ()
+        self._failures = 0
+        self.snapshot_ms = 0
+        self.snapshot_seq = 0
+        self.snapshot_hash = ["", ""]
+        self.tick = ""
+        self.min_size = "5"
+        self.neg_risk: bool | None = None
+        self.last_trade = ""
+        self.trades: deque[str] = deque(maxlen=8)
+        self.proved = False
+        self.checked_seq = -1
+        self.checked = [0, 0]
+        self.matched = [0, 0]
+        self.step = Step.NONE
+        self.due_ms: int | None = None
+        self.asked_ms: int | None = None
+        self.gap_ms: int | None = None
+        self.healed_ms: int | None = None
+        self.best_off_ms: int | None = None
+        self.audit: RestBook | None = None
+        self.audit_ms: int | None = None
+        self.rest_seq: int | None = None
+        self.closed = False
+
+    @classmethod
+    def of(cls, market: Market, book: Book) -> Held:
+        """A listed market: its tick, minimum size and neg-risk flag are known."""
+        held = cls(market.market_id, (market.outcome_ids[0], market.outcome_ids[1]), book)
+        if market.tick_grid:
+            held.tick = px_text(market.tick_grid[0].step_e4)
+        if market.min_size_e6:
+            held.min_size = sz_text(market.min_size_e6)
+        held.neg_risk = market.neg_risk
+        return held
+
+    def learn_second(self, token: str) -> None:
+        """In replay: the market's other token has shown itself."""
+        self.tokens = (self.tokens[0], token)
+        self.second = token
+
+    def changes(self, found: Iterable[Delta]) -> list[Change]:
+        """Those of the deltas that are ours, turned to the first token's book, each change once.
+
+        The venue announces a change for both tokens; the mirror of one that was already said adds nothing.
+        """
+        said: dict[tuple[bool, int, int], bool] = {}
+        mine: list[Change] = []
+        for delta in found:
+            first = delta.token == self.tokens[0]
+            if not first and delta.token != self.second:
+                continue
+            bid = delta.bid if first else not delta.bid
+            px = delta.px_e4 if first else PX_ONE_E4 - delta.px_e4
+            if said.setdefault((bid, px, delta.sz_e6), first) is first:
+                mine.append(Change(bid, px, delta.sz_e6, first))
+        return mine
+
+    def announce(
+        self, found: Iterable[Delta], changes: Sequence[Change], ts_ms: int, *, changed: bool
+    ) -> list[Announced]:
+        """Remember the hashes of the newest message; returns those that are its own.
+
+        A message that ``changed`` nothing is the other token's view of the one before, whose hash stays true.
+        """
+        hashes = {delta.token: delta.hash for delta in found if delta.hash}
+        fresh = [
+            Announced(token == self.tokens[0], text, ts_ms) for token, text in hashes.items() if token in self.tokens
+        ]
+        known = [] if changed else [old for old in self.announced() if old.ts_ms == ts_ms]
+        kept = [old for old in known if all(old.first is not new.first for new in fresh)]
+        self.frame = None
+        self._announced = kept + fresh
+        self._recent = changes
+        return fresh
+
+    def announce_book(self, *, first: bool, text: str, ts_ms: int) -> None:
+        """Remember the hash of a whole book, which replaces all announced before."""
+        self.frame = None
+        self._announced = [Announced(first, text, ts_ms)] if text else []
+        self._recent = ()
+
+    def announced(self) -> list[Announced]:
+        """Hashes announced for the newest state."""
+        if self.frame is not None:
+            found, ts_ms = self._of_frame(self.frame)
+            hashes = {delta.token: delta.hash for delta in found if delta.hash}
+            return [
+                Announced(token == self.tokens[0], text, ts_ms)
+                for token, text in hashes.items()
+                if token in self.tokens
+            ]
+        return self._announced
+
+    def recent(self) -> Sequence[Change]:
+        """What the newest message changed."""
+        return self.changes(self._of_frame(self.frame)[0]) if self.frame is not None else self._recent
+
+    def announced_best(self) -> Delta | None:
+        """The newest change of either token, if it came with best prices."""
+        if self.frame is None:
+            return None
+        found = [delta for delta in self._of_frame(self.frame)[0] if delta.best_bid is not None]
+        return found[-1] if found else None
+
+    def forget(self) -> None:
+        """There is no book any more that a change could apply to."""
+        self.newest_ms = NEVER
+        self.frame = None
+        self._announced = []
+        self._recent = ()
+        self.snapshot_hash = ["", ""]
+        self.checked_seq = -1
+        self.best_off_ms = None
+        self.audit = self.audit_ms = None
+        self.rest_seq = None
+
+    def prove(self, said: Announced, eras: Sequence[HashEra]) -> HashProof | None:
+        """Recompute one announced hash from the book as it stands; a success teaches the inputs it found."""
+        book = self.book
+        bids, asks = (book.bids, book.asks) if said.first else (mirrored(book.asks), mirrored(book.bids))
+        inputs = HashInputs(
+            market=self.market_id,
+            asset_id=self.tokens[0 if said.first else 1],
+            timestamp_ms=said.ts_ms,
+            min_order_size=self.min_size,
+            tick_size=self.tick or _TICKS[0],
+            neg_risk=bool(self.neg_risk),
+            last_trade_price=self.last_trade,
+        )
+        self.checked[0 if said.first else 1] += 1
+        proof = self._prove(said.hash, inputs, bids, asks, eras)
+        if proof is None:
+            self._failures += 1
+            return None
+        self.matched[0 if said.first else 1] += 1
+        self.proved = True
+        self._failures = 0
+        if proof.era >= HashEra.NINE:
+            self.min_size, self.tick = proof.inputs.min_order_size, proof.inputs.tick_size
+            self.neg_risk = proof.inputs.neg_risk
+        if proof.era is HashEra.TEN:
+            self.last_trade = proof.inputs.last_trade_price
+        return proof
+
+    def _prove(
+        self, announced: str, inputs: HashInputs, bids: dict[int, int], asks: dict[int, int], eras: Sequence[HashEra]
+    ) -> HashProof | None:
+        timed = [era for era in eras if era >= HashEra.NINE]
+        proof = prove(announced, inputs, bids, asks, eras=timed, last_trades=last_trade_candidates(self.trades))
+        old = [era for era in eras if era < HashEra.NINE]
+        if proof is None and old:
+            proof = prove(announced, inputs, bids, asks, eras=old, shifts_ms=OLD_SHIFTS_MS)
+        if proof is None and timed and self._failures < _WIDE_SEARCHES:
+            # What the listing said may be outdated, and the last trade may not have reached us: try all of them.
+            step = 10 if not self.tick else _step_e4(self.tick)
+            proof = prove(
+                announced,
+                inputs,
+                bids,
+                asks,
+                eras=timed,
+                last_trades=last_trade_candidates((*self.trades, ""), step_e4=step),
+                tick_sizes=() if self.proved else _TICKS,
+                neg_risks=(True, False) if self.neg_risk is None else (),
+            )
+        return proof
+
+    def _of_frame(self, frame: bytes) -> tuple[list[Delta], int]:
+        event = decode_event(frame)
+        return deltas(event), timestamp_ms(event.timestamp)
+
+
+def _step_e4(tick: str) -> int:
+    try:
+        return px_e4(tick)
+    except WireError:
+        return 0
