@@ -95,8 +95,8 @@ class _Host:
 
     __slots__ = ("breaker", "pause")
 
-    def __init__(self) -> None:
-        self.breaker = CircuitBreaker()
+    def __init__(self, breaker: CircuitBreaker) -> None:
+        self.breaker = breaker
         self.pause = HostPause()
 
 
@@ -123,6 +123,8 @@ class HttpClient:
         A longer answer is refused while it is read.
     ssl_context : ssl.SSLContext, optional
         Instead of the verified default.
+    make_breaker : callable
+        Makes the circuit breaker of each host.
     transport : httpx2.AsyncBaseTransport, optional
         Instead of the network (``httpx2.MockTransport`` in tests).
 
@@ -145,6 +147,7 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         max_body_bytes: int = 256 * 1024 * 1024,
         ssl_context: ssl.SSLContext | None = None,
+        make_breaker: Callable[[], CircuitBreaker] = CircuitBreaker,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         self._clock = clock
@@ -160,6 +163,7 @@ class HttpClient:
         }
         self._max_body_bytes = max_body_bytes
         self._ssl_context = ssl_context
+        self._make_breaker = make_breaker
         self._transport = transport
         self._client: httpx2.AsyncClient | None = None
         self._closed = False
@@ -344,7 +348,9 @@ class HttpClient:
         policy = retry or self._retry
         sign = sign or self._sign
         host_name = host_of(url)
-        host = self._hosts.setdefault(host_name, _Host())
+        host = self._hosts.get(host_name)
+        if host is None:
+            host = self._hosts[host_name] = _Host(self._make_breaker())
         content = None if body is None else body if isinstance(body, bytes) else msgspec.json.encode(body)
         query = _query(params)
         delays_ms = reconnect_delays_ms(self._rng, policy.first_ms, policy.cap_ms)

@@ -93,13 +93,22 @@ class _Connect(websockets_connect):
 
 
 class _Connection(ClientConnection):
-    """Counts signs of life: every chunk of bytes, whatever is in it."""
+    """Counts signs of life (every chunk of bytes, whatever is in it), and waits for no server to hang up."""
 
     chunks = 0
+    _patience: asyncio.TimerHandle | None = None
 
     def data_received(self, data: bytes) -> None:
         self.chunks += 1
         super().data_received(data)
+        # Once close frames were exchanged the server should end TCP; the library would wait for that without end.
+        if self._patience is None and self.protocol.close_expected():
+            self._patience = asyncio.get_running_loop().call_later(CLOSE_WAIT_S, self.transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+        super().connection_lost(exc)
 
 
 class _WebsocketsSocket(Socket):

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json as stdlib_json
 import logging
+import math
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
 from typing import Any, TextIO
 from urllib.parse import quote
 
-import msgspec
 import structlog
 
 __all__ = ["MASK", "configure_logging", "register_secret"]
@@ -109,7 +109,10 @@ class _Lines:
 
     def msg(self, line: str) -> None:
         try:
-            self._out.write(line + "\n")
+            try:
+                self._out.write(line + "\n")
+            except UnicodeEncodeError:
+                self._out.write(line.encode("ascii", "backslashreplace").decode() + "\n")
             self._out.flush()
         except (OSError, ValueError):
             # The reader of our pipe went away, or the disk is full: the recording goes on without its log.
@@ -131,7 +134,8 @@ class _Foreign(logging.Handler):
 
 
 def _render_json(_: Any, __: str, event: MutableMapping[str, Any]) -> str:
-    return msgspec.json.encode(event).decode()
+    # The standard encoder, because it writes ASCII whatever a market's title holds, and integers of any size.
+    return stdlib_json.dumps(event, separators=(",", ":"))
 
 
 def _mask_secrets(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -140,8 +144,10 @@ def _mask_secrets(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMa
 
 
 def _plain(value: Any) -> Any:
-    if value is None or isinstance(value, (bool, int, float)):
+    if value is None or isinstance(value, (bool, int)):
         return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)  # JSON has no NaN
     if isinstance(value, str):
         return _masked(value)
     if isinstance(value, Mapping):
