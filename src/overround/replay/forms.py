@@ -28,7 +28,10 @@ from overround.market import Venue
 from overround.replay.frames import RecordedFrame, head_of, iso_ns, looks_like
 from overround.replay.lines import Damage, LineReader
 
-__all__ = ["Form", "form_of", "read_frames"]
+__all__ = ["REST_SNAPSHOT", "Form", "form_of", "read_frames"]
+
+REST_SNAPSHOT = b'{"type":"orderbook_snapshot",'
+"""How the frame of a Kalshi REST book begins; it carries no numbers, because REST gives none."""
 
 _HEARTBEAT = re.compile(rb"[A-Z][A-Z ]{1,40}|heartbeat")
 _TICKER_IN_REQUEST = re.compile(r"/markets/([^/?\s]+)/orderbook")
@@ -352,7 +355,7 @@ def _rest_frames(payload: bytes, recv_ns: int | None, ticker: str) -> list[Recor
 
 def _snapshot(ticker: str, ladders: _Ladders, recv_ns: int | None) -> RecordedFrame:
     """A Kalshi REST book in the form of a socket snapshot."""
-    frame = b'{"type":"orderbook_snapshot","msg":{"market_ticker":%b,"yes_dollars_fp":%b,"no_dollars_fp":%b}}' % (
+    frame = REST_SNAPSHOT + b'"msg":{"market_ticker":%b,"market_id":"rest","yes_dollars_fp":%b,"no_dollars_fp":%b}}' % (
         _JSON.encode(ticker),
         _levels(ladders.yes_dollars),
         _levels(ladders.no_dollars),

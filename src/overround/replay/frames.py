@@ -9,7 +9,7 @@ import msgspec
 
 from overround.market import Venue
 
-__all__ = ["Head", "RecordedFrame", "head_of", "iso_ns", "looks_like", "market_ids", "venue_ms"]
+__all__ = ["Head", "RecordedFrame", "head_of", "iso_ns", "looks_like", "market_ids", "number_of", "venue_ms"]
 
 _ABSENT = msgspec.Raw()
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -86,6 +86,19 @@ def head_of(frame: bytes) -> Head:
         If the frame is not JSON.
     """
     return _HEAD.decode(frame)
+
+
+def number_of(entry: RecordedFrame) -> tuple[int, int] | None:
+    """Subscription and sequence number of an entry, None where it has none (marks, answers, REST books)."""
+    if entry.seq is not None:
+        return entry.sid or 0, entry.seq
+    if entry.rest or entry.sent or entry.frame[:1] != b"{":
+        return None
+    try:
+        head = _HEAD.decode(entry.frame)
+    except msgspec.DecodeError:
+        return None
+    return None if head.seq is None else (head.sid or 0, head.seq)
 
 
 def looks_like(frame: bytes) -> Venue | None:

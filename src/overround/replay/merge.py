@@ -16,7 +16,7 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
-from overround.replay.frames import RecordedFrame, head_of
+from overround.replay.frames import RecordedFrame, number_of
 
 __all__ = ["TimedFile", "merge_by_number", "merge_by_time", "starts_over"]
 
@@ -28,16 +28,20 @@ _LOOK_AHEAD = 5_000
 _RESTART_FALL = 1_000
 
 
-def starts_over(frame: RecordedFrame, *, last_seq: int) -> bool:
+def starts_over(frame: bytes, *, seq: int, last_seq: int) -> bool:
     """Whether a frame's number shows that its connection was opened anew.
 
     Numbers start at 1 on each connection. A snapshot numbered below its predecessor, or a fall too deep
     for frames in disorder, can only come from another connection.
+
+    Examples
+    --------
+    >>> starts_over(b'{"type":"orderbook_snapshot"}', seq=22, last_seq=12_560_893)
+    True
+    >>> starts_over(b'{"type":"orderbook_delta"}', seq=35, last_seq=36)
+    False
     """
-    seq = frame.seq
-    if seq is None or seq >= last_seq:
-        return False
-    return last_seq - seq > _RESTART_FALL or b'"orderbook_snapshot"' in frame.frame[:200]
+    return seq < last_seq and (last_seq - seq > _RESTART_FALL or b'"orderbook_snapshot"' in frame[:200])
 
 
 class _Numbers:
@@ -66,14 +70,8 @@ class _Numbers:
         return -1 if self._due.get(number[0]) == number[1] else number[1]
 
     def _of(self, frame: RecordedFrame) -> tuple[tuple[str, int], int] | None:
-        if not self._numbered or frame.rest:
-            return None
-        if frame.seq is not None:
-            return (frame.conn, frame.sid or 0), frame.seq
-        if not frame.frame.startswith(b"{"):
-            return None
-        head = head_of(frame.frame)
-        return ((frame.conn, head.sid or 0), head.seq) if head.seq is not None else None
+        number = number_of(frame) if self._numbered else None
+        return None if number is None else ((frame.conn, number[0]), number[1])
 
 
 class _Timed:
@@ -179,7 +177,7 @@ class _Numbered:
             return False
         if frame.sid is not None and frame.seq is not None:
             last = self._last.get(frame.sid)
-            if last is not None and starts_over(frame, last_seq=last):
+            if last is not None and starts_over(frame.frame, seq=frame.seq, last_seq=last):
                 self._last.clear()
                 self.connection += 1
             self._last[frame.sid] = frame.seq
@@ -241,7 +239,7 @@ def _one_connection(streams: list[_Numbered], connection: int) -> Iterator[Recor
                     if expected is None or seq > expected:
                         waiting.setdefault((sid, seq), []).append(stream)
                         break
-                    if seq < expected and starts_over(frame, last_seq=expected - 1):
+                    if seq < expected and starts_over(frame.frame, seq=seq, last_seq=expected - 1):
                         # This file knows nothing of the connection that is being merged.
                         stream.postpone()
                         break
