@@ -564,7 +564,7 @@ class PolymarketFeed:
             self._compare_best(held, event.best_bid, event.best_ask, token, now_ms)
 
     def _on_tick_size(self, event: Event, now_ms: int) -> None:
-        held = self._find(event.market, event.asset_id or event.token_id)
+        held = self._by_token.get(event.asset_id or event.token_id)
         if held is None:
             self.counters.ignored += 1
             return
