@@ -8,7 +8,7 @@ from the table's description: nothing is inferred from paths or from the first f
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from overround.storage.schema import SNAPSHOT_TABLE, TableSpec
 from overround.storage.wal import WalContent, read_wal
 from overround.timebucket import Bucket
 
-__all__ = ["HIVE_SCHEMA", "Partition", "partitions", "polars_schema", "scan_snapshots"]
+__all__ = ["HIVE_SCHEMA", "Partition", "Piece", "partitions", "polars_schema", "scan_snapshots"]
 
 HIVE_SCHEMA: dict[str, Any] = {"venue": pl.String, "date": pl.Date, "hour": pl.Int8}
 """Types of the values in folder names, for ``polars.scan_parquet(..., hive_schema=HIVE_SCHEMA)``."""
@@ -36,6 +36,45 @@ def polars_schema(table: TableSpec = SNAPSHOT_TABLE) -> dict[str, Any]:
     empty = pl.from_arrow(table.schema.empty_table())
     assert isinstance(empty, pl.DataFrame)
     return dict(empty.schema)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """One file's worth of a partition: a finished file, or an open bucket with what stands beside it.
+
+    Attributes
+    ----------
+    path : Path
+        The finished file, or the one that the bucket will become.
+    table : TableSpec
+    finished : bool
+        Whether the file was there when the pieces were listed.
+    waiting : tuple of WalContent
+        Rows that were not in it then.
+    """
+
+    path: Path
+    table: TableSpec
+    finished: bool
+    waiting: tuple[WalContent, ...] = ()
+
+    def scan(self) -> pl.LazyFrame:
+        """The piece's rows: the table's columns, in no particular order.
+
+        Raises
+        ------
+        FileDamaged
+            If the file cannot be read; where nothing is waiting, polars may say so only when it collects.
+        """
+        if not self.waiting:
+            return _scan_files([self.path], self.table)
+        meta, rows = _snapshot_of(self.path, self.table) if self.finished else (None, None)
+        taken_in = set(meta.wals) if meta else set()
+        new = [content for content in self.waiting if content.n_rows and content.wal_id not in taken_in]
+        frames = [_lazy(conformed(pa.Table.from_batches(content.batches), self.table)) for content in new]
+        if rows is not None:
+            frames.append(_lazy(rows))
+        return pl.concat(frames, how="vertical") if frames else pl.LazyFrame(schema=polars_schema(self.table))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,21 +130,28 @@ class Partition:
                 files.remove(target)
                 in_memory.append(rows)
         if files:
-            frames.append(
-                pl.scan_parquet(
-                    files,
-                    schema=schema,
-                    missing_columns="insert",
-                    extra_columns="ignore",
-                    hive_partitioning=False,
-                    glob=False,
-                )
-            )
-        for rows in in_memory:
-            frame = pl.from_arrow(rows)
-            assert isinstance(frame, pl.DataFrame)
-            frames.append(frame.lazy())
+            frames.append(_scan_files(files, self.table))
+        frames += [_lazy(rows) for rows in in_memory]
         return pl.concat(frames, how="vertical") if frames else pl.LazyFrame(schema=schema)
+
+    def pieces(self, *, open_bucket: bool = True) -> list[Piece]:
+        """The rows of ``scan``, cut by file, so that one damaged file spoils only its own.
+
+        Parameters
+        ----------
+        open_bucket : bool
+            Include rows of buckets that are not finished.
+        """
+        waiting = self._waiting() if open_bucket else []
+        files = self.files()
+        opened = {
+            self.paths.bucket_file(self.table.place, self.venue, Bucket(start_ms, 0), shard): tuple(contents)
+            for start_ms, shard, contents in waiting
+        }
+        return [
+            Piece(path=path, table=self.table, finished=path in files, waiting=opened.get(path, ()))
+            for path in sorted({*files, *opened})
+        ]
 
     def files(self) -> list[Path]:
         """Finished Parquet files of the partition."""
@@ -120,6 +166,23 @@ class Partition:
                 continue  # finished since it was listed
             found.setdefault((wal.start_ms, wal.shard), []).append(content)
         return [(start_ms, shard, contents) for (start_ms, shard), contents in found.items()]
+
+
+def _scan_files(files: Sequence[Path], table: TableSpec) -> pl.LazyFrame:
+    return pl.scan_parquet(
+        list(files),
+        schema=polars_schema(table),
+        missing_columns="insert",
+        extra_columns="ignore",
+        hive_partitioning=False,
+        glob=False,
+    )
+
+
+def _lazy(rows: pa.Table) -> pl.LazyFrame:
+    frame = pl.from_arrow(rows)
+    assert isinstance(frame, pl.DataFrame)
+    return frame.lazy()
 
 
 def _snapshot_of(target: Path, table: TableSpec) -> tuple[FileMeta | None, pa.Table | None]:
