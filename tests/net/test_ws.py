@@ -20,6 +20,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
+import overround.net
 from overround.clock import SystemClock
 from overround.errors import AnswerMalformed, ConfigError, RateLimited, RequestRefused, VenueError, VenueUnavailable
 from overround.net import Socket, open_socket, picows_socket, websockets_socket
@@ -97,12 +98,13 @@ Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @contextlib.asynccontextmanager
-async def bare_venue(script: Script, *, handshake: bool = True) -> AsyncIterator[str]:
+async def bare_venue(script: Script, *, handshake: bool = True, after_s: float = 0.0) -> AsyncIterator[str]:
     """A TCP server that shakes hands (or not) and then sends whatever bytes the script writes."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         request = await reader.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(after_s)
         if handshake:
             key = next(
                 line.split(b":")[1].strip() for line in request.split(b"\r\n") if b"sec-websocket-key" in line.lower()
@@ -381,7 +383,9 @@ async def test_a_reset_connection_ends_once(transport: str) -> None:
     async def reset(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await ready.wait()
         raw = writer.get_extra_info("socket")
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0))
+        raw.setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+        )
         writer.transport.abort()
 
     owner = Owner()
@@ -465,6 +469,58 @@ async def test_an_error_in_on_frame_closes_with_its_reason_and_reaches_no_transp
     assert codes == [1011]
     assert socket.closed
     assert [entry["event"] for entry in logs] == ["socket.callback_failed"]
+
+
+async def test_an_error_over_a_message_of_fragments_ends_the_connection_too(transport: str) -> None:
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(frame(b"a", fin=False) + frame(b"b", opcode=0) + frame(b"after"))
+        await reader.read()
+
+    seen: list[bytes] = []
+
+    def fail(message: bytes, _: int) -> None:
+        seen.append(message)
+        raise ValueError(message)
+
+    owner = Owner()
+    async with bare_venue(speak) as url:
+        with capture_logs():
+            await open_socket(
+                url,
+                on_frame=fail,
+                on_closed=owner.on_closed,
+                clock=SystemClock(),
+                transport=transport,  # type: ignore[arg-type]
+            )
+            assert (await owner.ended()).startswith("callback failed: ValueError")
+    assert seen == [b"ab"]
+
+
+async def test_an_error_in_on_opened_ends_the_connection(transport: str) -> None:
+    def fail(_: Socket) -> None:
+        raise ValueError("no")
+
+    owner = Owner()
+    async with venue(hold) as url:
+        with capture_logs():
+            await opened(url, owner, transport, on_opened=fail)
+            assert await owner.ended() == "callback failed: ValueError: no"
+
+
+@pytest.mark.parametrize(
+    "sent", [frame(b"late", opcode=0), frame(b"one", fin=False) + frame(b"two")], ids=["no first", "no last"]
+)
+async def test_a_fragment_out_of_turn_ends_the_connection(transport: str, sent: bytes) -> None:
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(sent)
+        await reader.read()
+
+    owner = Owner()
+    async with bare_venue(speak) as url:
+        socket = await opened(url, owner, transport)
+        assert (await owner.ended()).startswith("protocol error")
+    assert owner.frames == []
+    assert socket.close_code == 1002
 
 
 async def test_an_error_in_on_closed_stays_inside(transport: str) -> None:
@@ -684,6 +740,37 @@ async def test_a_cancelled_opening_leaves_no_connection(transport: str) -> None:
         with pytest.raises(asyncio.CancelledError):
             await opening
         await asyncio.wait_for(gone.wait(), WAIT_S)
+
+
+async def test_a_handshake_that_completes_after_the_cancellation_leaves_no_connection(transport: str) -> None:
+    gone = asyncio.Event()
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(frame(b"hello"))
+        await reader.read()
+        gone.set()
+
+    owner = Owner()
+    async with bare_venue(listen, after_s=0.2) as url:
+        opening = asyncio.create_task(opened(url, owner, transport))
+        await asyncio.sleep(0.1)
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        await asyncio.wait_for(gone.wait(), WAIT_S)
+    assert owner.frames == owner.reasons == []
+
+
+async def test_without_picows_auto_falls_back_and_naming_it_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(overround.net, "picows_socket")
+    monkeypatch.delitem(sys.modules, "overround.net.picows_socket")
+    monkeypatch.setitem(sys.modules, "picows", None)
+    async with venue(hold) as url:
+        socket = await opened(url, Owner(), "auto")
+        assert socket.transport == "websockets"
+        await socket.close()
+        with pytest.raises(ConfigError, match="not installed"):
+            await opened(url, Owner(), "picows")
 
 
 async def test_auto_prefers_picows() -> None:

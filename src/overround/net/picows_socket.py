@@ -27,6 +27,8 @@ from overround.net.socket import (
     Socket,
     SocketOptions,
     closed_by_peer,
+    ignore,
+    nobody,
     refused_handshake,
 )
 
@@ -34,6 +36,7 @@ __all__ = ["connect"]
 
 # Module names are found faster than attributes of an enum class, and this is once per frame.
 TEXT, BINARY = WSMsgType.TEXT, WSMsgType.BINARY
+LONGEST_CONTROL = 125
 
 # What picows would log (each connection, each protocol error) is in the reasons that we report.
 _silent = logging.Logger("overround.net.picows", logging.CRITICAL + 1)  # noqa: LOG001 - ours alone
@@ -105,14 +108,13 @@ class _PicowsSocket(Socket, WSListener):
         super().__init__(url, on_frame=on_frame, on_closed=on_closed, clock=clock, options=options)
         self._on_opened = on_opened
         self._ws: picows.WSTransport | None = None
-        self._max_frame_bytes = options.max_frame_bytes
         self._parts: list[bytes] = []
         self._parts_size = 0
-        self._frames = 0
         self._paused = False
         self._abandoned = False
         self._gone: asyncio.Task[None] | None = None
         self._patience: asyncio.TimerHandle | None = None
+        self._make_receiver()
 
     def send(self, message: str | bytes) -> None:
         """Send one message; see :class:`Socket`."""
@@ -130,6 +132,8 @@ class _PicowsSocket(Socket, WSListener):
     def abandon(self) -> None:
         """Nobody waits for this connection any more (a handshake that still completes is broken off)."""
         self._abandoned = True
+        self._on_closed = nobody
+        self._stop_delivering()
         self._abort()
 
     def _start_closing(self, code: int, reason: str) -> None:
@@ -147,9 +151,6 @@ class _PicowsSocket(Socket, WSListener):
         if self._ws is not None:
             self._ws.send_ping()
 
-    def _signs_of_life(self) -> int:
-        return self._frames
-
     async def _ended(self) -> None:
         if self._gone is not None:
             await asyncio.shield(self._gone)
@@ -162,6 +163,50 @@ class _PicowsSocket(Socket, WSListener):
 
     # ------------------------------------------------------------------ picows' callbacks
 
+    def _make_receiver(self) -> None:
+        """Build ``on_ws_frame`` for this connection.
+
+        A closure, since a frame then touches no attribute of ``self``; and the kind of a frame is looked at only
+        where it may be a control frame, which are never longer than 125 bytes. Together that saves 0.25 us
+        of 0.62 us a frame (measured on 667-byte frames; picows alone takes 0.21 us).
+        """
+        deliver: OnFrame = self._on_frame
+        now_ns = self._clock.now_ns
+        longest = self._options.max_frame_bytes
+        parts = self._parts
+        heard = False
+
+        def on_ws_frame(transport: picows.WSTransport, frame: picows.WSFrame) -> None:
+            nonlocal heard
+            heard = True
+            if not (LONGEST_CONTROL < frame.payload_size <= longest and frame.fin and not parts):
+                kind = frame.msg_type
+                if not (kind is TEXT or kind is BINARY) or not frame.fin or parts or frame.payload_size > longest:
+                    self._rare_frame(transport, frame, kind)
+                    return
+            try:
+                deliver(frame.get_payload_as_bytes(), now_ns())
+            except Exception as exc:  # noqa: BLE001 - a callback must not break the transport that calls it
+                self._failed(exc)
+
+        def stop_delivering() -> None:
+            nonlocal deliver
+            deliver = ignore
+
+        def take_heard() -> bool:
+            nonlocal heard
+            was, heard = heard, False
+            return was
+
+        self.on_ws_frame = on_ws_frame  # type: ignore[method-assign]
+        self._receiver = (stop_delivering, take_heard)
+
+    def _stop_delivering(self) -> None:
+        self._receiver[0]()
+
+    def _was_heard(self) -> bool:
+        return self._receiver[1]()
+
     def on_ws_connected(self, transport: picows.WSTransport) -> None:
         """The handshake is done."""
         self._ws = transport
@@ -170,27 +215,6 @@ class _PicowsSocket(Socket, WSListener):
             return
         self._gone = asyncio.get_running_loop().create_task(self._await_end())
         self._start(self._on_opened)
-
-    def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
-        """Deliver the usual frame at once, sort out the others."""
-        self._frames += 1
-        kind = frame.msg_type
-        if (
-            (kind is TEXT or kind is BINARY)
-            and frame.fin
-            and not self._parts
-            and frame.payload_size <= self._max_frame_bytes
-        ):
-            try:
-                self._on_frame(frame.get_payload_as_bytes(), self._now_ns())
-            except Exception as exc:  # noqa: BLE001 - a callback must not break the transport that calls it
-                self._failed(exc)
-        elif kind is WSMsgType.PING:
-            transport.send_pong(frame.get_payload_as_bytes())
-        elif kind is WSMsgType.CLOSE:
-            self._closed_by_peer(transport, frame.get_payload_as_bytes())
-        elif kind is not WSMsgType.PONG:
-            self._fragment(frame, begins=kind is not WSMsgType.CONTINUATION)
 
     def on_ws_disconnected(self, transport: picows.WSTransport) -> None:
         """The connection is gone; if picows ended it, its close frame tells why."""
@@ -211,6 +235,14 @@ class _PicowsSocket(Socket, WSListener):
 
     # ------------------------------------------------------------------ rare frames
 
+    def _rare_frame(self, transport: picows.WSTransport, frame: picows.WSFrame, kind: WSMsgType) -> None:
+        if kind is WSMsgType.PING:
+            transport.send_pong(frame.get_payload_as_bytes())
+        elif kind is WSMsgType.CLOSE:
+            self._closed_by_peer(transport, frame.get_payload_as_bytes())
+        elif kind is not WSMsgType.PONG and not self._closing:
+            self._fragment(frame, begins=kind is not WSMsgType.CONTINUATION)
+
     def _closed_by_peer(self, transport: picows.WSTransport, payload: bytes) -> None:
         code = int.from_bytes(payload[:2], "big") if len(payload) >= 2 else 1005
         self._note_end(closed_by_peer(code, payload[2:].decode(errors="replace")), code)
@@ -222,14 +254,16 @@ class _PicowsSocket(Socket, WSListener):
         if begins == bool(self._parts):
             self._end("protocol error: a fragment out of turn", 1002)
             return
-        self._parts.append(frame.get_payload_as_bytes())
         self._parts_size += frame.payload_size
-        if self._parts_size > self._max_frame_bytes:
-            self._end(f"protocol error: a message of more than {self._max_frame_bytes} bytes", 1009)
-        elif frame.fin:
+        if self._parts_size > self._options.max_frame_bytes:
+            self._end(f"protocol error: a message of more than {self._options.max_frame_bytes} bytes", 1009)
+            return
+        self._parts.append(frame.get_payload_as_bytes())
+        if frame.fin:
             message = b"".join(self._parts)
-            self._parts, self._parts_size = [], 0
+            self._parts.clear()
+            self._parts_size = 0
             try:
-                self._on_frame(message, self._now_ns())
+                self._on_frame(message, self._clock.now_ns())
             except Exception as exc:  # noqa: BLE001 - a callback must not break the transport that calls it
                 self._failed(exc)

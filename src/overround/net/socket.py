@@ -23,6 +23,8 @@ __all__ = [
     "Socket",
     "SocketOptions",
     "closed_by_peer",
+    "ignore",
+    "nobody",
     "refused_handshake",
 ]
 
@@ -90,7 +92,6 @@ class Socket(ABC):
         self.close_code: int | None = None
         self._on_frame = on_frame
         self._on_closed = on_closed
-        self._now_ns = clock.now_ns
         self._clock = clock
         self._options = options
         self._reason = ""
@@ -112,7 +113,7 @@ class Socket(ABC):
 
     async def close(self) -> None:
         """End the connection and wait until it has ended; ``on_closed`` is not called for it."""
-        self._on_closed = _nobody
+        self._on_closed = nobody
         self._end("closed by us", 1000)
         try:
             await self._ended()
@@ -134,8 +135,12 @@ class Socket(ABC):
     def _send_ping(self) -> None: ...
 
     @abstractmethod
-    def _signs_of_life(self) -> int:
-        """A number that grows whenever the peer is heard, pings and pongs included."""
+    def _was_heard(self) -> bool:
+        """Whether the peer was heard since this was last asked, pings and pongs included."""
+
+    def _stop_delivering(self) -> None:
+        """Deliver no further frame."""
+        self._on_frame = ignore
 
     @abstractmethod
     async def _ended(self) -> None:
@@ -159,7 +164,7 @@ class Socket(ABC):
         self._closing = True
         self._reason = reason
         self.close_code = code
-        self._on_frame = _ignore
+        self._stop_delivering()
         return True
 
     def _end(self, reason: str, code: int) -> None:
@@ -184,7 +189,7 @@ class Socket(ABC):
         self.closed = True
         if self._heartbeat is not None:
             self._heartbeat.cancel()
-        on_closed, self._on_closed = self._on_closed, _nobody
+        on_closed, self._on_closed = self._on_closed, nobody
         try:
             on_closed(self._reason)
         except Exception as exc:
@@ -193,17 +198,16 @@ class Socket(ABC):
     async def _watch_silence(self) -> None:
         """Ping a peer that is silent, and give up one that stays so.
 
-        Signs of life are only counted while frames arrive; here the count is compared from time to time,
-        so that a frame costs no clock and no timer.
+        A frame only leaves a mark, which is looked at from time to time: it costs no clock and no timer.
         """
         ping_ms, dead_ms = self._options.ping_after_ms, self._options.dead_after_ms
         every_ms = min(value for value in (ping_ms, dead_ms) if value is not None)
-        heard, silent_ms = self._signs_of_life(), 0.0
+        silent_ms = 0.0
         while True:
             began_ns = self._clock.monotonic_ns()
             await self._clock.sleep_ms(every_ms if dead_ms is None else min(every_ms, max(1.0, dead_ms - silent_ms)))
-            if (now_heard := self._signs_of_life()) != heard:
-                heard, silent_ms = now_heard, 0.0
+            if self._was_heard():
+                silent_ms = 0.0
                 continue
             silent_ms += (self._clock.monotonic_ns() - began_ns) / 1e6
             if dead_ms is not None and silent_ms >= dead_ms:
@@ -254,9 +258,9 @@ def closed_by_peer(code: int, words: str) -> str:
     return f"closed by the venue: {code} {one_line(words)}".strip()
 
 
-def _ignore(_: bytes, __: int) -> None:
+def ignore(_: bytes, __: int) -> None:
     """A frame that came after the end."""
 
 
-def _nobody(_: str) -> None:
+def nobody(_: str) -> None:
     """The owner has been told, or asked for the end."""

@@ -127,6 +127,7 @@ class _WebsocketsSocket(Socket):
         super().__init__(url, on_frame=on_frame, on_closed=on_closed, clock=clock, options=options)
         self._connection = connection
         self._reader: asyncio.Task[None] | None = None
+        self._chunks = connection.chunks
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, on_opened: Callable[[Socket], None] | None) -> None:
@@ -159,8 +160,9 @@ class _WebsocketsSocket(Socket):
     def _send_ping(self) -> None:
         self._spawn(self._connection.ping())
 
-    def _signs_of_life(self) -> int:
-        return self._connection.chunks
+    def _was_heard(self) -> bool:
+        before, self._chunks = self._chunks, self._connection.chunks
+        return self._chunks != before
 
     async def _ended(self) -> None:
         waiting = [task for task in (self._reader, *self._tasks) if task is not None]
@@ -180,12 +182,12 @@ class _WebsocketsSocket(Socket):
 
     async def _read(self) -> None:
         """Read and call, until the connection ends."""
-        recv = self._connection.recv
+        recv, now_ns = self._connection.recv, self._clock.now_ns
         try:
             while True:
                 message = await recv(decode=False)
                 try:
-                    self._on_frame(message, self._now_ns())
+                    self._on_frame(message, now_ns())
                 except Exception as exc:  # noqa: BLE001 - a callback must not break the transport that calls it
                     self._failed(exc)
         except ConnectionClosed as exc:
