@@ -123,6 +123,8 @@ class FeedCounters(msgspec.Struct, kw_only=True):
     hash_checked, hash_matched : int
     rejected : int
         Frames or values refused.
+    gaps_elsewhere : int
+        Holes in numbered channels that carry no book (prints, lifecycle).
     unknown : dict of str to int
         Events of a kind we do not know, by name (at most 100 names).
     """
@@ -146,6 +148,7 @@ class FeedCounters(msgspec.Struct, kw_only=True):
     hash_matched: int = 0
     rejected: int = 0
     unknown: dict[str, int] = msgspec.field(default_factory=dict)
+    gaps_elsewhere: int = 0
 
 
 class Feed(Protocol):
@@ -164,7 +167,6 @@ class Feed(Protocol):
     events : list of FeedEvent
     reconnect_reason : str or None
         Set when only a new connection can help; cleared by ``lost``.
-    counters : FeedCounters
     last_recv_ns : int
         Receive time of the last frame of any kind, 0 before the first.
     """
@@ -172,8 +174,12 @@ class Feed(Protocol):
     outbox: list[str]
     events: list[FeedEvent]
     reconnect_reason: str | None
-    counters: FeedCounters
     last_recv_ns: int
+
+    @property
+    def counters(self) -> FeedCounters:
+        """What was counted so far; read anew each time (a feed may count elsewhere and fill it in then)."""
+        ...
 
     @property
     def books(self) -> Mapping[MarketId, Book]:

@@ -117,8 +117,10 @@ class PolymarketFeed:
         self.outbox: list[str] = []
         self.events: list[FeedEvent] = []
         self.reconnect_reason: str | None = None
-        self.counters = FeedCounters()
         self.last_recv_ns = 0
+        # The three that every frame counts up are ints of the feed's own: in the struct they would cost three times more.
+        self._frames = self._bytes = self._changes = 0
+        self._counters = FeedCounters()
         self._shelf = shelf
         self._rng = rng
         self._heartbeat_ms = heartbeat_ms
@@ -150,6 +152,13 @@ class PolymarketFeed:
         self._canary_ms = 0
 
     # --- what the shell reads ---------------------------------------------------------------------------------------
+
+    @property
+    def counters(self) -> FeedCounters:
+        """What was counted so far; read anew each time."""
+        counted = self._counters
+        counted.frames, counted.bytes, counted.changes = self._frames, self._bytes, self._changes
+        return counted
 
     @property
     def books(self) -> Mapping[MarketId, Book]:
@@ -222,7 +231,7 @@ class PolymarketFeed:
         self._greeted = False
         self._pings = 0
         self._rate_per_s, self._rate_samples = 0.0, 0
-        self._rate_changes, self._rate_ms = self.counters.changes, now_ms
+        self._rate_changes, self._rate_ms = self._changes, now_ms
         self._canary_ms = now_ms + _MUTE_AFTER_MS
         self._wake_ms = NEVER
         self._plan_ping(now_ms)
@@ -251,7 +260,7 @@ class PolymarketFeed:
             book.err = ErrCode.RECONNECTING
             book.integrity = Integrity.GAP if book.had_book else Integrity.UNVERIFIED
         if broken:
-            self.counters.gaps += 1
+            self._counters.gaps += 1
             self._report(FeedEventKind.GAP, MarketId(""), f"{ErrCode.RECONNECTING}: {reason}", now_ms=now_ms)
 
     def tick(self, *, now_ms: int) -> None:
@@ -324,19 +333,18 @@ class PolymarketFeed:
         book.ts_recv_ns = self.last_recv_ns = recv_ns
         book.ts_venue_ms = held.newest_ms = ts_ms
         held.frame = frame
-        counters = self.counters
-        counters.frames += 1
-        counters.bytes += len(frame)
-        counters.changes += 1
-        if not seq & 31:
+        self._frames += 1
+        self._bytes += len(frame)
+        self._changes += 1
+        if not seq & 63:
             self._spot_check(held, recv_ns // 1_000_000)
         return True
 
     def _other(self, frame: bytes, recv_ns: int) -> bool:
         """Any frame, with every check; the complete twin of ``receive``."""
         self.last_recv_ns = recv_ns
-        self.counters.frames += 1
-        self.counters.bytes += len(frame)
+        self._frames += 1
+        self._bytes += len(frame)
         body = frame.strip()
         if body[:1] == b"{":
             if self._take(body, recv_ns):
@@ -349,7 +357,7 @@ class PolymarketFeed:
                 self._reject(MarketId(""), exc, recv_ns)
                 return False
             if not elements:
-                self.counters.heartbeats += 1  # the answer to a token that is unknown or closed
+                self._counters.heartbeats += 1  # the answer to a token that is unknown or closed
             for element in elements:
                 self._take(element, recv_ns)
             return True
@@ -358,7 +366,7 @@ class PolymarketFeed:
 
     def _take_text(self, body: bytes, recv_ns: int) -> None:
         if body in _TEXT_FRAMES:
-            self.counters.heartbeats += 1
+            self._counters.heartbeats += 1
             if body == b"PONG":
                 self._pings = 0
             else:
@@ -409,7 +417,7 @@ class PolymarketFeed:
     def _on_book(self, event: Event, recv_ns: int) -> None:
         held = self._find(event.market, event.asset_id or event.token_id)
         if held is None:
-            self.counters.ignored += 1
+            self._counters.ignored += 1
             return
         first = (event.asset_id or event.token_id) == held.tokens[0]
         ts_ms = timestamp_ms(event.timestamp)
@@ -440,13 +448,13 @@ class PolymarketFeed:
     ) -> bool:
         """Whether a whole book tells nothing newer than what we have."""
         if ts_ms < held.snapshot_ms or ts_ms < held.newest_ms - _OLD_BOOK_MS:
-            self.counters.late += 1
+            self._counters.late += 1
             return True
         if ts_ms > held.snapshot_ms:
             return False
         index = 0 if first else 1
         if text and text == held.snapshot_hash[index]:
-            self.counters.duplicates += 1
+            self._counters.duplicates += 1
             return True
         # The other token's view of the same instant: the same book, or one that changes have overtaken.
         ours = held.book
@@ -461,7 +469,7 @@ class PolymarketFeed:
         held.book.ts_recv_ns = recv_ns
         held.best_off_ms = None
         held.rest_seq = None
-        self.counters.snapshots += 1
+        self._counters.snapshots += 1
         if held.audit is not None and held.audit.ts_venue_ms is not None and ts_ms >= held.audit.ts_venue_ms:
             held.audit = held.audit_ms = None
 
@@ -474,7 +482,7 @@ class PolymarketFeed:
         for delta in found:
             held = self._find(event.market, delta.token)
             if held is None:
-                self.counters.ignored += 1
+                self._counters.ignored += 1
             else:
                 helds[held.market_id] = held
         for held in helds.values():
@@ -483,17 +491,17 @@ class PolymarketFeed:
     def _change(self, held: Held, found: Sequence[Delta], ts_ms: int, recv_ns: int) -> None:
         changes = held.changes(found)
         if held.newest_ms == NEVER:
-            self.counters.ignored += len(changes)
+            self._counters.ignored += len(changes)
             return
         if ts_ms < held.snapshot_ms:
-            self.counters.late += len(changes)
+            self._counters.late += len(changes)
             return
         older = ts_ms < held.newest_ms
         if older:
             # Sizes are absolute: a level that the newer message set keeps what that message said.
             newer = {(change.bid, change.px_e4) for change in held.recent()}
             kept = [change for change in changes if (change.bid, change.px_e4) not in newer]
-            self.counters.late += len(changes) - len(kept)
+            self._counters.late += len(changes) - len(kept)
             self._apply(held, kept, recv_ns)
             return
         changed = self._apply(held, changes, recv_ns)
@@ -513,7 +521,7 @@ class PolymarketFeed:
             ladder = book.bids if change.bid else book.asks
             if ladder.get(change.px_e4, 0) != change.sz_e6:
                 book.set_level(Side.BID if change.bid else Side.ASK, change.px_e4, change.sz_e6)
-        self.counters.changes += book.seq - before
+        self._changes += book.seq - before
         book.ts_recv_ns = recv_ns
         return book.seq != before
 
@@ -545,7 +553,7 @@ class PolymarketFeed:
     # --- other events -----------------------------------------------------------------------------------------------
 
     def _on_trade(self, event: Event) -> None:
-        self.counters.trades += 1
+        self._counters.trades += 1
         held = self._held.get(MarketId(event.market)) or self._by_token.get(event.asset_id or event.token_id)
         if held is None:
             return
@@ -559,14 +567,14 @@ class PolymarketFeed:
         token = event.asset_id or event.token_id
         held = self._by_token.get(token)
         if held is None:
-            self.counters.ignored += 1
+            self._counters.ignored += 1
         elif held.newest_ms != NEVER:
             self._compare_best(held, event.best_bid, event.best_ask, token, now_ms)
 
     def _on_tick_size(self, event: Event, now_ms: int) -> None:
         held = self._by_token.get(event.asset_id or event.token_id)
         if held is None:
-            self.counters.ignored += 1
+            self._counters.ignored += 1
             return
         text = decimal_text(event.new_tick_size)
         px = price_e4(text, field="new_tick_size")
@@ -582,13 +590,13 @@ class PolymarketFeed:
             market_id = MarketId(event.condition_id or event.market)
             self._report(FeedEventKind.LISTED, market_id, event.question or "", now_ms=now_ms)
         else:
-            self.counters.ignored += 1
+            self._counters.ignored += 1
 
     def _on_resolved(self, event: Event, now_ms: int) -> None:
         market_id = MarketId(event.condition_id or event.market)
         held = self._held.get(market_id)
         if held is None and not self._follow_all:
-            self.counters.ignored += 1
+            self._counters.ignored += 1
             return
         detail = event.winning_outcome or event.winning_asset_id or ""
         self._report(FeedEventKind.RESOLVED, market_id, detail, now_ms=now_ms)
@@ -601,7 +609,7 @@ class PolymarketFeed:
             held.book.err = ErrCode.CLOSED
 
     def _count_unknown(self, name: str) -> None:
-        unknown = self.counters.unknown
+        unknown = self._counters.unknown
         name = name[:64]
         if name in unknown or len(unknown) < _UNKNOWN_NAMES_MAX:
             unknown[name] = unknown.get(name, 0) + 1
@@ -617,7 +625,7 @@ class PolymarketFeed:
             self._doubt(held, ErrCode.GAP, recv_ns // 1_000_000)
 
     def _reject(self, market_id: MarketId, exc: WireError, recv_ns: int) -> None:
-        self.counters.rejected += 1
+        self._counters.rejected += 1
         self._report(FeedEventKind.REJECTED, market_id, str(exc), now_ms=recv_ns // 1_000_000)
 
     # --- proof ------------------------------------------------------------------------------------------------------
@@ -653,7 +661,7 @@ class PolymarketFeed:
             book.integrity = Integrity.UNVERIFIED
             self._spot_check(held, now_ms)
             if book.live and book.crossed:
-                self.counters.crossed += 1
+                self._counters.crossed += 1
                 book.integrity = Integrity.SUSPECT
                 held.checked_seq = -1
         return book.integrity
@@ -667,11 +675,11 @@ class PolymarketFeed:
         return self._recompute(held, best)
 
     def _recompute(self, held: Held, said: Announced) -> bool:
-        self.counters.hash_checked += 1
+        self._counters.hash_checked += 1
         proof = held.prove(said, self._eras)
         if proof is None:
             return False
-        self.counters.hash_matched += 1
+        self._counters.hash_matched += 1
         if len(self._eras) > 1 and not self._era_given:
             self._eras = (proof.era,)
         return True
@@ -702,7 +710,7 @@ class PolymarketFeed:
         if theirs == (book.best_bid_e4, book.best_ask_e4):
             held.best_off_ms = None
             return
-        self.counters.best_mismatches += 1
+        self._counters.best_mismatches += 1
         if held.best_off_ms is None:
             held.best_off_ms = now_ms
         elif now_ms - held.best_off_ms >= _BEST_TOLERANCE_MS and book.live:
@@ -722,7 +730,7 @@ class PolymarketFeed:
         book.integrity = Integrity.SUSPECT if err is ErrCode.HASH_MISMATCH else Integrity.GAP
         held.gap_ms = now_ms
         held.checked_seq = -1
-        self.counters.gaps += 1
+        self._counters.gaps += 1
         self._report(FeedEventKind.GAP, held.market_id, err, now_ms=now_ms)
         if held.healed_ms is None or now_ms - held.healed_ms > _CALM_MS:
             held.step = Step.NONE
@@ -752,7 +760,7 @@ class PolymarketFeed:
         held.step = NEXT_STEP[held.step]
         if held.step is Step.RECONNECT and not self._may_reconnect(now_ms):
             held.step = Step.REST
-        self.counters.resyncs += 1
+        self._counters.resyncs += 1
         self._report(FeedEventKind.RESYNC, held.market_id, held.step, now_ms=now_ms)
         due_ms = now_ms + _REPAIR_DUE_MS
         match held.step:
@@ -810,7 +818,7 @@ class PolymarketFeed:
         took = None if held.gap_ms is None else max(0, now_ms - held.gap_ms)
         held.gap_ms = None
         held.healed_ms = now_ms
-        self.counters.repairs += 1
+        self._counters.repairs += 1
         self._report(FeedEventKind.REPAIRED, held.market_id, how, now_ms=now_ms, took_ms=took)
 
     # --- REST -------------------------------------------------------------------------------------------------------
@@ -890,7 +898,7 @@ class PolymarketFeed:
         If it has been speaking at a rate at which this silence is no chance, it is frozen. Otherwise one of its
         markets serves as a canary: a REST book newer than ours gives the freeze away.
         """
-        changes = self.counters.changes
+        changes = self._changes
         if changes != self._rate_changes:
             rate = (changes - self._rate_changes) * 1000 / max(1, now_ms - self._rate_ms)
             self._rate_per_s += (rate - self._rate_per_s) / min(6, self._rate_samples + 1)
