@@ -6,11 +6,14 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from overround.exchange.fault_script import FaultScript
 from overround.exchange.kalshi_hub import KalshiHub
 from overround.exchange.link import Link
 from overround.exchange.model import Change, ChangeKind, Listed, ListedEvent
 from overround.exchange.polymarket_hub import PolymarketHub
+from overround.exchange.server import Exchange
 from overround.market import Venue
+from overround.testing.clock import ManualClock
 
 T0 = 1_790_000_000_000
 DAY = 86_400_000
@@ -52,7 +55,11 @@ def polymarket_listing(n: int = 1, *, neg_risk: bool = False, fee: str = "", **o
 def kalshi_listing(n: int = 1, **over: object) -> Listed:
     series = "KXTEST"
     event = ListedEvent(
-        key=f"{series}-26DEC{n // 3:02d}", title=f"Test event {n // 3}", category="Economics", series=series, exclusive=True
+        key=f"{series}-26DEC{n // 3:02d}",
+        title=f"Test event {n // 3}",
+        category="Economics",
+        series=series,
+        exclusive=True,
     )
     listing = Listed(
         venue=Venue.KALSHI,
@@ -96,6 +103,14 @@ class HandSource:
         self._queue: list[Change] = []
         self.watched: list[str] = []
 
+    def add(self, listing: Listed) -> Change:
+        """List one more market, with an empty book; the change that tells of it."""
+        self.listings[listing.key] = listing
+        self._books[listing.key] = ({}, {})
+        self._numbers[listing.key] = 0
+        self._changed[listing.key] = listing.open_ms
+        return Change(kind=ChangeKind.LISTED, key=listing.key, ts_ms=T0)
+
     def queue(self, *changes: Change) -> None:
         self._queue.extend(changes)
 
@@ -109,7 +124,14 @@ class HandSource:
                 number = change.number
         held = book[0 if bid else 1].get(px, 0)
         change = Change(
-            kind=ChangeKind.LEVEL, key=key, ts_ms=ts_ms, number=number + 1, bid=bid, px_e4=px, sz_e6=sz, delta_e6=sz - held
+            kind=ChangeKind.LEVEL,
+            key=key,
+            ts_ms=ts_ms,
+            number=number + 1,
+            bid=bid,
+            px_e4=px,
+            sz_e6=sz,
+            delta_e6=sz - held,
         )
         self._queue.append(change)
         return change
@@ -211,6 +233,7 @@ class Client:
         self.wire = ListWire()
         self.link = Link(f"{hub.venue}-{number}", number, self.wire, lambda link: None)
         self.now_ms = now_ms
+        self.first: list[Any] = []
         hub.attach(self.link, now_ms)
 
     def send(self, message: object) -> list[Any]:
@@ -218,10 +241,73 @@ class Client:
         self.hub.receive(self.link, message if isinstance(message, str) else json.dumps(message), self.now_ms)
         return self.take()
 
+    def subscribe(self, *keys: str, **more: Any) -> list[Any]:
+        """Subscribe to markets by key, both tokens where there are two."""
+        if isinstance(self.hub, KalshiHub):
+            params = {"channels": ["orderbook_delta"], "market_tickers": list(keys), **more}
+            return self.send({"id": 1, "cmd": "subscribe", "params": params})
+        listings = [self.hub.listing(key) for key in keys]
+        tokens = [token for listing in listings if listing is not None for token in listing.tokens]
+        return self.send({"assets_ids": tokens, "type": "market", **more})
+
     def take(self) -> list[Any]:
         """What was sent since the last call, parsed where it is JSON."""
         self.link.flush()
         return [parsed(text) for text in self.wire.take()]
+
+
+class Rig:
+    """An exchange that is stepped by hand: no socket, no task, no real time."""
+
+    def __init__(
+        self,
+        *faults: dict[str, Any],
+        polymarket: Sequence[Listed] | None = None,
+        kalshi: Sequence[Listed] | None = None,
+        seed: int = 3,
+        **options: Any,
+    ) -> None:
+        self.clock = ManualClock(T0)
+        self.polymarket = HandSource([polymarket_listing(n) for n in (1, 2)] if polymarket is None else polymarket)
+        self.kalshi = HandSource([kalshi_listing(n) for n in (1, 2)] if kalshi is None else kalshi)
+        self.exchange = Exchange(
+            self.polymarket,
+            self.kalshi,
+            clock=self.clock,
+            seed=seed,
+            faults=FaultScript.from_json(json.dumps(faults)),
+            **options,
+        )
+        self.exchange.desk.start(T0)
+        self._opened = dict.fromkeys(Venue, 0)
+
+    def client(self, venue: Venue) -> Client:
+        self._opened[venue] += 1
+        client = Client(self.exchange.hubs[venue], number=self._opened[venue], now_ms=self.clock.now_ms())
+        self.exchange.desk.opened(venue, client.link)
+        return client
+
+    def subscribed(self, venue: Venue) -> Client:
+        """A client with every market of its venue, its first frames taken."""
+        client = self.client(venue)
+        source = self.polymarket if venue is Venue.POLYMARKET else self.kalshi
+        client.first = client.subscribe(*source.listings)
+        return client
+
+    def step(self, by_ms: int = 0) -> None:
+        self.clock.skip_ms(by_ms)
+        for _ in self.exchange.step(self.clock.now_ms()):
+            pass
+
+    def records(self, venue: Venue) -> list[dict[str, Any]]:
+        return self.exchange.desk.report(venue)
+
+    def change(self, venue: Venue, *, key: str | None = None, px: int = 4100, sz: int = 3_000_000) -> Change:
+        """One level changes now and is sent."""
+        source = self.polymarket if venue is Venue.POLYMARKET else self.kalshi
+        change = source.level(key or next(iter(source.listings)), self.clock.now_ms(), bid=True, px=px, sz=sz)
+        self.step()
+        return change
 
 
 def parsed(text: str) -> Any:

@@ -12,6 +12,7 @@ __all__ = [
     "best_bid_ask",
     "bid_text",
     "book",
+    "flat_price_change",
     "last_trade_price",
     "market_resolved",
     "new_market",
@@ -85,14 +86,23 @@ def old_book(market: str, asset_id: str, *, timestamp: str, digest: str, bids: b
     )  # fmt: skip
 
 
-def old_price_change(
-    market: str, asset_id: str, changes: tuple[tuple[str, str, str], ...], *, digest: str, timestamp: str
-) -> bytes:
-    """New totals of one token before September 2025; a change is price, side, size."""
-    body = ",".join(f'{{"price":"{price}","side":"{side}","size":"{size}"}}' for price, side, size in changes)
+def old_price_change(market: str, asset_id: str, change: tuple[str, str, str], *, digest: str, timestamp: str) -> bytes:
+    """New total of one token before September 2025; a change is price, side, size."""
+    price, side, size = change
     return (
-        f'{{"asset_id":"{asset_id}","changes":[{body}],"event_type":"price_change","hash":"{digest}",'
-        f'"market":"{market}","timestamp":"{timestamp}"}}'
+        f'{{"asset_id":"{asset_id}","changes":[{{"price":"{price}","side":"{side}","size":"{size}"}}],'
+        f'"event_type":"price_change","hash":"{digest}","market":"{market}","timestamp":"{timestamp}"}}'
+    ).encode()
+
+
+def flat_price_change(
+    market: str, asset_id: str, change: tuple[str, str, str], *, digest: str, timestamp: str
+) -> bytes:
+    """New total of one token in 2024."""
+    price, side, size = change
+    return (
+        f'{{"asset_id":"{asset_id}","event_type":"price_change","hash":"{digest}","market":"{market}",'
+        f'"price":"{price}","side":"{side}","size":"{size}","timestamp":"{timestamp}"}}'
     ).encode()
 
 

@@ -22,7 +22,7 @@ from overround.exchange import polymarket_frames as frames
 from overround.exchange.book_text import BookText, HashInputs, book_hash
 from overround.exchange.link import Link
 from overround.exchange.model import Change, ChangeKind, Listed, Source
-from overround.exchange.settings import PolymarketOptions
+from overround.exchange.settings import OldFormat, PolymarketOptions
 from overround.market import PX_ONE_E4, Venue, px_text, sz_text
 
 __all__ = ["PolymarketHub"]
@@ -74,6 +74,7 @@ class PolymarketHub:
     def __init__(self, source: Source, options: PolymarketOptions, rng: random.Random) -> None:
         self._source = source
         self._options = options
+        self._old = options.old_format is not OldFormat.NO
         self._rng = rng
         self._markets: dict[str, _Market] = {}
         self._tokens: dict[str, tuple[str, int]] = {}
@@ -249,7 +250,7 @@ class PolymarketHub:
         stamp = str(change.ts_ms)
         if watched_best and text.best(0) != before:
             self._best_bid_ask(market, watched_best, change.ts_ms)
-        if self._options.old_format:
+        if self._old:
             if match is None:  # before September 2025 a match showed as whole books only
                 self._old_change(market, change, size)
             return
@@ -278,16 +279,18 @@ class PolymarketHub:
         stamp = str(change.ts_ms)
         shown = str(change.ts_ms + self._rng.randint(*self._options.old_stamp_lag_ms))
         px = change.px_e4
-        entries = [
-            frames.old_price_change(
-                market.listing.key,
-                market.listing.tokens[token],
-                ((frames.PX_TEXT[PX_ONE_E4 - px if token else px], side, size),),
-                digest=self._digest(market, token, stamp),
-                timestamp=shown,
+        entries = []
+        for token, side in ((0, "BUY" if change.bid else "SELL"), (1, "SELL" if change.bid else "BUY")):
+            write = frames.flat_price_change if self._options.old_format is OldFormat.FLAT else frames.old_price_change
+            entries.append(
+                write(
+                    market.listing.key,
+                    market.listing.tokens[token],
+                    (frames.PX_TEXT[PX_ONE_E4 - px if token else px], side, size),
+                    digest=self._digest(market, token, stamp),
+                    timestamp=shown,
+                )
             )
-            for token, side in ((0, "BUY" if change.bid else "SELL"), (1, "SELL" if change.bid else "BUY"))
-        ]
         self._old_send(market, entries, "price_change")
 
     def _old_send(self, market: _Market, entries: list[bytes], kind: str) -> None:
@@ -304,7 +307,7 @@ class PolymarketHub:
         token, side, price = self._taker(change)
         announce = self._announcement(market, change, token, side, price)
         if market.text is not None:
-            if self._options.old_format:
+            if self._old:
                 stamp = str(change.ts_ms + self._rng.randint(*self._options.old_stamp_lag_ms))
                 self._old_send(market, [self._old_book(market, t, change.ts_ms, stamp) for t in (0, 1)], "book")
             else:
@@ -337,9 +340,9 @@ class PolymarketHub:
                 fee_rate_bps=fee,
                 timestamp=str(change.ts_ms + lag),
                 transaction_hash=transaction,
-                old=options.old_format,
+                old=self._old,
             )
-            frame = b"[" + frame + b"]" if options.old_format else self._dress(frame)
+            frame = b"[" + frame + b"]" if self._old else self._dress(frame)
             for link, mask in market.links.items():
                 if mask & (1 << token) and not (link.faults and link.mutes(market.listing.key)):
                     link.push(frame, market.listing.key, "last_trade_price")
@@ -517,7 +520,7 @@ class PolymarketHub:
             market.text = BookText(*self._source.levels(market.listing.key))
         stamp = str(self._source.last_change_ms(market.listing.key) if ts_ms is None else ts_ms)
         bids, asks = market.text.sides(token)
-        announced = first and not self._options.old_format
+        announced = first and not self._old
         return frames.book(
             market.listing.key,
             market.listing.tokens[token],

@@ -157,6 +157,11 @@ class Exchange:
         return tuple(self._tasks)
 
     @property
+    def hubs(self) -> dict[Venue, PolymarketHub | KalshiHub]:
+        """The venues' sockets without their sockets."""
+        return {hub.venue: hub for hub in self._hubs}
+
+    @property
     def frames(self) -> dict[Venue, int]:
         """Data frames sent on the open connections, per venue."""
         return {hub.venue: sum(link.frames for link in hub.links()) for hub in self._hubs}

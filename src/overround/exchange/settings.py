@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
-__all__ = ["ExchangeOptions", "ExchangeUrls", "HashEra", "KalshiOptions", "PolymarketOptions"]
+__all__ = ["ExchangeOptions", "ExchangeUrls", "HashEra", "KalshiOptions", "OldFormat", "PolymarketOptions"]
 
 
 class HashEra(StrEnum):
@@ -20,14 +20,24 @@ class HashEra(StrEnum):
     """December 2025 and later: the nine, then last_trade_price."""
 
 
+class OldFormat(StrEnum):
+    """Forms of ``price_change`` before 15 September 2025."""
+
+    NO = "no"
+    """Today's: one object with ``price_changes`` of both tokens."""
+    CHANGES = "changes"
+    """A list with one element of ``changes`` per token."""
+    FLAT = "flat"
+    """A list with one flat element per token and level (2024)."""
+
+
 class PolymarketOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Habits of the Polymarket side.
 
     Attributes
     ----------
     hash_era : HashEra
-    old_format : bool
-        Frames as before 15 September 2025: arrays of ``changes``, one entry per token.
+    old_format : OldFormat
     old_stamp_lag_ms : tuple of int
         In the old format a frame's timestamp is so much later than the one inside its hash.
     spaced_share : float
@@ -47,7 +57,7 @@ class PolymarketOptions(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     hash_era: HashEra = HashEra.TEN
-    old_format: bool = False
+    old_format: OldFormat = OldFormat.NO
     old_stamp_lag_ms: tuple[int, int] = (3, 13)
     spaced_share: float = 0.3
     last_trade_delay_ms: tuple[int, int] = (1, 66)
