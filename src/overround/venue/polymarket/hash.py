@@ -271,11 +271,22 @@ def _tail(era: HashEra, min_order_size: str, tick_size: str, neg_risk: bool, las
 def _side_text(levels: Mapping[int, int], *, falling: bool) -> str:
     parts = []
     for px in sorted(levels, reverse=falling):
-        opening = _openings.get(px)
-        if opening is None:
-            opening = _openings[px] = f'{{"price":"{px_text(px)}","size":"'
-        parts.append(f'{opening}{sz_text(levels[px])}"}}')
+        sz = levels[px]
+        opening = _openings.get(px) or _opening(px)
+        parts.append(opening + (_closings.get(sz) or _closing(sz)))
     return ",".join(parts)
+
+
+def _opening(px: int) -> str:
+    text = _openings[px] = f'{{"price":"{px_text(px)}","size":"'
+    return text
+
+
+def _closing(sz: int) -> str:
+    if len(_closings) >= _CLOSINGS_MAX:
+        _closings.clear()
+    text = _closings[sz] = f'{sz_text(sz)}"}}'
+    return text
 
 
 def _padded(text: str, places: int) -> str:
@@ -283,5 +294,8 @@ def _padded(text: str, places: int) -> str:
     return f"{whole}.{fraction.ljust(places, '0')}" if text else text
 
 
-# What precedes a level's size, by price: at most 10,001 short texts, made once each.
+# The two halves of a level's text, by price (at most 10,001) and by size. Between two proofs of a book nearly all of
+# its levels stay, so nearly all texts are at hand: that halves the cost of a proof.
 _openings: dict[int, str] = {}
+_closings: dict[int, str] = {}
+_CLOSINGS_MAX = 1 << 16
