@@ -16,6 +16,8 @@ from overround.errors import UsageError
 from overround.market import Origin, Venue
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from overround.collector import VenueStatus
     from overround.config import Settings
 
@@ -108,11 +110,11 @@ class _live_view:  # noqa: N801 - used like a function
         self._live.__exit__(None, None, None)
 
 
-def status_table(statuses: Sequence[VenueStatus]) -> object:
+def status_table(statuses: Sequence[VenueStatus], *, title: str = "overround collect   (Ctrl-C ends it, nothing is lost)") -> Table:
     """One column per venue, the figures an operator looks at first on top."""
     from rich.table import Table
 
-    table = Table(title="overround collect   (Ctrl-C ends it, nothing is lost)", title_justify="left")
+    table = Table(title=title, title_justify="left")
     table.add_column("")
     for status in statuses:
         table.add_column(f"{status.venue} ({status.mode})", justify="right")

@@ -11,10 +11,10 @@ import structlog
 
 from overround.clock import Clock
 from overround.errors import RateLimited, VenueError
-from overround.market import Market, MarketId
+from overround.market import ErrCode, Market, MarketId
 from overround.net import ConnectionPacer, Socket, reconnect_delays_ms
 from overround.storage import FrameJournal
-from overround.venue import Feed, FeedEvent
+from overround.venue import Feed, FeedEvent, FeedEventKind
 
 __all__ = ["Connection"]
 
@@ -169,6 +169,9 @@ class Connection:
         self.down_since_ms = now_ms
         self.feed.lost(now_ms=now_ms, reason=self._end_reason)
         self._mark("closed", reason=self._end_reason)
+        # Whatever the feed says of single books: from here on nothing of this connection is known.
+        lost = FeedEvent(kind=FeedEventKind.GAP, ts_recv_ns=now_ms * 1_000_000, detail=ErrCode.RECONNECTING)
+        self._on_events(self, [lost])
         self._drain()
         return now_ms - self._opened_ms, self.feed.counters.changes + self.feed.counters.snapshots > frames_before
 

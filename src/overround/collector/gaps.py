@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -33,13 +33,29 @@ class Gap(msgspec.Struct, kw_only=True):
 
 
 class GapLedger:
-    """Open and closed gaps of one venue; at most ``keep`` closed ones stay in memory."""
+    """Open and closed gaps of one venue; at most ``keep`` closed ones stay in memory.
+
+    Attributes
+    ----------
+    count : int
+        Gaps so far, one per market.
+    episodes : int
+        Things that went wrong so far, whatever the number of markets.
+    """
 
     def __init__(self, *, keep: int = 10_000) -> None:
         self._open: dict[MarketId, Gap] = {}
         self._closed: list[Gap] = []
         self._keep = keep
         self.count = 0
+        self.episodes = 0
+
+    def begin_episode(self, market_ids: Iterable[MarketId], cause: str, *, now_ms: int) -> None:
+        """One thing went wrong (a hole in a sequence, a lost connection) and these markets' books with it."""
+        before = self.count
+        for market_id in market_ids:
+            self.begin(market_id, cause, now_ms=now_ms)
+        self.episodes += self.count > before
 
     def begin(self, market_id: MarketId, cause: str, *, now_ms: int) -> None:
         """A market's book is no longer right; a gap already open keeps its first cause."""

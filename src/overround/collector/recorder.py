@@ -352,9 +352,8 @@ class VenueRecorder:
                     )
             elif kind is FeedEventKind.GAP:
                 hit = [market_id] if market_id else [m for m, book in carrier.feed.books.items() if book.had_book]
-                for one in hit:
-                    self._live.discard(one)
-                    self.gaps.begin(one, event.detail, now_ms=now_ms)
+                self._live.difference_update(hit)
+                self.gaps.begin_episode(hit, event.detail, now_ms=now_ms)
                 log.warning("book.gap", venue=self.venue, market_id=market_id, cause=event.detail, markets=len(hit))
             elif kind is FeedEventKind.REST_WANTED:
                 if not self._rest_wanted.full():
@@ -367,6 +366,11 @@ class VenueRecorder:
                 log.warning("feed.refused", venue=self.venue, market_id=market_id, what=kind, detail=event.detail)
             else:
                 log.debug("feed.event", venue=self.venue, market_id=market_id, what=kind, detail=event.detail)
+
+    @property
+    def connections(self) -> Sequence[Connection]:
+        """All connection slots opened so far."""
+        return tuple(self._connections)
 
     def counters(self) -> FeedCounters:
         """The sum of all connections' counters."""

@@ -8,50 +8,72 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from overround.clock import Clock, SystemClock
 from overround.config import Settings
-from overround.exchange import Exchange, ExchangeThread, WorldSpec, generated_exchange
-from overround.exchange.faults import FaultScript
+from overround.exchange import (
+    Exchange,
+    ExchangeThread,
+    ExchangeUrls,
+    FaultScript,
+    GeneratedSource,
+    SigningKey,
+    WorldSpec,
+    test_signing_key,
+)
 
-__all__ = ["mock_exchange", "pointed_at"]
+__all__ = ["mock_exchange", "pointed_at", "world_of"]
+
+
+def world_of(*, markets: int, seed: int) -> WorldSpec:
+    """A world of so many markets, both venues together."""
+    return WorldSpec(polymarket_markets=-(-markets // 2), kalshi_markets=markets // 2, seed=seed)
 
 
 @contextmanager
 def mock_exchange(
-    settings: Settings, *, faults: FaultScript | None = None, spec: WorldSpec | None = None
+    settings: Settings,
+    *,
+    spec: WorldSpec | None = None,
+    faults: FaultScript | None = None,
+    clock: Clock | None = None,
 ) -> Iterator[tuple[Settings, ExchangeThread]]:
-    """Run the local exchange on free loopback ports; gives settings that use it, and the exchange.
+    """Run the local exchange on free loopback ports; gives settings that use it, and the running exchange.
 
     Synthetic rows never go into the live lake: while ``data_dir`` is the default ``data``, it becomes
     ``data/mock``.
     """
-    exchange = generated_exchange(
-        spec or WorldSpec.of(markets=settings.mock.markets, seed=settings.mock.seed), faults=faults, port=0
+    clock = clock or SystemClock()
+    spec = spec or world_of(markets=settings.mock.markets, seed=settings.mock.seed)
+    source = GeneratedSource(spec, now_ms=clock.now_ms())
+    key = test_signing_key()
+    exchange = Exchange(
+        source,
+        source,
+        port=0,
+        clock=clock,
+        seed=spec.seed,
+        faults=faults,
+        kalshi_public_key=key.public_pem,
+        kalshi_key_id=key.key_id,
     )
     with ExchangeThread(exchange) as thread:
-        yield pointed_at(settings, thread.exchange), thread
+        yield pointed_at(settings, thread.urls, key), thread
 
 
-def pointed_at(settings: Settings, exchange: Exchange) -> Settings:
-    """The same settings with the exchange's addresses and its test key."""
-    urls = exchange.urls
+def pointed_at(settings: Settings, urls: ExchangeUrls, key: SigningKey) -> Settings:
+    """The same settings with an exchange's addresses and the key it accepts; pace is loopback's, not a venue's."""
+    quick = {"open_per_second": 20.0, "rate_fraction": 1.0}
     polymarket = settings.venues.polymarket.model_copy(
-        update={
-            "ws_url": urls.polymarket_ws_url,
-            "rest_url": urls.gamma_url,
-            "clob_url": urls.clob_url,
-            "open_per_second": max(settings.venues.polymarket.open_per_second, 20.0),
-            "rate_fraction": 1.0,
-        }
+        update=quick | {"ws_url": urls.polymarket_ws_url, "rest_url": urls.gamma_url, "clob_url": urls.clob_url}
     )
     kalshi = settings.venues.kalshi.model_copy(
-        update={
+        update=quick
+        | {
             "ws_url": urls.kalshi_ws_url,
             "rest_url": urls.kalshi_rest_url,
-            "api_key": exchange.test_key.key_id,
-            "api_secret": SecretStr(exchange.test_key.private_pem),
+            "api_key": key.key_id,
+            "api_secret": SecretStr(key.private_pem.decode()),
             "private_key_path": None,
-            "open_per_second": max(settings.venues.kalshi.open_per_second, 20.0),
-            "rate_fraction": 1.0,
         }
     )
     data_dir = settings.data_dir / "mock" if settings.data_dir == Path("data") else settings.data_dir
