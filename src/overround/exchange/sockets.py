@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import Protocol
 
 from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.protocol import State
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
@@ -66,7 +67,8 @@ class _SocketWire:
         self._closing: asyncio.Task[None] | None = None
 
     def write(self, data: bytes) -> None:
-        if not self._transport.is_closing():
+        # Once the closing handshake has begun (a client said goodbye) nothing more may be written.
+        if not self._transport.is_closing() and self._connection.state is State.OPEN:
             self._transport.write(data)
 
     def backlog(self) -> int:
