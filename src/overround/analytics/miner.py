@@ -86,6 +86,8 @@ class RankedMarket:
         Of the outcome that has most: outcomes mirror each other, adding them up would count each update twice.
     first_ts, last_ts : int
         First and last row, epoch ms.
+    title : str
+        The question; empty here, filled in by whoever holds a listing.
     """
 
     market_id: MarketId
@@ -96,6 +98,7 @@ class RankedMarket:
     quote_updates: int
     first_ts: int
     last_ts: int
+    title: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,1 +1,1 @@
-"""To be filled."""
+"""One-shot jobs: read, call the deciders, write, return a summary. A command runs one and prints it."""
