@@ -351,6 +351,14 @@ async def test_a_family_stays_within_its_share_and_others_are_free(clock: Manual
     assert times[-1] == pytest.approx(20_000, abs=5)
 
 
+async def test_queueing_behind_our_own_budget_uses_up_no_patience(clock: ManualClock) -> None:
+    fail_last = [ok()] * 9 + [httpx2.Response(500), ok()]
+    async with client(clock, *fail_last, limits={"default": (1, 30)}, retry=RetryPolicy(total_s=60)) as (http, venue):
+        await clock.run(asyncio.gather(*(http.get_json(URL) for _ in range(10))))
+    assert len(venue.asked) == 11
+    assert venue.at_ms[-1] == pytest.approx(300_000, abs=5)
+
+
 async def test_a_family_without_a_budget_is_an_error_not_a_hole(clock: ManualClock) -> None:
     async with client(clock, ok(), limits={"markets": (10, 1)}) as (http, venue):
         with pytest.raises(ValueError, match="no budget covers the family 'default'"):
