@@ -588,11 +588,13 @@ def _decoded(answer: bytes, decode: Callable[[bytes], T], url: str) -> T:
         return decode(answer)
     except msgspec.DecodeError as exc:
         shown = without_query(url)
-        raise AnswerMalformed(f"{shown} sent what we cannot read ({exc}): {_words(answer, '') or 'nothing'}") from exc
+        raise AnswerMalformed(f"{shown} sent what we cannot read ({exc}): {_words(answer, '')}") from exc
 
 
 def _words(answer: bytes, kind: str) -> str:
     """What a body says, in one line."""
+    if not answer.strip():
+        return "no explanation"
     if "html" in kind:
         title = answer[:20_000].lower().partition(b"<title>")
         if title[1]:
