@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 
 from overround.clock import Clock
-from overround.errors import RateLimited, VenueError
+from overround.errors import VenueError
 from overround.market import ErrCode, Market, MarketId
 from overround.net import ConnectionPacer, Socket, reconnect_delays_ms
 from overround.storage import FrameJournal
@@ -37,7 +37,7 @@ class Connection:
         Slot name, such as ``polymarket-0``; connections are named ``<slot>.<n>``.
     feed : Feed
     open_socket : callable
-        ``await open_socket(on_frame=…, on_closed=…)`` gives a ``Socket``; signs anew each time.
+        ``await open_socket(on_opened=…, on_frame=…, on_closed=…)`` gives a ``Socket``; signs anew each time.
     journal : FrameJournal or None
     clock : Clock
     rng : Random
@@ -76,6 +76,7 @@ class Connection:
         self._end_reason = ""
         self._wanted = asyncio.Event()
         self._opened_ms = 0
+        self._data_before = 0
         # Bound once: both are called for every frame.
         self._receive = feed.receive
         self._keep = journal.frame if journal is not None else None
@@ -122,10 +123,14 @@ class Connection:
                 self._ended.clear()
                 self.connection_id = f"{self.name}.{self.attempts}"
                 try:
-                    socket = await self._open_socket(on_frame=self._on_frame, on_closed=self._on_closed)
+                    socket = await self._open_socket(
+                        on_opened=self._on_opened, on_frame=self._on_frame, on_closed=self._on_closed
+                    )
                 except VenueError as exc:
                     wait_ms = next(delays)
-                    if isinstance(exc, RateLimited) and exc.retry_after_s is not None:
+                    if exc.retry_after_s is not None:
+                        # The host named a wait: no slot asks it again before.
+                        self._pacer.hold(exc.retry_after_s)
                         wait_ms = max(wait_ms, exc.retry_after_s * 1000)
                     log.warning(
                         "connection.refused", connection=self.connection_id, reason=str(exc), retry_in_ms=round(wait_ms)
@@ -153,14 +158,6 @@ class Connection:
 
     async def _live(self, socket: Socket) -> tuple[int, bool]:
         """One connection from open to close; returns how long it lived and whether data came."""
-        now_ms = self._clock.now_ms()
-        self._opened_ms, frames_before = now_ms, self.feed.counters.changes + self.feed.counters.snapshots
-        self._socket = socket
-        self.down_since_ms = None
-        log.info("connection.opened", connection=self.connection_id, markets=len(self.feed.books))
-        self._mark("opened")
-        self.feed.opened(now_ms=now_ms)
-        self._drain()
         await self._ended.wait()
         now_ms = self._clock.now_ms()
         if self._socket is not None:
@@ -173,7 +170,21 @@ class Connection:
         lost = FeedEvent(kind=FeedEventKind.GAP, ts_recv_ns=now_ms * 1_000_000, detail=ErrCode.RECONNECTING)
         self._on_events(self, [lost])
         self._drain()
-        return now_ms - self._opened_ms, self.feed.counters.changes + self.feed.counters.snapshots > frames_before
+        return now_ms - self._opened_ms, self._data_seen() > self._data_before
+
+    def _data_seen(self) -> int:
+        return self.feed.counters.changes + self.feed.counters.snapshots
+
+    def _on_opened(self, socket: Socket) -> None:
+        # Called before any frame is delivered: a venue that speaks first finds the feed ready.
+        now_ms = self._clock.now_ms()
+        self._opened_ms, self._data_before = now_ms, self._data_seen()
+        self._socket = socket
+        self.down_since_ms = None
+        log.info("connection.opened", connection=self.connection_id, markets=len(self.feed.books))
+        self._mark("opened")
+        self.feed.opened(now_ms=now_ms)
+        self._drain()
 
     def _on_frame(self, frame: bytes, recv_ns: int) -> None:
         is_json = self._receive(frame, recv_ns)

@@ -50,7 +50,7 @@ class VenueAdapter:
     http : HttpClient
         Closed by ``aclose``.
     open_socket : callable
-        ``await open_socket(on_frame=…, on_closed=…)``; signs anew each time.
+        ``await open_socket(on_opened=…, on_frame=…, on_closed=…)``; signs anew each time.
     make_feed : callable
         A new connection's feed over a shelf.
     markets_per_connection : int
