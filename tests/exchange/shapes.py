@@ -141,7 +141,6 @@ def differences(
                 continue
             if not _allows(allowed, kind):
                 found.append(f"spelt otherwise: {path} is {kind}, captured {sorted(allowed)}")
-    for path in sorted(common(captured)):
-        if path not in seen and not any(path.startswith(prefix) for prefix in missing):
-            found.append(f"captured only: {path}")
+    absent = sorted(path for path in common(captured) if path not in seen)
+    found += [f"captured only: {path}" for path in absent if not any(path.startswith(prefix) for prefix in missing)]
     return found

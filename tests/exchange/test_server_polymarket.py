@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from itertools import pairwise
 
 import pytest
 from handmade import T0, Client, HandSource, Rig, polymarket_listing
@@ -69,7 +70,7 @@ def test_initial_dump_can_be_declined() -> None:
 
 
 def test_ping_is_answered_and_junk_is_not() -> None:
-    source, hub = _hub()
+    _, hub = _hub()
     client = Client(hub)
     assert client.send("PING") == ["PONG"]
     assert client.send("{nonsense") == []
@@ -245,7 +246,7 @@ def test_some_prints_are_stamped_before_their_predecessor() -> None:
         hub.apply(source.advance(ts), ts)
         hub.poll(ts + 99)
         stamps = [int(frame["timestamp"]) for frame in client.take()]
-        back += sum(later < earlier for earlier, later in zip(stamps, stamps[1:], strict=False))
+        back += sum(later < earlier for earlier, later in pairwise(stamps))
     assert 0.03 < back / 600 < 0.10
 
 

@@ -302,22 +302,23 @@ class PolymarketHub:
 
     def _trade(self, market: _Market, change: Change, now_ms: int) -> None:
         key = market.listing.key
-        if self._options.last_trade_early:
+        if self._options.last_trade_early or market.text is None:
             self._match_moves_last_price(market, change, change.number)
+        if market.text is None:  # nobody listens, or the market is over
+            return
         token, side, price = self._taker(change)
         announce = self._announcement(market, change, token, side, price)
-        if market.text is not None:
-            if self._old:
-                stamp = str(change.ts_ms + self._rng.randint(*self._options.old_stamp_lag_ms))
-                self._old_send(market, [self._old_book(market, t, change.ts_ms, stamp) for t in (0, 1)], "book")
-            else:
-                for token_index in (0, 1):
-                    frame: bytes | None = None
-                    for link, mask in market.links.items():
-                        if mask & (1 << token_index) and not (link.faults and link.mutes(key)):
-                            if frame is None:
-                                frame = self._dress(self._book(market, token_index, ts_ms=change.ts_ms))
-                            link.push(frame, key, "book")
+        if self._old:
+            stamp = str(change.ts_ms + self._rng.randint(*self._options.old_stamp_lag_ms))
+            self._old_send(market, [self._old_book(market, t, change.ts_ms, stamp) for t in (0, 1)], "book")
+        else:
+            for index in (0, 1):
+                frame: bytes | None = None
+                for link, mask in market.links.items():
+                    if mask & (1 << index) and not (link.faults and link.mutes(key)):
+                        if frame is None:
+                            frame = self._dress(self._book(market, index, ts_ms=change.ts_ms))
+                        link.push(frame, key, "book")
         self._put_off(now_ms + self._rng.randint(*self._options.last_trade_delay_ms), announce)
 
     def _announcement(self, market: _Market, change: Change, token: int, side: str, price: str) -> Callable[[], None]:
@@ -367,6 +368,8 @@ class PolymarketHub:
                     link.push(frame, market.listing.key, "tick_size_change")
 
     def _status(self, market: _Market, change: Change) -> None:
+        if change.status in {"closed", "resolved"}:
+            market.text = None  # the socket falls silent
         if change.status != "resolved" or market.listing.result is None:
             return
         listing = market.listing
