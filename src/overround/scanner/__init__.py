@@ -1,1 +1,5 @@
-"""To be filled."""
+"""What a venue lists, as one file per day."""
+
+from overround.scanner.scan import ScanSummary, scan
+
+__all__ = ["ScanSummary", "scan"]

@@ -1,0 +1,225 @@
+"""One venue's listing into ``universe.jsonl``: all of it, or the file stays as it was.
+
+The catalogue gives a whole listing or raises; nothing is written before its last page. Two more guards stand
+here, since a venue can answer with a cut listing and no error at all: an empty listing is refused, and when records
+did not read, or a live venue suddenly lists less than half of the markets that should still be there, the markets
+that are missing keep the state they had instead of being marked ``vanished``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import structlog
+
+from overround.clock import Clock
+from overround.errors import AnswerMalformed
+from overround.market import Market, MarketId, MarketStatus, Origin, Venue
+from overround.storage import LakePaths, claim_origin, write_universe
+from overround.storage.universe import read_universe
+from overround.venue import MarketCatalog
+
+__all__ = ["ScanSummary", "scan"]
+
+log = structlog.get_logger()
+
+# What moves with every trade is no change of the listing.
+_VOLATILE = {
+    *("volume_usdc", "volume_24h_usdc", "liquidity_usdc", "best_bid_px", "best_ask_px"),
+    *("first_seen_ts", "last_seen_ts"),
+}
+_DESCRIPTIVE = tuple(name for name in Market.__struct_fields__ if name not in _VOLATILE)
+_PLAUSIBLE_SHARE = 0.5
+_PLAUSIBLE_FROM = 20  # markets; below, a halving is ordinary
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanSummary:
+    """What one listing brought.
+
+    Attributes
+    ----------
+    venue : str
+    total : int
+        Markets listed.
+    new : int
+        Never seen before.
+    changed : int
+        Seen before, with another text, status, time, tick, fee, ...; volume, liquidity and quotes do not count.
+    vanished : int
+        Marked ``vanished`` now: listed before, absent today.
+    kept : int
+        Missing from a listing that is not whole, and left as they were.
+    refused : int
+        Records that could not be read.
+    repeated : int
+        Records of markets that had been listed already.
+    pages : int
+        Answers that the listing took, retries not counted.
+    took_ms : int
+    path : str
+    """
+
+    venue: str
+    total: int
+    new: int
+    changed: int
+    vanished: int
+    kept: int = 0
+    refused: int = 0
+    repeated: int = 0
+    pages: int = 0
+    took_ms: int = 0
+    path: str = ""
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether the listing was not whole."""
+        return bool(self.kept or self.refused)
+
+    def __str__(self) -> str:
+        """One line for a terminal."""
+        counts = f"{self.new:,} new, {self.changed:,} changed, {self.vanished:,} vanished"
+        if self.refused:
+            counts += f", {self.refused:,} not readable"
+        if self.kept:
+            counts += f", {self.kept:,} missing and kept"
+        took = f"{self.pages:,} pages, {self.took_ms / 1000:.1f} s"
+        return f"{self.venue}: {self.total:,} markets ({counts}; {took}) -> {self.path}"
+
+
+async def scan(
+    catalog: MarketCatalog,
+    paths: LakePaths,
+    venue: Venue,
+    *,
+    clock: Clock,
+    origin: Origin,
+    requests: Callable[[], int] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> ScanSummary:
+    """List a venue and merge the listing into the day's universe.
+
+    Parameters
+    ----------
+    catalog : MarketCatalog
+    paths : LakePaths
+    venue : Venue
+    clock : Clock
+        Its UTC day, at the beginning of the scan, is the file's.
+    origin : Origin
+        Live and synthetic listings never share a folder.
+    requests : callable, optional
+        Answers received so far by whoever asks the venue; the difference is reported as ``pages``.
+    progress : callable, optional
+        Called now and then with the number of markets so far.
+
+    Raises
+    ------
+    VenueError
+        If a page cannot be had after all retries, or the listing is empty; the universe is then as before.
+    OriginMismatch, FileDamaged, StorageError
+    """
+    await asyncio.to_thread(claim_origin, paths, origin)
+    started_ns, now_ms = clock.monotonic_ns(), clock.now_ms()
+    asked_before = requests() if requests else 0
+    listed: dict[MarketId, Market] = {}
+    n_records = 0
+    async for market in catalog.markets():
+        n_records += 1
+        listed[market.market_id] = msgspec.structs.replace(
+            market, first_seen_ts=market.first_seen_ts or now_ms, last_seen_ts=now_ms
+        )
+        if progress is not None and n_records % 1_000 == 0:
+            progress(n_records)
+    if not listed:
+        raise AnswerMalformed(
+            f"{venue} listed no market at all", hint="the universe was left as it is; scan again later"
+        )
+    refused = int(getattr(catalog, "refused", 0))
+    # A whole venue is tens of megabytes of JSON: the event loop of a running collector must not wait for it.
+    merged = await asyncio.to_thread(
+        _merge, paths, venue, listed, now_ms=now_ms, refused=refused, may_shrink=origin is Origin.SYNTHETIC
+    )
+    summary = ScanSummary(
+        venue=venue.value,
+        total=len(listed),
+        refused=refused,
+        repeated=n_records - len(listed),
+        pages=requests() - asked_before if requests else 0,
+        new=merged.new,
+        changed=merged.changed,
+        vanished=merged.vanished,
+        kept=merged.kept,
+        took_ms=(clock.monotonic_ns() - started_ns) // 1_000_000,
+        path=str(merged.path),
+    )
+    report = log.warning if summary.incomplete else log.info
+    report("scan.done", **{name: getattr(summary, name) for name in ScanSummary.__dataclass_fields__})
+    return summary
+
+
+class _Merged(NamedTuple):
+    new: int
+    changed: int
+    vanished: int
+    kept: int
+    path: Path
+
+
+def _merge(
+    paths: LakePaths,
+    venue: Venue,
+    listed: Mapping[MarketId, Market],
+    *,
+    now_ms: int,
+    refused: int,
+    may_shrink: bool,
+) -> _Merged:
+    """Write the day's universe; blocking."""
+    date = datetime.fromtimestamp(now_ms / 1000, tz=UTC).date().isoformat()
+    universes = [path for path in paths.universes(venue) if path.parent.name <= f"date={date}"]
+    known = {market.market_id: market for market in read_universe(universes[-1])} if universes else {}
+    missing = [
+        market
+        for market_id, market in known.items()
+        if market_id not in listed and market.status is not MarketStatus.VANISHED
+    ]
+    whole = not refused and (may_shrink or _plausible(known.values(), listed, now_ms=now_ms))
+    kept = [] if whole else missing
+    change = write_universe(paths, venue, date, [*listed.values(), *kept])
+    # On a new day's first scan whatever is missing is simply not in the new file.
+    same_day = bool(universes) and universes[-1] == change.path
+    return _Merged(
+        new=sum(market_id not in known for market_id in listed),
+        changed=sum(
+            any(getattr(market, name) != getattr(before, name) for name in _DESCRIPTIVE)
+            for market_id, market in listed.items()
+            if (before := known.get(market_id)) is not None
+        ),
+        vanished=len(missing) - len(kept) if same_day else 0,
+        kept=len(kept),
+        path=change.path,
+    )
+
+
+def _plausible(known: Iterable[Market], listed: Mapping[MarketId, Market], *, now_ms: int) -> bool:
+    """Whether a listing holds enough of what ought to be in it to be believed about what is not."""
+    due = [
+        market.market_id
+        for market in known
+        if market.status is not MarketStatus.VANISHED and not _over(market, now_ms=now_ms)
+    ]
+    found = sum(market_id in listed for market_id in due)
+    return len(due) < _PLAUSIBLE_FROM or found >= _PLAUSIBLE_SHARE * len(due)
+
+
+def _over(market: Market, *, now_ms: int) -> bool:
+    """Whether a market's announced end has passed, so that its absence is no surprise."""
+    return market.close_ts is not None and market.close_ts <= now_ms
