@@ -90,9 +90,7 @@ def load_app(path: str | None, *, log_level: str) -> App:
 
 def venue_option(*, required: bool = False, text: str = "Venue.") -> Callable[[F], F]:
     """Add ``--venue``."""
-    return click.option(
-        "--venue", type=click.Choice([venue.value for venue in Venue]), required=required, default=None, help=text
-    )
+    return click.option("--venue", type=click.Choice([venue.value for venue in Venue]), required=required, help=text)
 
 
 def json_option(function: F) -> F:

@@ -188,11 +188,6 @@ class _Numbered:
         """The frame whose turn is next and the connection it belongs to, None at the end."""
         return self.ahead[0] if self.ahead or self.read() else None
 
-    def postpone(self) -> None:
-        """Say that what is left of the file belongs to a later connection."""
-        self.connection += 1
-        self.ahead = deque((connection + 1, frame) for connection, frame in self.ahead)
-
     def first_of(self, sid: int, connection: int) -> int | None:
         """The next number on a subscription, read ahead as far as allowed."""
         at = 0
@@ -212,7 +207,8 @@ def merge_by_number(files: Sequence[Iterator[RecordedFrame]]) -> Iterator[Record
     """Merge files that kept no times on subscription and sequence number.
 
     A number that falls back in a file begins its next connection; connections follow each other, so a file's
-    second one is merged with the second one of the others.
+    second one is merged with the second one of the others. A file that has frames of the second connection only
+    cannot be told from one of the first.
     """
     streams = [_Numbered(frames) for frames in files]
     connection = 0
@@ -238,10 +234,6 @@ def _one_connection(streams: list[_Numbered], connection: int) -> Iterator[Recor
                     expected = due.get(sid)
                     if expected is None or seq > expected:
                         waiting.setdefault((sid, seq), []).append(stream)
-                        break
-                    if seq < expected and starts_over(frame.frame, seq=seq, last_seq=expected - 1):
-                        # This file knows nothing of the connection that is being merged.
-                        stream.postpone()
                         break
                     # A number seen before is handed on at once; who reads it counts it.
                     due[sid] = expected = max(expected, seq + 1)

@@ -7,6 +7,7 @@ last whole book, and its change count goes on where the earlier connection's end
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
 import msgspec
@@ -23,6 +24,7 @@ __all__ = ["BookSample", "MarketTally", "OutcomeBook", "Rebuilder", "Rebuilt", "
 
 # Whole books out of REST are numbered here, apart from every real subscription.
 _REST_SID = 1 << 40
+_CHANGES_BOOKS = re.compile(rb'"orderbook_|"price_change|"changes"|"bids"|"buys"')
 _SIDES = (OutcomeId("yes"), OutcomeId("no"))
 
 
@@ -512,11 +514,18 @@ def _samples(feed: Feed, ts_ms: int) -> Iterator[BookSample]:
 
 
 def _until(frames: Iterable[RecordedFrame], at_ms: int) -> Iterator[RecordedFrame]:
-    """Entries up to and including the millisecond ``at_ms``."""
+    """Entries up to and including the millisecond ``at_ms``.
+
+    By venue time only frames that change books are judged: prints are told late, or in whole seconds.
+    """
     for entry in frames:
-        seen_ms = entry.recv_ns // 1_000_000 if entry.recv_ns is not None else venue_ms(entry.frame)
-        if seen_ms is not None and seen_ms > at_ms:
-            return
+        if entry.recv_ns is not None:
+            if entry.recv_ns // 1_000_000 > at_ms:
+                return
+        elif _CHANGES_BOOKS.search(entry.frame):
+            seen_ms = venue_ms(entry.frame)
+            if seen_ms is not None and seen_ms > at_ms:
+                return
         yield entry
 
 
