@@ -358,9 +358,10 @@ class PolymarketFeed:
                 return False
             if not elements:
                 self._counters.heartbeats += 1  # the answer to a token that is unknown or closed
+            whole = True
             for element in elements:
-                self._take(element, recv_ns)
-            return True
+                whole = self._take(element, recv_ns) and whole
+            return whole or _is_json(body)
         self._take_text(body, recv_ns)
         return False
 
@@ -583,7 +584,7 @@ class PolymarketFeed:
             held.tick = text
             self._report(FeedEventKind.TICK, held.market_id, text, now_ms=now_ms)
             # Orders off the new grid vanish, perhaps unannounced.
-            self._want_rest(held, now_ms)
+            self._want_rest(held, "tick", now_ms)
 
     def _on_listed(self, event: Event, now_ms: int) -> None:
         if self._follow_all:
@@ -748,7 +749,7 @@ class PolymarketFeed:
         if held.book.live:
             if held.rest_seq is not None and held.rest_seq == held.book.seq:
                 # The book came from REST and the socket is still silent about it: go on polling.
-                self._want_rest(held, now_ms)
+                self._want_rest(held, Step.REST, now_ms)
                 self._plan(held, now_ms + _REST_AGAIN_MS)
         elif held.step is Step.RECHECK and held.newest_ms != NEVER and self._proof(held):
             self._heal(held, now_ms)
@@ -773,7 +774,7 @@ class PolymarketFeed:
                 self._forced_ms = now_ms
                 self.reconnect_reason = f"no book of {held.market_id}"
             case Step.REST:
-                self._want_rest(held, now_ms)
+                self._want_rest(held, Step.REST, now_ms)
             case _:
                 due_ms = now_ms + _REST_AFTER_MS
         self._plan(held, due_ms)
@@ -870,9 +871,9 @@ class PolymarketFeed:
         if ours.bids != book.bids or ours.asks != book.asks:
             self._doubt(held, ErrCode.GAP, now_ms)
 
-    def _want_rest(self, held: Held, now_ms: int) -> None:
+    def _want_rest(self, held: Held, why: str, now_ms: int) -> None:
         if not self._passive:
-            self._report(FeedEventKind.REST_WANTED, held.market_id, held.step, now_ms=now_ms)
+            self._report(FeedEventKind.REST_WANTED, held.market_id, why, now_ms=now_ms)
 
     # --- heartbeat and silence --------------------------------------------------------------------------------------
 
@@ -917,7 +918,8 @@ class PolymarketFeed:
             self._canary_ms = now_ms + _MUTE_AFTER_MS
             live = [held for held in self._held.values() if held.book.live]
             if live:
-                self._want_rest(self._rng.choice(live) if self._rng is not None else live[0], now_ms)
+                canary = self._rng.choice(live) if self._rng is not None else live[0]
+                self._want_rest(canary, "silence", now_ms)
 
     # --- commands ---------------------------------------------------------------------------------------------------
 
@@ -984,6 +986,7 @@ def _best(value: Number, *, empty: int) -> int:
 
 def _is_json(body: bytes) -> bool:
     try:
+        body.decode()
         msgspec.json.decode(body, type=msgspec.Raw)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return False
