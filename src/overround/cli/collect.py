@@ -7,7 +7,7 @@ import random
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import click
 
@@ -78,7 +78,14 @@ def collect(*, app: App, venue: str | None, duration: float | None, data_dir: ob
             scans = asyncio.create_task(scan_every(live, venues=venues, clock=clock, rng=rng, origin=origin))
             try:
                 recorders = await run_collect(
-                    live, venues=venues, clock=clock, rng=rng, origin=origin, stop=stop, duration_s=duration, on_status=on_status,
+                    live,
+                    venues=venues,
+                    clock=clock,
+                    rng=rng,
+                    origin=origin,
+                    stop=stop,
+                    duration_s=duration,
+                    on_status=on_status,
                     status_ms=1_000 if terminal else 10_000,
                 )
             finally:
@@ -94,7 +101,7 @@ def collect(*, app: App, venue: str | None, duration: float | None, data_dir: ob
 class _live_view:  # noqa: N801 - used like a function
     """A table that is redrawn with every status round."""
 
-    def __enter__(self) -> _live_view:
+    def __enter__(self) -> Self:
         from rich.console import Console
         from rich.live import Live
 
@@ -110,7 +117,9 @@ class _live_view:  # noqa: N801 - used like a function
         self._live.__exit__(None, None, None)
 
 
-def status_table(statuses: Sequence[VenueStatus], *, title: str = "overround collect   (Ctrl-C ends it, nothing is lost)") -> Table:
+def status_table(
+    statuses: Sequence[VenueStatus], *, title: str = "overround collect   (Ctrl-C ends it, nothing is lost)"
+) -> Table:
     """One column per venue, the figures an operator looks at first on top."""
     from rich.table import Table
 

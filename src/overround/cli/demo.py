@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import click
 
@@ -20,13 +20,36 @@ __all__ = ["demo"]
 
 
 @click.command()
-@click.option("--duration", type=click.FloatRange(min=5), default=60.0, show_default=True, metavar="S", help="Seconds of collecting.")
-@click.option("--markets", type=click.IntRange(min=50), default=2_000, show_default=True, help="Markets generated, both venues together.")
+@click.option(
+    "--duration",
+    type=click.FloatRange(min=5),
+    default=60.0,
+    show_default=True,
+    metavar="S",
+    help="Seconds of collecting.",
+)
+@click.option(
+    "--markets",
+    type=click.IntRange(min=50),
+    default=2_000,
+    show_default=True,
+    help="Markets generated, both venues together.",
+)
 @click.option("--seed", type=int, default=7, show_default=True, help="Of the generated markets and their flow.")
 @click.option(
-    "--data-dir", type=click.Path(path_type=Path), default=Path("data/demo"), show_default=True, help="Lake folder; an earlier demo there is replaced."
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    default=Path("data/demo"),
+    show_default=True,
+    help="Lake folder; an earlier demo there is replaced.",
 )
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="error", show_default=True, help="Least level logged, on stderr.")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="error",
+    show_default=True,
+    help="Least level logged, on stderr.",
+)
 @json_option
 def demo(*, duration: float, markets: int, seed: int, data_dir: Path, log_level: str, as_json: bool) -> int:
     """Run the whole road on this machine in a minute, and check it.
@@ -76,7 +99,7 @@ class _Screen:
         self._shown_s = 0.0
         self._live: object = None
 
-    def __enter__(self) -> _Screen:
+    def __enter__(self) -> Self:
         from rich.live import Live
 
         if self._console.is_terminal:

@@ -21,15 +21,53 @@ __all__ = ["exchange"]
 
 @click.command()
 @click.option("--host", default=None, help="Address to listen on (default 127.0.0.1).")
-@click.option("--port", type=click.IntRange(0, 65_535), default=None, help="REST port, the sockets are on the next one (default 9000; 0 takes free ones).")
-@click.option("--markets", type=click.IntRange(2), default=None, help="Markets generated, both venues together (default: [mock] markets).")
-@click.option("--seed", type=int, default=None, help="Of the generated markets, their flow and the servers' choices (default: [mock] seed).")
-@click.option("--rate", "rate_scale", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True, help="Multiplies the generated flow.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=None,
+    help="REST port, the sockets are on the next one (default 9000; 0 takes free ones).",
+)
+@click.option(
+    "--markets",
+    type=click.IntRange(2),
+    default=None,
+    help="Markets generated, both venues together (default: [mock] markets).",
+)
+@click.option(
+    "--seed",
+    type=int,
+    default=None,
+    help="Of the generated markets, their flow and the servers' choices (default: [mock] seed).",
+)
+@click.option(
+    "--rate",
+    "rate_scale",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Multiplies the generated flow.",
+)
 @click.option("--faults", "faults_path", type=click.Path(path_type=Path), help="JSON list of faults to inject.")
-@click.option("--recording", "recordings", type=click.Path(path_type=Path), multiple=True, help="Serve this recording instead of the generator (with --venue).")
-@click.option("--speed", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True, help="Of a recording; 10 plays ten times as fast.")
+@click.option(
+    "--recording",
+    "recordings",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Serve this recording instead of the generator (with --venue).",
+)
+@click.option(
+    "--speed",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Of a recording; 10 plays ten times as fast.",
+)
 @venue_option(text="Venue of the recording.")
-@click.option("--kalshi-public-key", type=click.Path(path_type=Path), help="PEM file; the socket then checks signatures (default: lets everybody in).")
+@click.option(
+    "--kalshi-public-key",
+    type=click.Path(path_type=Path),
+    help="PEM file; the socket then checks signatures (default: lets everybody in).",
+)
 @app_options(positional=True)
 def exchange(
     *,
@@ -74,7 +112,9 @@ def exchange(
         try:
             public_key = kalshi_public_key.read_bytes()
         except OSError as exc:
-            raise ConfigError(f"cannot read {kalshi_public_key}: {exc.strerror}", hint="name a PEM file with a public key") from exc
+            raise ConfigError(
+                f"cannot read {kalshi_public_key}: {exc.strerror}", hint="name a PEM file with a public key"
+            ) from exc
     served = Exchange(
         *sources,
         host=host or settings.exchange.host,
@@ -103,18 +143,31 @@ def exchange(
 
 
 def _sources(
-    recordings: tuple[Path, ...], *, venue: str | None, markets: int, seed: int, rate_scale: float, speed: float, now_ms: int
+    recordings: tuple[Path, ...],
+    *,
+    venue: str | None,
+    markets: int,
+    seed: int,
+    rate_scale: float,
+    speed: float,
+    now_ms: int,
 ) -> tuple[Source | None, Source | None]:
     from overround.exchange import GeneratedSource, WorldSpec
 
     if not recordings:
         spec = WorldSpec(
-            polymarket_markets=-(-markets // 2), kalshi_markets=markets // 2, seed=seed, rate_scale=rate_scale, now_ms=now_ms
+            polymarket_markets=-(-markets // 2),
+            kalshi_markets=markets // 2,
+            seed=seed,
+            rate_scale=rate_scale,
+            now_ms=now_ms,
         )
         source = GeneratedSource(spec)
         return source, source
     if venue is None:
-        raise UsageError("--recording needs --venue", hint="say whose recording it is: --venue kalshi or --venue polymarket")
+        raise UsageError(
+            "--recording needs --venue", hint="say whose recording it is: --venue kalshi or --venue polymarket"
+        )
     from overround.pipelines.mock import recorded_source
 
     recorded = recorded_source(recordings, Venue(venue), speed=speed, now_ms=now_ms)

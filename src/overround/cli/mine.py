@@ -1,0 +1,135 @@
+"""``overround mine``."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from overround.cli.options import App, app_options, data_dir_option, json_option, parse_date, venue_option
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from overround.analytics import RankedMarket
+    from overround.pipelines.mine import MineResult
+
+__all__ = ["mine", "ranking_tables"]
+
+
+@click.command()
+@venue_option(required=True)
+@click.option(
+    "--date",
+    "date_text",
+    default="today",
+    show_default=True,
+    metavar="D",
+    help="UTC day: YYYY-MM-DD, today or yesterday.",
+)
+@click.option(
+    "--hours", "hours_text", default="all", show_default=True, metavar="H", help="UTC hours: all, 0-23, 7,9-11."
+)
+@click.option("--top", type=click.IntRange(1, 1_000), default=10, show_default=True, help="Lines of each ranking.")
+@data_dir_option
+@json_option
+@app_options()
+def mine(
+    *, app: App, venue: str, date_text: str, hours_text: str, top: int, data_dir: Path | None, as_json: bool
+) -> int:
+    """Rank a day's markets by depth, spread and quote updates.
+
+    Averages rest on rows with both sides and status ok. Also writes stats.parquet, from which a running `collect`
+    chooses its hot markets. Exit code 3 if a damaged file had to be left out.
+
+    Example: overround mine --venue kalshi --date 2026-01-14 --hours 7,9-11
+    """
+    from overround.clock import SystemClock
+    from overround.pipelines.mine import mine as run_mine
+    from overround.pipelines.mine import parse_hours
+    from overround.storage import LakePaths
+
+    app.start_logging(to_stdout=False)
+    date, hours = parse_date(date_text), parse_hours(hours_text)
+    paths = LakePaths(data_dir or app.loaded.settings.data_dir)
+    clock = SystemClock()
+    result = run_mine(paths, venue, date, hours=hours, top=top, clock=clock)
+    titles = _titles(paths, venue, clock.now_ms())
+    result = dataclasses.replace(
+        result,
+        by_depth=_named(result.by_depth, titles),
+        by_spread=_named(result.by_spread, titles),
+        by_updates=_named(result.by_updates, titles),
+    )
+    if as_json:
+        import msgspec
+
+        click.echo(msgspec.json.encode(result))
+    else:
+        _print(result)
+    return 3 if result.incomplete else 0
+
+
+def _titles(paths: object, venue: str, now_ms: int) -> dict[str, str]:
+    from overround.errors import OverroundError
+    from overround.storage import LakePaths, newest_universe
+
+    assert isinstance(paths, LakePaths)
+    try:
+        found = newest_universe(paths, venue, now_ms=now_ms)
+    except OverroundError:
+        return {}
+    return {market.market_id: market.title for market in found.markets} if found else {}
+
+
+def _named(ranked: Sequence[RankedMarket], titles: dict[str, str]) -> tuple[RankedMarket, ...]:
+    return tuple(dataclasses.replace(market, title=titles.get(market.market_id, market.title)) for market in ranked)
+
+
+def ranking_tables(result: MineResult, *, title: str) -> list[Table]:
+    """The three rankings as terminal tables."""
+    from rich.table import Table
+
+    tables = []
+    for heading, ranked in (
+        ("deepest: contracts in the top 3 levels, both sides", result.by_depth),
+        ("tightest: average spread", result.by_spread),
+        ("busiest: quote updates", result.by_updates),
+    ):
+        table = Table(title=f"{title} {result.date}, {heading}", title_justify="left", box=None, pad_edge=False)
+        table.add_column("market", max_width=46, no_wrap=True)
+        for name in ("depth", "spread", "updates", "rows ok"):
+            table.add_column(name, justify="right", no_wrap=True)
+        for market in ranked:
+            table.add_row(
+                market.title or _short(market.market_id),
+                "-" if market.avg_depth_top3 is None else f"{market.avg_depth_top3:,.0f}",
+                "-" if market.avg_spread is None else f"{market.avg_spread:.4f}",
+                f"{market.quote_updates:,}",
+                f"{market.n_ok:,}",
+            )
+        tables.append(table)
+    return tables
+
+
+def _short(market_id: str) -> str:
+    return market_id if len(market_id) <= 40 else f"{market_id[:10]}…{market_id[-6:]}"
+
+
+def _print(result: MineResult) -> None:
+    from rich.console import Console
+
+    console = Console()
+    for table in ranking_tables(result, title=result.venue):
+        console.print(table)
+        console.print()
+    console.print(
+        f"{result.n_ok:,} of {result.n_snapshots:,} rows counted (both sides, status ok), {result.n_markets:,} markets, "
+        f"{result.n_files} files, {result.took_ms:,} ms; {result.stats_path}",
+        highlight=False,
+    )
+    for file in result.skipped:
+        console.print(f"[yellow]left out: {file.path}: {file.reason}[/yellow]", highlight=False)
