@@ -26,6 +26,7 @@ __all__ = [
     "ClobBook",
     "ClobMarket",
     "ClobMarketsPage",
+    "DataPricePoint",
     "Event",
     "GammaEvent",
     "GammaEventsPage",
@@ -302,6 +303,14 @@ class PriceHistory(msgspec.Struct, kw_only=True):
     """``/prices-history``; equal points may repeat."""
 
     history: list[PricePoint]
+
+
+class DataPricePoint(msgspec.Struct, kw_only=True):
+    """One point of the Data API's price history (v2)."""
+
+    timestamp: int
+    price: float
+    resolution_seconds: int | None = None
 
 
 class TradePrint(msgspec.Struct, kw_only=True):
