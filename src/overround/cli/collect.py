@@ -46,7 +46,7 @@ def enabled_venues(settings: Settings, named: str | None) -> list[Venue]:
 @data_dir_option
 @app_options(positional=True)
 def collect(*, app: App, venue: str | None, duration: float | None, data_dir: object) -> int:
-    """Record order books of the enabled venues into the lake until stopped.
+    """Record order books into the lake until stopped.
 
     Reads the newest universe.jsonl (write it with `overround scan`), keeps the hot markets and a rotating warm set
     subscribed, and stores a row per market and outcome at fixed intervals. Ctrl-C ends it with nothing lost.

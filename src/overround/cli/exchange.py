@@ -168,9 +168,9 @@ def _sources(
         raise UsageError(
             "--recording needs --venue", hint="say whose recording it is: --venue kalshi or --venue polymarket"
         )
-    from overround.pipelines.mock import recorded_source
+    from overround.exchange import RecordedSource
 
-    recorded = recorded_source(recordings, Venue(venue), speed=speed, now_ms=now_ms)
+    recorded = RecordedSource.open(recordings, Venue(venue), speed=speed, start_at_ms=now_ms)
     return (recorded, None) if venue == Venue.POLYMARKET else (None, recorded)
 
 

@@ -3,6 +3,7 @@
 from overround.exchange.fault_script import KINDS, Fault, FaultScript
 from overround.exchange.generator import GeneratedSource
 from overround.exchange.model import Change, ChangeKind, Listed, ListedEvent, Source
+from overround.exchange.recorded import RecordedSource
 from overround.exchange.server import Exchange
 from overround.exchange.settings import ExchangeOptions, ExchangeUrls, KalshiOptions, PolymarketOptions
 from overround.exchange.signature import SigningKey, test_signing_key
@@ -25,6 +26,7 @@ __all__ = [
     "Listed",
     "ListedEvent",
     "PolymarketOptions",
+    "RecordedSource",
     "SigningKey",
     "Source",
     "Truth",
