@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from shapes import differences
 
+from overround.exchange import polymarket_frames as frames
+
 
 @pytest.mark.parametrize(
     ("ours", "captured", "said"),
@@ -30,3 +32,9 @@ def test_equal_shapes_differ_in_nothing() -> None:
     ours = {"px": "0.25", "sz": "3", "n": 2, "list": [{"t": "2026-01-01T00:00:00Z"}]}
     captured = {"px": "0.13", "sz": "12.5", "n": 2.5, "list": [{"t": "2026-02-01T10:00:00.25Z"}]}
     assert differences([ours], [captured]) == []
+
+
+def test_a_loose_change_is_the_tight_one_with_blanks() -> None:
+    entry = ("1", "0.5", "3", "BUY", "ab", "0.4", "0.6")
+    tight = frames.price_change("0x1", (entry, entry), "17")
+    assert frames.price_change("0x1", (entry, entry), "17", loose=True) == frames.spaced(tight)

@@ -50,10 +50,8 @@ class HashInputs:
 
     def digest(self, timestamp: bytes, bids: bytes, asks: bytes) -> str:
         """Hash of one token's book whose sides are given as wire text."""
-        return sha1(
-            b"".join((self.head, timestamp, b'","hash":"","bids":[', bids, b'],"asks":[', asks, self.tail)),
-            usedforsecurity=False,
-        ).hexdigest()
+        text = b'%b%b","hash":"","bids":[%b],"asks":[%b%b' % (self.head, timestamp, bids, asks, self.tail)
+        return sha1(text, usedforsecurity=False).hexdigest()
 
 
 def book_hash(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from overround.market import PX_ONE_E4
@@ -43,9 +44,13 @@ def count_text(sz_e6: int) -> str:
 
 def iso_micros(ts_ms: int, micros: int = 0) -> str:
     """Time in UTC with up to six decimals, trailing zeros trimmed."""
-    stamp = datetime.fromtimestamp(ts_ms // 1000, tz=UTC).strftime("%Y-%m-%dT%H:%M:%S")
     fraction = f"{ts_ms % 1000:03d}{micros:03d}".rstrip("0")
-    return f"{stamp}.{fraction}Z" if fraction else f"{stamp}Z"
+    return f"{_second(ts_ms // 1000)}.{fraction}Z" if fraction else f"{_second(ts_ms // 1000)}Z"
+
+
+@lru_cache(maxsize=256)
+def _second(ts_s: int) -> str:
+    return datetime.fromtimestamp(ts_s, tz=UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def frame(kind: str, sid: int, seq: int | None, body: bytes, *, sending_ms: int | None, command: int = 0) -> bytes:

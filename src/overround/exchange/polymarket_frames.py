@@ -64,15 +64,22 @@ def book(
     return b"".join((head.encode(), bids, b'],"asks":[', asks, b"],", tail.encode(), b"}"))
 
 
-def price_change(market: str, entries: tuple[tuple[str, str, str, str, str, str, str], ...], timestamp: str) -> bytes:
-    """New totals; an entry is asset_id, price, size, side, hash, best_bid, best_ask."""
-    body = ",".join(
-        f'{{"asset_id":"{asset}","price":"{price}","size":"{size}","side":"{side}","hash":"{digest}",'
-        f'"best_bid":"{bid}","best_ask":"{ask}"}}'
-        for asset, price, size, side, digest, bid, ask in entries
-    )
+_Entry = tuple[str, str, str, str, str, str, str]
+
+
+def price_change(market: str, entries: tuple[_Entry, _Entry], timestamp: str, *, loose: bool = False) -> bytes:
+    """New totals; an entry is asset_id, price, size, side, hash, best_bid, best_ask.
+
+    By far the commonest frame: ``loose`` writes it as ``spaced`` would, without the detour.
+    """
+    _ = " " if loose else ""
+    (a, px, sz, side, digest, bid, ask), (a2, px2, sz2, side2, digest2, bid2, ask2) = entries
     return (
-        f'{{"market":"{market}","price_changes":[{body}],"timestamp":"{timestamp}","event_type":"price_change"}}'
+        f'{{"market":{_}"{market}",{_}"price_changes":{_}[{{"asset_id":{_}"{a}",{_}"price":{_}"{px}",{_}"size":{_}"{sz}",'
+        f'{_}"side":{_}"{side}",{_}"hash":{_}"{digest}",{_}"best_bid":{_}"{bid}",{_}"best_ask":{_}"{ask}"}},'
+        f'{_}{{"asset_id":{_}"{a2}",{_}"price":{_}"{px2}",{_}"size":{_}"{sz2}",{_}"side":{_}"{side2}",'
+        f'{_}"hash":{_}"{digest2}",{_}"best_bid":{_}"{bid2}",{_}"best_ask":{_}"{ask2}"}}],'
+        f'{_}"timestamp":{_}"{timestamp}",{_}"event_type":{_}"price_change"}}'
     ).encode()
 
 

@@ -81,6 +81,7 @@ class PolymarketHub:
         self._sessions: dict[Link, _Session] = {}
         self._later: list[tuple[int, int, Callable[[], None]]] = []
         self._later_number = 0
+        self._customs = 0
         self.subscriptions = 0
         self.ignored_messages = 0
         for listing in source.listings.values():
@@ -97,6 +98,7 @@ class PolymarketHub:
         """A connection is gone."""
         session = self._sessions.pop(link, None)
         if session is not None:
+            self._customs -= session.custom
             self._drop(link, session, sorted(session.tokens))
 
     def receive(self, link: Link, text: str, now_ms: int) -> None:
@@ -121,8 +123,9 @@ class PolymarketHub:
         if operation not in {"subscribe", "unsubscribe"} or not isinstance(tokens, list):
             self.ignored_messages += 1
             return
-        if message.get("custom_feature_enabled") is True:
+        if message.get("custom_feature_enabled") is True and not session.custom:
             session.custom = True
+            self._customs += 1
         wanted = [token for token in dict.fromkeys(tokens) if isinstance(token, str)]
         if operation == "unsubscribe":
             self._drop(link, session, wanted)
@@ -244,7 +247,7 @@ class PolymarketHub:
             return
         size = sz_text(change.sz_e6)
         text = market.text
-        watched_best = self._custom_links(market)
+        watched_best = self._custom_links(market) if self._customs else None
         before = text.best(0) if watched_best else None
         text.set_level(bid=change.bid, px=change.px_e4, size=size)
         stamp = str(change.ts_ms)
@@ -254,23 +257,23 @@ class PolymarketHub:
             if match is None:  # before September 2025 a match showed as whole books only
                 self._old_change(market, change, size)
             return
-        px = change.px_e4
-        entries = []
-        for token, side in ((0, "BUY" if change.bid else "SELL"), (1, "SELL" if change.bid else "BUY")):
-            bid, ask = text.best(token)
-            entries.append(
-                (
-                    market.listing.tokens[token],
-                    frames.PX_TEXT[PX_ONE_E4 - px if token else px],
-                    size,
-                    side,
-                    self._digest(market, token, stamp),
-                    frames.bid_text(bid),
-                    frames.ask_text(ask),
-                )
-            )
-        frame = self._dress(frames.price_change(market.listing.key, tuple(entries), stamp))
-        key = market.listing.key
+        listing, px = market.listing, change.px_e4
+        first, second = ("BUY", "SELL") if change.bid else ("SELL", "BUY")
+        bid, ask = text.best(0)
+        inputs, at = market.inputs or self._both_inputs(market), stamp.encode()
+        frame = frames.price_change(
+            listing.key,
+            (
+                (listing.tokens[0], frames.PX_TEXT[px], size, first, inputs[0].digest(at, *text.sides(0)),
+                 frames.bid_text(bid), frames.ask_text(ask)),
+                (listing.tokens[1], frames.PX_TEXT[PX_ONE_E4 - px], size, second, inputs[1].digest(at, *text.sides(1)),
+                 frames.bid_text(None if ask is None else PX_ONE_E4 - ask),
+                 frames.ask_text(None if bid is None else PX_ONE_E4 - bid)),
+            ),
+            stamp,
+            loose=self._rng.random() < self._options.spaced_share,
+        )  # fmt: skip
+        key = listing.key
         for link in market.links:
             if not (link.faults and link.mutes(key)):
                 link.push(frame, key, "price_change")

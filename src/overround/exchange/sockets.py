@@ -10,9 +10,9 @@ from http import HTTPStatus
 from typing import Protocol
 
 from websockets.asyncio.server import Server, ServerConnection, serve
-from websockets.protocol import State
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
+from websockets.protocol import State
 
 from overround.exchange.link import Link
 from overround.exchange.signature import SignatureCheck
