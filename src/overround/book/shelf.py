@@ -21,11 +21,11 @@ class BookShelf:
         self._books: dict[MarketId, Book] = {}
         self._seqs: dict[MarketId, int] = {}
 
-    def open(self, market_id: MarketId) -> Book:
-        """The market's book; a new, empty one continues the market's earlier ``seq``."""
+    def open(self, market_id: MarketId, kind: type[Book] = Book) -> Book:
+        """The market's book; a new, empty one (of the kind a feed asks for) continues the market's earlier ``seq``."""
         book = self._books.get(market_id)
         if book is None:
-            book = self._books[market_id] = Book(seq=self._seqs.pop(market_id, 0))
+            book = self._books[market_id] = kind(seq=self._seqs.pop(market_id, 0))
         return book
 
     def close(self, market_id: MarketId) -> None:

@@ -49,7 +49,11 @@ __all__ = [
     "SeriesSingle",
     "SettlementsPage",
     "SnapshotMsg",
+    "StampedFrame",
+    "StampedMsg",
     "SubscribedMsg",
+    "TextTimedFrame",
+    "TextTimedMsg",
     "TickerMsg",
     "TradeMsg",
     "TradesPage",
@@ -92,12 +96,48 @@ class DeltaMsg(Struct, gc=False):
     ts_ms: int | None = None
 
 
-class DeltaFrame(Struct, gc=False):
-    """A whole ``orderbook_delta`` frame; its ``type`` has been read from the bytes."""
+class DeltaFrame(Struct, gc=False, tag_field="type", tag="orderbook_delta"):
+    """A whole ``orderbook_delta`` frame; the tag costs next to nothing, because the venue writes it first."""
 
     sid: int
     seq: int
     msg: DeltaMsg
+
+
+class StampedMsg(Struct, gc=False):
+    """A ``DeltaMsg`` that carries ``ts_ms``, as all do since April 2026: the text of its time is skipped."""
+
+    market_ticker: str
+    price_dollars: str
+    delta_fp: str
+    side: Literal["yes", "no"]
+    stamp: int = msgspec.field(name="ts_ms")
+
+
+class StampedFrame(Struct, gc=False, tag_field="type", tag="orderbook_delta"):
+    """A ``DeltaFrame`` as it is today."""
+
+    sid: int
+    seq: int
+    msg: StampedMsg
+
+
+class TextTimedMsg(Struct, gc=False):
+    """A ``DeltaMsg`` of an older stream: its time is a text."""
+
+    market_ticker: str
+    price_dollars: str
+    delta_fp: str
+    side: Literal["yes", "no"]
+    stamp: str = msgspec.field(name="ts")
+
+
+class TextTimedFrame(Struct, gc=False, tag_field="type", tag="orderbook_delta"):
+    """A ``DeltaFrame`` of an older stream."""
+
+    sid: int
+    seq: int
+    msg: TextTimedMsg
 
 
 class SnapshotMsg(Struct):
