@@ -61,8 +61,6 @@ class TableSpec:
         Rows per row group: the unit that a reader of one market skips or reads.
     dictionary : tuple of str
         Columns written as a dictionary and codes; all others are plain.
-    delta : tuple of str
-        Integer columns written as packed differences.
     """
 
     place: TablePlace
@@ -72,7 +70,6 @@ class TableSpec:
     sort_key: tuple[str, ...]
     row_group_rows: int = 5_000
     dictionary: tuple[str, ...] = ()
-    delta: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -88,9 +85,6 @@ SNAPSHOT_TABLE = TableSpec(
     sort_key=("market_id", "outcome_id", "ts_recv"),
     # Level lists stay plain: consecutive rows of one outcome differ in a few levels, and only whole
     # 8-byte values let zstd find the previous row as one long match (dictionary indices are bit-packed).
-    dictionary=(
-        *("venue", "market_id", "outcome_id", "status", "err", "integrity"),
-        *("best_bid_px", "best_ask_px", "mid", "spread"),
-    ),
-    delta=("ts_recv", "seq", "source_ts"),
+    # Times and counters stay plain too: the second outcome's run repeats the first's, byte for byte.
+    dictionary=("venue", "market_id", "outcome_id", "status", "err", "integrity"),
 )
