@@ -126,7 +126,7 @@ async def scan(
         If a page cannot be had after all retries, or the listing is empty; the universe is then as before.
     OriginMismatch, FileDamaged, StorageError
     """
-    await asyncio.to_thread(claim_origin, paths, origin)
+    claim_origin(paths, origin)
     started_ns, now_ms = clock.monotonic_ns(), clock.now_ms()
     asked_before = requests() if requests else 0
     listed: dict[MarketId, Market] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -85,12 +86,17 @@ class FileOps:
 
     def write_whole(self, path: Path, data: bytes) -> None:
         """Write a small file so that a reader sees the old content or the new, never a part."""
-        temporary = path.with_name(f".{path.name}.tmp")
-        with self.create(temporary) as file:
-            file.write(data)
-            file.flush()
-            self.sync(file.fileno())
-        self.publish(temporary, path)
+        # A name of its own: a scan and a running collector may write the same listing at the same time.
+        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+        try:
+            with self.create(temporary) as file:
+                file.write(data)
+                file.flush()
+                self.sync(file.fileno())
+            self.publish(temporary, path)
+        except OSError:
+            self.remove(temporary)
+            raise
 
     def remove(self, path: Path) -> None:
         """Remove a file; fine when it is gone already."""
