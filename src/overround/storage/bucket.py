@@ -45,6 +45,8 @@ log = structlog.get_logger()
 
 _META_KEY = b"overround"
 WRITER = f"overround {__version__}"
+# No head of a write-ahead file is longer: one that is torn inside its head never held a row.
+_HEAD_BYTES = 16_384
 
 
 class FileMeta(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,14 +110,24 @@ def refused_by_system(exc: Exception) -> bool:
     return isinstance(exc, OSError) and exc.errno is not None
 
 
-def conformed(rows: pa.Table, table: TableSpec) -> pa.Table:
+def conformed(rows: pa.Table, table: TableSpec, *, keep_all: bool = False) -> pa.Table:
     """The rows in the table's present schema: columns it gained since are null.
+
+    Parameters
+    ----------
+    rows : pyarrow.Table
+    table : TableSpec
+    keep_all : bool
+        Refuse rows with further columns (a later version's) instead of leaving these out.
 
     Raises
     ------
     FileDamaged
-        If a column has another type, or one that may not be null is absent.
+        If a column has another type, or one that may not be null is absent, or one would be lost.
     """
+    further = [name for name in rows.schema.names if name not in table.schema.names]
+    if keep_all and further:
+        raise FileDamaged(f"columns of a later version would be lost: {', '.join(further)}", hint="update overround")
     columns: list[Any] = []
     for field in table.schema:
         at = rows.schema.get_field_index(field.name)
@@ -232,13 +244,13 @@ def finalise_bucket(
     OSError
         If the disk refuses; everything is as before, or so that a repetition completes it.
     FileDamaged
-        If a write-ahead file is of another table.
+        If rows are of another table or of a later version; nothing is touched.
     """
     target = paths.bucket_file(table.place, venue, bucket, shard)
     held, earlier = _held(target, table)
-    contents = [read_wal(path) for path in wals if path.exists()]
+    contents = {path: read_wal(path) for path in wals if path.exists()}
     known = set(held.wals) if held else set()
-    new = [content for content in contents if content.n_rows and content.wal_id not in known]
+    new = [content for content in contents.values() if content.n_rows and content.wal_id not in known]
     line: ManifestLine | None = None
     if new:
         line = _merge(
@@ -246,8 +258,13 @@ def finalise_bucket(
         )
     elif held is not None:
         line = _complete_manifest(paths, table, venue, bucket, shard, held, now_ms=now_ms, ops=ops)
-    for path in wals:
-        ops.remove(path)
+    for path, content in contents.items():
+        if content.wal_id or path.stat().st_size < _HEAD_BYTES:
+            ops.remove(path)
+        else:
+            aside = path.with_name(f"{path.name}.damaged")
+            log.error("storage.wal_damaged", path=str(path), moved_to=aside.name)
+            path.replace(aside)
     return line
 
 
@@ -256,7 +273,7 @@ def _held(target: Path, table: TableSpec) -> tuple[FileMeta | None, pa.Table | N
     try:
         meta = read_file_meta(target)
         with target.open("rb") as file:
-            rows = conformed(pq.read_table(file), table)
+            rows = pq.read_table(file)
     except FileNotFoundError:
         return None, None
     except (FileDamaged, pa.ArrowException, OSError) as exc:
@@ -266,7 +283,10 @@ def _held(target: Path, table: TableSpec) -> tuple[FileMeta | None, pa.Table | N
         target.replace(aside)
         log.error("storage.file_damaged", path=str(target), moved_to=aside.name, reason=str(exc))  # noqa: TRY400
         return None, None
-    return meta or FileMeta(table=table.name, schema_version=0, writer="", origin=""), rows
+    return (
+        meta or FileMeta(table=table.name, schema_version=0, writer="", origin=""),
+        conformed(rows, table, keep_all=True),
+    )
 
 
 def _merge(
@@ -286,7 +306,7 @@ def _merge(
 ) -> ManifestLine:
     target = paths.bucket_file(table.place, venue, bucket, shard)
     parts = [] if earlier is None else [earlier]
-    parts += [conformed(pa.Table.from_batches(content.batches), table) for content in new]
+    parts += [conformed(pa.Table.from_batches(content.batches), table, keep_all=True) for content in new]
     rows = pa.concat_tables(parts)
     meta = FileMeta(
         table=table.name,

@@ -39,7 +39,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-__all__ = ["FrameJournal", "JournalEntry", "read_journal"]
+__all__ = ["FrameJournal", "JournalEntry", "JournalHealth", "check_journal", "read_journal"]
 
 log = structlog.get_logger()
 
@@ -375,6 +375,44 @@ def _as_text(frame: bytes) -> tuple[bytes, bytes]:
         return b"base64", msgspec.json.encode(frame)
 
 
+class JournalHealth(NamedTuple):
+    """What a journal file holds.
+
+    Attributes
+    ----------
+    entries : int
+        Lines that read.
+    ended : bool
+        Whether the file was ended (it is not while it is written, nor after a crash).
+    damage : str
+        What is wrong with it; empty for a whole or merely unfinished file.
+    """
+
+    entries: int
+    ended: bool
+    damage: str
+
+
+def check_journal(path: Path) -> JournalHealth:
+    """Read a journal file through.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    """
+    reader = _Lines(path)
+    n_entries = n_bad = 0
+    for line in reader:
+        try:
+            _DECODER.decode(line)
+            n_entries += 1
+        except msgspec.DecodeError:
+            n_bad += 1
+    damage = reader.damage or (f"{n_bad} lines are no journal entries" if n_bad else "")
+    return JournalHealth(n_entries, reader.ended, damage)
+
+
 def read_journal(path: Path) -> Iterator[JournalEntry]:
     """Entries of a journal file, up to the last whole line where it is torn.
 
@@ -383,30 +421,41 @@ def read_journal(path: Path) -> Iterator[JournalEntry]:
     FileNotFoundError
         If there is no such file.
     """
-    for line in _lines(path):
+    reader = _Lines(path)
+    for line in reader:
         try:
             entry = _DECODER.decode(line)
         except msgspec.DecodeError as exc:
             log.warning("journal.line_damaged", path=str(path), reason=str(exc))
             continue
         yield msgspec.structs.replace(entry, line=line) if entry.event else entry
+    if reader.damage:
+        log.warning("journal.torn", path=str(path), reason=reader.damage)
 
 
-def _lines(path: Path) -> Iterator[bytes]:
-    """Whole lines of a zstd file of one frame or several."""
-    rest = b""
-    decompressor = zstd.ZstdDecompressor()
-    with path.open("rb") as file:
-        while block := file.read(_READ):
-            while block:
-                try:
-                    data = decompressor.decompress(block)
-                except zstd.ZstdError as exc:
-                    log.warning("journal.torn", path=str(path), reason=str(exc))
-                    return
-                block = b""
-                if decompressor.eof:
-                    block = decompressor.unused_data
-                    decompressor = zstd.ZstdDecompressor()
-                *lines, rest = (rest + data).split(b"\n")
-                yield from lines
+class _Lines:
+    """Whole lines of a zstd file of one frame or several; ``damage`` and ``ended`` tell afterwards how it ended."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.damage = ""
+        self.ended = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        rest = b""
+        decompressor = zstd.ZstdDecompressor()
+        with self._path.open("rb") as file:
+            while block := file.read(_READ):
+                while block:
+                    try:
+                        data = decompressor.decompress(block)
+                    except zstd.ZstdError as exc:
+                        self.damage = str(exc)
+                        return
+                    self.ended = decompressor.eof
+                    block = b""
+                    if decompressor.eof:
+                        block = decompressor.unused_data
+                        decompressor = zstd.ZstdDecompressor()
+                    *lines, rest = (rest + data).split(b"\n")
+                    yield from lines

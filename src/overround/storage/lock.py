@@ -61,6 +61,19 @@ class CollectorLock:
             self._owner_file().unlink(missing_ok=True)
             self._lock.release()
 
+    @staticmethod
+    def is_held(path: Path) -> bool:
+        """Whether a process holds a lock file; asking does not disturb it."""
+        lock = filelock.FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            return True
+        except OSError:
+            return False  # a folder that cannot be written is not being recorded into
+        lock.release()
+        return False
+
     def __enter__(self) -> Self:
         self.acquire()
         return self

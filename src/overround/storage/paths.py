@@ -227,6 +227,10 @@ class LakePaths:
         """Held by the one process that records this venue and shard; its owner is named beside it."""
         return self.root / ".locks" / f"collect_{venue}{shard_suffix(shard)}.lock"
 
+    def locks(self, venue: str) -> list[Path]:
+        """Lock files of all shards of a venue that were ever recorded."""
+        return sorted((self.root / ".locks").glob(f"collect_{venue}*.lock"))
+
     def _dated(self, folder: str, venue: str, name: str) -> list[Path]:
         base = self.root / folder / f"venue={venue}"
         days = sorted(day for day in _named(base, "date=") if _DAY.match(f"date={day}"))

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import structlog
 
-from overround.errors import LakeLocked
+from overround.errors import LakeLocked, StorageError
 from overround.storage.bucket import finalise_bucket
 from overround.storage.fileops import FileOps, FileShortened
 from overround.storage.lock import CollectorLock
@@ -231,10 +231,12 @@ class TableWriter:
 
         Those of other shards that nobody runs any more are finished too.
 
+        What cannot be finished now (a full disk) stays and is tried again.
+
         Returns
         -------
         int
-            Write-ahead files taken in (or found taken in already).
+            Write-ahead files found.
         """
         place = self._table.place
         found: dict[tuple[Shard, int], list[Path]] = {}
@@ -246,30 +248,29 @@ class TableWriter:
                         self._ops.remove(temporary)
                 for wal in self._paths.wal_files(place, self._venue, date, hour):
                     found.setdefault((wal.shard, wal.start_ms), []).append(wal.path)
-        n_taken = 0
         for (shard, start), wals in sorted(found.items()):
+            bucket = Bucket(start, self._bucket_s)
             if shard == self._shard:
-                n_taken += self._recover_bucket(shard, start, wals, now_ms)
+                self._ended.setdefault(start, _Ended()).wals.extend(wals)
+                self.finalise(bucket, now_ms=now_ms)
                 continue
-            lock = CollectorLock(self._paths, self._venue, shard)
             try:
-                with lock:
-                    n_taken += self._recover_bucket(shard, start, wals, now_ms)
+                with CollectorLock(self._paths, self._venue, shard):
+                    self._finalise(bucket, shard, wals, now_ms)
             except LakeLocked:
                 continue  # that shard's own process is at work
-        return n_taken
-
-    def _recover_bucket(self, shard: Shard, start: int, wals: list[Path], now_ms: int) -> int:
-        line = self._finalise(Bucket(start, self._bucket_s), shard, wals, now_ms)
-        log.info(
-            "storage.recovered_bucket",
-            table=self._table.name,
-            venue=self._venue,
-            bucket=Bucket(start, self._bucket_s).stamp,
-            wals=len(wals),
-            rows=line.rows if line else 0,
-        )
-        return len(wals)
+            except (OSError, pa.ArrowException, StorageError) as exc:
+                log.warning("storage.left_wal", venue=self._venue, shard=shard, bucket=bucket.stamp, reason=str(exc))
+        if found:
+            log.info(
+                "storage.recovered_run",
+                table=self._table.name,
+                venue=self._venue,
+                wals=sum(map(len, found.values())),
+                files=self.counters.files,
+                rows=self.counters.file_rows,
+            )
+        return sum(map(len, found.values()))
 
     def end(self, now_ms: int | None) -> list[Bucket]:
         """Buckets that are over and wholly durable, to be given to :meth:`finalise`.
@@ -300,7 +301,7 @@ class TableWriter:
             return None
         try:
             return self._finalise(bucket, self._shard, ended.wals, now_ms)
-        except (OSError, pa.ArrowException) as exc:
+        except (OSError, pa.ArrowException, StorageError) as exc:
             self.counters.finalise_failures += 1
             log.error(  # noqa: TRY400 - the system's words say it; no trace is needed
                 "storage.finalise_failed",
