@@ -237,7 +237,6 @@ class Maker:
             number = self._number = self._number + 1
         name = f"{family.key}/{event.key}/{suffix}"
         chance = ids.number_of(self.seed, name, "volume")
-        volume = 0.0 if chance < 0.3 else math.exp(4 + 11 * (chance - 0.3) / 0.7)
         if venue is _PM:
             key = ids.condition_id(self.seed, name)
             tokens = (ids.token_id(self.seed, name, 0), ids.token_id(self.seed, name, 1))
@@ -270,9 +269,6 @@ class Maker:
             strike_type=strike[0] if venue is _K else "",
             floor_strike=strike[1] if venue is _K else "",
             cap_strike=strike[2] if venue is _K else "",
-            volume_usdc=round(volume, 2),
-            volume_24h_usdc=round(volume * 0.08 * ids.number_of(self.seed, name, "day"), 2),
-            liquidity_usdc=round(math.exp(3 + 6.5 * ids.number_of(self.seed, name, "depth")), 2),
         )
         leg = Leg(listed, states, pull, lists_ms)
         family.legs.append(leg)

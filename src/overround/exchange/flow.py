@@ -28,6 +28,10 @@ _ONE = 1_000_000
 _FEWEST = 3
 _FIX = 0.4
 _RETREAT = 0.05
+_EXCITE = 0.003
+_EXCITED = 0.03
+_REFILL = 0.93
+"""Share of the cases in which a best level that went is replaced in the same millisecond."""
 
 
 class Ladder:
@@ -77,17 +81,22 @@ class MarketFlow:
 
     __slots__ = (
         "_body",
+        "_buyers",
         "_create",
+        "_excited",
         "_gap_body",
         "_gap_tail",
         "_gaps",
         "_grid",
+        "_large",
         "_log",
         "_raise",
         "_ranks",
         "_remove",
         "_rnd",
         "_rng",
+        "_small",
+        "_tiny",
         "_trade",
         "asks",
         "bids",
@@ -110,6 +119,7 @@ class MarketFlow:
         self.bids = Ladder()
         self.asks = Ladder()
         self.burst = 0
+        self._excited = 0
         self.burst_gap_us = 14.0
         self.due_us = -1
         self.stopped = False
@@ -129,6 +139,10 @@ class MarketFlow:
         self._create = habit.trade + habit.create
         self._remove = self._create + habit.remove
         self._raise = self._remove + habit.raise_
+        self._buyers = shape.buyers
+        self._small = int(shape.level_median * habit.removable * 1e6)
+        self._large = int(shape.level_median * 5e6)
+        self._tiny = int(shape.level_median * 1e4)
         self._set_caps(fair)
         for ladder in (self.bids, self.asks):
             ladder.want = self._surplus(ladder)
@@ -195,7 +209,7 @@ class MarketFlow:
             draw = self._rnd()
             unit = _ONE if draw < shape.whole else (10_000 if draw < shape.whole + 0.9 * (1 - shape.whole) else 100_000)
         else:
-            unit = shape.unit if shape.unit == _ONE or self._rnd() < 0.13 else _ONE
+            unit = shape.unit if shape.unit == _ONE or self._rnd() < 0.06 else _ONE
         return max(unit, int(contracts * _ONE) // unit * unit)
 
     # ---------------------------------------------------------------- waking
@@ -231,7 +245,14 @@ class MarketFlow:
             self.burst -= 1
             return us + int(self._rnd() * self.burst_gap_us)
         at = int(self._rnd() * 2048)
-        return us + int(self._gaps[at] * (self._gap_body if at < self._body else self._gap_tail))
+        if at < self._body:
+            return us + int(self._gaps[at] * self._gap_body)
+        if self._excited:
+            self._excited -= 1
+            return us + int(self._gaps[at] * self._gap_tail * _EXCITED)
+        if self._rnd() < _EXCITE:
+            self._excited = 80
+        return us + int(self._gaps[at] * self._gap_tail)
 
     def _act(self, ms: int, out: list[Change]) -> None:
         rnd = self._rnd
@@ -242,6 +263,11 @@ class MarketFlow:
                 self.put(ladder, ladder.goal, self._draw_size(1), ms, out)
             return
         kind = rnd()
+        if kind < self._trade:
+            ladder = self.asks if rnd() < self._buyers else self.bids
+            prices = ladder.prices
+            if not prices:
+                return
         best = prices[-1]
         if best != ladder.pinned:
             if kind < self._trade and self._hit(ladder, ms, out):
@@ -265,27 +291,33 @@ class MarketFlow:
         px = price if price > 0 else -price
         size = ladder.levels[px]
         shape = self.shape
-        if kind < self._create:
-            fresh = self._gap_near(ladder, price)
-            if fresh:
-                self.put(ladder, fresh, self._draw_size(rank + 1), ms, out)
+        if kind < self._remove:
+            if kind < self._create:
+                fresh = self._gap_near(ladder, price)
+                if fresh:
+                    self.put(ladder, fresh, self._draw_size(rank + 1), ms, out)
+                    return
+            elif n > _FEWEST and size <= self._small and (rank or rnd() < 0.3):
+                self.put(ladder, price, 0, ms, out)
                 return
-        elif kind < self._remove and n > _FEWEST and (rank or rnd() < 0.3):
-            self.put(ladder, price, 0, ms, out)
-            return
+            kind = self._remove + rnd() * (1.0 - self._remove)
         clip = shape.clips[int(rnd() * 256)]
-        if size > 40_000_000 * shape.level_median:
-            # Sizes are drawn back to their law, else sums would wander away.
-            kind = self._raise + 1.0 if rnd() < 0.75 else 0.0
-            clip = max(clip, size // 3)
-        elif size < 10_000 * shape.level_median:
+        if size > self._large:
+            # Sums of changes wander; large levels are drawn back to the law of sizes.
+            if size > 12 * self._large:
+                clip = max(clip, size // 16 // shape.unit * shape.unit)
+                kind += 0.6
+            elif rnd() < 0.1:
+                kind = 1.0
+        elif size < self._tiny:
             kind = 0.0
         if kind < self._raise:
             new = size + clip
         else:
             new = size - clip
             if new <= 0:
-                new = int(size * (0.25 + 0.7 * rnd())) // shape.unit * shape.unit
+                unit = shape.unit if size % _ONE or size < 2 * _ONE else _ONE
+                new = int(size * (0.25 + 0.7 * rnd())) // unit * unit
                 if not new:
                     new = size + clip
         if shape.whole and rnd() < shape.whole:
@@ -357,6 +389,10 @@ class MarketFlow:
             self._take(ladder, price, size, taken, ms, out)
             left -= taken
             done = True
+        if done and ladder.goal not in {0, -10_000}:
+            best = ladder.prices[-1] if ladder.prices else None
+            if best is None or (best < ladder.goal and self._rnd() < _REFILL):
+                self.put(ladder, ladder.goal, self._draw_size(1), ms, out)
         return done
 
     def _take(self, ladder: Ladder, price: int, size: int, taken: int, ms: int, out: list[Change]) -> None:
@@ -401,9 +437,10 @@ class MarketFlow:
                 price = ladder.prices[-1]
                 size = ladder.levels[abs(price)]
                 if struck:
-                    self._take(ladder, price, size, size, ms, out)
-                else:
-                    self.put(ladder, price, 0, ms, out)
+                    # The print takes what a print takes; what is left of the level is cancelled in the same instant.
+                    taken = min(size, self.shape.trades[int(rnd() * 256)])
+                    self._take(ladder, price, size, taken, ms, out)
+                self.put(ladder, price, 0, ms, out)
             if not self.shape.spread_e4:
                 ladder.want = habit.wants[int(rnd() * len(habit.wants))]
             self._aim(ladder)
@@ -411,7 +448,7 @@ class MarketFlow:
             if ladder.goal in {0, -10_000}:
                 continue
             best = ladder.prices[-1] if ladder.prices else None
-            if best is None or (best < ladder.goal and best != ladder.pinned and rnd() < 0.8):
+            if best is None or (best < ladder.goal and best != ladder.pinned and rnd() < _REFILL):
                 self.put(ladder, ladder.goal, self._draw_size(1), ms, out)
 
     def shock(self, changes: int) -> None:

@@ -81,7 +81,7 @@ class _Kinship:
             if leg.lists_ms is not None:
                 self.note(leg.lists_ms, "list", place)
         for plant in plants:
-            self.note(plant.told.start_ms - 5_000, "wake")
+            self.note(max(plant.told.start_ms - 5_000, born_ms + 1), "wake")
             self.note(plant.told.start_ms, "plant", plant)
             self.note(plant.told.end_ms, "uproot", plant)
         if family.kind == "deadline":
@@ -477,6 +477,13 @@ class GeneratedSource:
             if found is not None and not found[0].awake:
                 found[0].rouse(self._now_us)
                 self._requeue(found[0])
+
+    def burst(self, key: str, changes: int) -> None:
+        """Flood one market with changes within about ten milliseconds from now on; wakes its family."""
+        self.watch([key])
+        flow = self._flows[key]
+        flow.shock(changes)
+        self.arm(flow, self._now_us + 1)
 
     # ---------------------------------------------------------------- inside
 

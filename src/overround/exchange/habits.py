@@ -76,6 +76,8 @@ class Habit(msgspec.Struct, frozen=True, kw_only=True):
         Share of a move's consequences that are trades rather than cancellations.
     fill : float
         Share of price steps that hold a level.
+    removable : float
+        Levels up to so many times the usual size are taken away at once; larger ones shrink first.
     """
 
     name: str
@@ -91,6 +93,7 @@ class Habit(msgspec.Struct, frozen=True, kw_only=True):
     move_size: float
     calm: float
     fill: float
+    removable: float = 1.5
 
 
 LIVE = Habit(
@@ -99,7 +102,7 @@ LIVE = Habit(
         _quantiles(
             (
                 (0.0, 0.4), (0.16, 40.0), (0.25, 460.0), (0.32, 1_000.0), (0.5, 9_500.0), (0.75, 55_000.0),
-                (0.9, 300_000.0), (0.99, 6_412_000.0), (0.999, 60_000_000.0), (1.0, 400_000_000.0),
+                (0.9, 300_000.0), (0.99, 6_412_000.0), (0.999, 32_000_000.0), (1.0, 200_000_000.0),
             ),
             _GAPS,
         )
@@ -107,11 +110,11 @@ LIVE = Habit(
     body=int(0.75 * _GAPS),
     ranks=_ranks(((0, 0, 19.0), (1, 1, 15.5), (2, 2, 10.4), (3, 3, 6.2), (4, 10, 23.0), (11, 19, 11.5), (20, 60, 8.5))),
     trade=0.102,
-    create=0.026,
-    remove=0.024,
+    create=0.027,
+    remove=0.06,
     raise_=0.405,
     wants=(0,) * 248 + (1,) * 8,
-    moves_per_change=1 / 80,
+    moves_per_change=1 / 140,
     move_size=0.035,
     calm=0.5,
     fill=0.94,
@@ -131,15 +134,16 @@ FAST = Habit(
     ),
     body=int(0.75 * _GAPS),
     ranks=_ranks(((0, 0, 24.0), (1, 1, 16.0), (2, 2, 12.0), (3, 3, 9.0), (4, 10, 26.0), (11, 19, 9.0), (20, 40, 4.0))),
-    trade=0.0213,
-    create=0.16,
-    remove=0.15,
+    trade=0.0185,
+    create=0.19,
+    remove=0.24,
     raise_=0.33,
     wants=(0,) * 176 + (1,) * 48 + (2,) * 20 + (3,) * 8 + (4,) * 4,
     moves_per_change=1 / 40,
     move_size=0.05,
-    calm=0.3,
+    calm=0.1,
     fill=0.75,
+    removable=26.0,
 )  # fmt: skip
 """A short window on a reference price: Kalshi's gold and bitcoin windows."""
 
@@ -196,9 +200,9 @@ def _clips(points: tuple[tuple[float, float], ...], scale: float, fractional: fl
 _DELTAS_LIVE = (
     (0.0, 1.0),
     (0.05, 5.0),
-    (0.25, 100.0),
-    (0.5, 851.0),
-    (0.75, 5_000.0),
+    (0.25, 140.0),
+    (0.5, 1_200.0),
+    (0.75, 6_000.0),
     (0.95, 30_000.0),
     (1.0, 400_000.0),
 )
@@ -235,6 +239,8 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
         Equally likely sizes of changes and of trades.
     unit : int
         Smallest step of a size.
+    buyers : float
+        Share of takers that buy the first outcome.
     whole : float
         Share of absolute sizes rounded to whole contracts (Polymarket); 0 leaves sums as they are.
     tick_e4 : int
@@ -249,6 +255,7 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     clips: tuple[int, ...]
     trades: tuple[int, ...]
     unit: int
+    buyers: float = 0.5
     whole: float
     tick_e4: int
 
@@ -268,16 +275,16 @@ def shape_of(leg: Leg, fair: float, seed: int) -> Shape:
 def _kalshi(leg: Leg, rank: float, noise: list[float], *, fast: bool, busy: bool) -> Shape:
     if fast:
         return Shape(
-            habit=FAST, spread_e4=0, n_levels=int(14 + 30 * noise[1]), level_median=55.0, level_sigma=1.5,
-            clips=_clips(_DELTAS_FAST, 1.0, 0.13, 10_000), trades=_clips(_TRADES_FAST, 1.0, 0.1, 10_000),
+            habit=FAST, spread_e4=0, n_levels=int(14 + 30 * noise[1]), level_median=30.0, level_sigma=2.0,
+            clips=_clips(_DELTAS_FAST, 1.0, 0.06, 10_000), trades=_clips(_TRADES_FAST, 1.0, 0.1, 10_000),
             unit=10_000, whole=0.0, tick_e4=100,
         )  # fmt: skip
     scale = (0.3, 1.0, 1.0, 2.0)[int(noise[2] * 4)]
     if busy:
         return Shape(
-            habit=LIVE, spread_e4=0, n_levels=98, level_median=6_000.0 * scale, level_sigma=2.0,
+            habit=LIVE, spread_e4=0, n_levels=98, level_median=2_600.0 * scale, level_sigma=2.0,
             clips=_clips(_DELTAS_LIVE, scale, 0.0, 10_000), trades=_clips(_TRADES_LIVE, scale, 0.0, 10_000),
-            unit=_ONE, whole=0.0, tick_e4=100,
+            unit=_ONE, buyers=0.77, whole=0.0, tick_e4=100,
         )  # fmt: skip
     spread = _at(_SPREAD_KALSHI, rank)
     fine = leg.listed.event.family == "line"

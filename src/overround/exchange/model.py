@@ -74,7 +74,7 @@ class Listed(msgspec.Struct, kw_only=True):
     result : int or None
         Index of the winning outcome.
     fee_rate, fee_type : str
-        Decimal text and the venue's word; empty where there is no fee.
+        Decimal text (Polymarket: rate, Kalshi: multiplier) and the venue's word; empty where there is no fee.
     strike_type : str
         Kalshi's word, or empty.
     floor_strike, cap_strike : str
@@ -199,5 +199,6 @@ class Source(Protocol):
         ...
 
     def watch(self, keys: Sequence[str]) -> None:
-        """Hint: these markets are subscribed; others may move slower (a generator's economy), never wrongly."""
+        """Hint: these markets are subscribed now, too; a market that was never named may stand still (a generator's
+        economy), but never moves wrongly."""
         ...

@@ -16,6 +16,7 @@ from overround.market import Venue
 __all__ = ["Universe", "WorldSpec", "activity_share"]
 
 _MINUTE = 60_000
+_DAY_VOLUME_USDC = 216e6
 _WINDOWS = ((Venue.POLYMARKET, 5), (Venue.POLYMARKET, 15), (Venue.KALSHI, 15))
 _SHARE_POINTS = ((0, 0.0), (1, 0.045), (5, 0.16), (40, 0.495), (200, 0.70), (1_000, 0.92), (36_000, 1.0))
 """Ranks and the share of all activity up to them: the top 40 markets make half of it, the top 200 seventy per cent."""
@@ -64,6 +65,17 @@ class WorldSpec(msgspec.Struct, frozen=True, kw_only=True):
     economy: bool = True
     keep_truth_s: float | None = 1_800.0
     burst_levels: int = 900
+
+
+def _size_up(leg: Leg, rank: int, seed: int) -> None:
+    """Money figures of a listing: concentrated like the activity, nothing traded today in 62 % of markets."""
+    listed = leg.listed
+    noise = [math.exp(1.6 * (ids.number_of(seed, listed.key, "money", i) - 0.5)) for i in range(3)]
+    day = _DAY_VOLUME_USDC * activity_share(rank) * noise[0] if leg.rank < 0.38 else 0.0
+    older = ids.number_of(seed, listed.key, "older") < 0.5
+    listed.volume_24h_usdc = round(day, 2)
+    listed.volume_usdc = round(day * 25 * noise[1] + (40.0 * noise[1] if older else 0.0), 2)
+    listed.liquidity_usdc = round(20.0 * 10_000.0 ** (1.0 - leg.rank) ** 1.5 * noise[2], 2)
 
 
 def activity_share(rank: int) -> float:
@@ -172,6 +184,7 @@ class Universe:
             for at, leg in enumerate(legs):
                 leg.rank = at / len(legs)
                 leg.rate = max(total * activity_share(at + 1), 1e-5)
+                _size_up(leg, at + 1, spec.seed)
 
     # ---------------------------------------------------------------- rolling windows
 
