@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 import click
 
+from overround.cli.console import console
 from overround.cli.options import json_option
 
 if TYPE_CHECKING:
@@ -90,9 +91,7 @@ class _Screen:
     """Progress on stderr: a live table and a bar on a terminal, lines elsewhere."""
 
     def __init__(self, duration_s: float) -> None:
-        from rich.console import Console
-
-        self._console = Console(stderr=True)
+            self._console = console(stderr=True)
         self._duration_s = duration_s
         self._began = time.monotonic()
         self._collecting: float | None = None
@@ -140,15 +139,14 @@ class _Screen:
 
 
 def _print(result: DemoResult) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from overround.cli.mine import ranking_tables
 
-    console = Console()
+    screen = console()
     for venue, ranking in result.rankings.items():
         for table in ranking_tables(ranking, title=venue):
-            console.print(table)
+            screen.print(table)
     table = Table(title="what was recorded", title_justify="left")
     table.add_column("")
     for venue in result.venues:
@@ -166,18 +164,18 @@ def _print(result: DemoResult) -> None:
         ("rows that agree", [f"{v.books_equal:,}" for v in found]),
     ):
         table.add_row(name, *cells)
-    console.print(table)
-    console.print(f"faults injected: {'; '.join(result.faults) or 'none'}", highlight=False)
-    console.print(f"files under {result.data_dir}:", highlight=False)
+    screen.print(table)
+    screen.print(f"faults injected: {'; '.join(result.faults) or 'none'}", highlight=False)
+    screen.print(f"files under {result.data_dir}:", highlight=False)
     for name, size in result.file_list:
         if name.endswith((".parquet", ".jsonl", ".zst")):
-            console.print(f"  {size:>10,}  {name}", highlight=False)
+            screen.print(f"  {size:>10,}  {name}", highlight=False)
     for venue, found_venue in result.venues.items():
         for line in found_venue.differences:
-            console.print(f"[red]{venue}: {line}[/red]", highlight=False)
+            screen.print(f"[red]{venue}: {line}[/red]", highlight=False)
     verdict = "every stored row equals the exchange's truth" if result.agrees else "stored rows differ from the truth"
-    console.print(f"[bold]{verdict}[/bold]")
-    console.print(
+    screen.print(f"[bold]{verdict}[/bold]")
+    screen.print(
         f"next: overround lake ls --data-dir {result.data_dir}   or   overround mine --venue kalshi --date today --data-dir {result.data_dir}",
         highlight=False,
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from overround.cli.console import console
 from overround.cli.options import App, app_options, data_dir_option, json_option, parse_date, venue_option
 
 if TYPE_CHECKING:
@@ -120,16 +121,14 @@ def _short(market_id: str) -> str:
 
 
 def _print(result: MineResult) -> None:
-    from rich.console import Console
-
-    console = Console()
+    screen = console()
     for table in ranking_tables(result, title=result.venue):
-        console.print(table)
-        console.print()
-    console.print(
+        screen.print(table)
+        screen.print()
+    screen.print(
         f"{result.n_ok:,} of {result.n_snapshots:,} rows counted (both sides, status ok), {result.n_markets:,} markets, "
         f"{result.n_files} files, {result.took_ms:,} ms; {result.stats_path}",
         highlight=False,
     )
     for file in result.skipped:
-        console.print(f"[yellow]left out: {file.path}: {file.reason}[/yellow]", highlight=False)
+        screen.print(f"[yellow]left out: {file.path}: {file.reason}[/yellow]", highlight=False)

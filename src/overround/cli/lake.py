@@ -1,0 +1,121 @@
+"""``overround lake ls|verify``."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from overround.cli.console import console
+from overround.cli.options import App, app_options, data_dir_option, json_option, parse_date, venue_option
+
+__all__ = ["lake"]
+
+
+@click.group()
+def lake() -> None:
+    """List and check what is stored.
+
+    Example: overround lake ls
+    """
+
+
+@lake.command()
+@venue_option(text="This venue only.")
+@click.option(
+    "--date", "date_text", default=None, metavar="D", help="This UTC day only: YYYY-MM-DD, today or yesterday."
+)
+@data_dir_option
+@json_option
+@app_options()
+def ls(*, app: App, venue: str | None, date_text: str | None, data_dir: Path | None, as_json: bool) -> None:
+    """List what is stored: a line per table, venue and day.
+
+    Example: overround lake ls --venue kalshi --date today
+    """
+    import msgspec
+    from rich.table import Table
+
+    from overround.pipelines.lake import list_lake
+    from overround.storage import LakePaths
+
+    app.start_logging(to_stdout=False)
+    paths = LakePaths(data_dir or app.loaded.settings.data_dir)
+    entries = list_lake(paths, venue=venue, date=parse_date(date_text) if date_text else None)
+    if as_json:
+        click.echo(msgspec.json.encode(entries))
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in ("table", "venue", "date"):
+        table.add_column(name, no_wrap=True)
+    for name in ("files", "open", "rows", "bytes", "bytes/row", "gaps", "from", "to (UTC)"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for entry in entries:
+        table.add_row(
+            entry.table,
+            entry.venue,
+            entry.date,
+            f"{entry.files:,}",
+            f"{entry.open_files:,}" if entry.rows is not None else "",
+            "" if entry.rows is None else f"{entry.rows:,}",
+            f"{entry.bytes:,}",
+            f"{entry.bytes / entry.rows:.1f}" if entry.rows and not entry.open_files else "",
+            f"{entry.gaps:,}" if entry.rows is not None else "",
+            _clock(entry.first_ts),
+            _clock(entry.last_ts),
+        )
+    console().print(table)
+    unlisted = sum(entry.unlisted for entry in entries)
+    if unlisted:
+        click.echo(f"{unlisted} files are in no manifest: `overround lake verify` says which", err=True)
+
+
+def _clock(ts_ms: int | None) -> str:
+    return "" if ts_ms is None else datetime.fromtimestamp(ts_ms / 1000, tz=UTC).strftime("%H:%M:%S")
+
+
+@lake.command()
+@venue_option(text="This venue only.")
+@click.option(
+    "--date", "date_text", default=None, metavar="D", help="This UTC day only: YYYY-MM-DD, today or yesterday."
+)
+@click.option("--journal/--no-journal", default=True, help="Read the raw frames through too (default: yes).")
+@data_dir_option
+@json_option
+@app_options()
+def verify(
+    *, app: App, venue: str | None, date_text: str | None, journal: bool, data_dir: Path | None, as_json: bool
+) -> int:
+    """Check every stored file: readable, as its manifest says, sorted, consistent, whole.
+
+    Exit code 1 if anything is wrong; each problem names its file.
+
+    Example: overround lake verify --date today
+    """
+    import msgspec
+
+    from overround.pipelines.lake import verify_lake
+    from overround.storage import LakePaths
+
+    app.start_logging(to_stdout=False)
+    settings = app.loaded.settings
+    paths = LakePaths(data_dir or settings.data_dir)
+    report = verify_lake(
+        paths,
+        venue=venue,
+        date=parse_date(date_text) if date_text else None,
+        top_k=settings.top_k,
+        journal=journal,
+    )
+    if as_json:
+        click.echo(msgspec.json.encode(report))
+    else:
+        for problem in report.problems:
+            click.echo(f"{problem.path}: {problem.kind}: {problem.detail}", err=True)
+        verdict = "nothing is wrong" if report.ok else f"{len(report.problems)} problems"
+        click.echo(
+            f"{verdict}: {report.days} days, {report.files:,} files with {report.rows:,} rows, {report.open_rows:,} rows in open buckets, "
+            f"{report.journal_files:,} journal files with {report.journal_entries:,} frames"
+        )
+    return 0 if report.ok else 1
