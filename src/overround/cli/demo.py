@@ -91,7 +91,7 @@ class _Screen:
     """Progress on stderr: a live table and a bar on a terminal, lines elsewhere."""
 
     def __init__(self, duration_s: float) -> None:
-            self._console = console(stderr=True)
+        self._console = console(stderr=True)
         self._duration_s = duration_s
         self._began = time.monotonic()
         self._collecting: float | None = None
