@@ -508,9 +508,7 @@ class PolymarketFeed:
         changed = self._apply(held, changes, recv_ns)
         held.newest_ms = held.book.ts_venue_ms = ts_ms
         fresh = held.announce(found, changes, ts_ms, changed=changed)
-        for delta in found:
-            if delta.best_bid is not None:
-                self._compare_best(held, delta.best_bid, delta.best_ask, delta.token, recv_ns // 1_000_000)
+        self._compare_any_best(held, found, recv_ns // 1_000_000)
         if self._check_each:
             self._check_each_of(held, fresh)
 
@@ -559,10 +557,12 @@ class PolymarketFeed:
         if held is None:
             return
         text = decimal_text(event.price)
+        if 0 < len(text) <= 16:
+            # A candidate for the hash also if it is finer than our prices: averages over levels are.
+            held.trades.appendleft(text)
+            if held.book.integrity is not Integrity.VERIFIED:
+                held.checked_seq = -1
         price_e4(text)
-        held.trades.appendleft(text)
-        if held.book.integrity is not Integrity.VERIFIED:
-            held.checked_seq = -1  # the missing input of the hash may be this one
 
     def _on_best(self, event: Event, now_ms: int) -> None:
         token = event.asset_id or event.token_id
@@ -697,9 +697,15 @@ class PolymarketFeed:
 
     def _spot_check(self, held: Held, now_ms: int) -> None:
         """Compare the best prices that the newest change announced with ours."""
-        with suppress(WireError):
-            delta = held.announced_best()
-            if delta is not None:
+        if held.frame is not None:
+            self._compare_any_best(held, held.newest_deltas(), now_ms)
+
+    def _compare_any_best(self, held: Held, found: Sequence[Delta], now_ms: int) -> None:
+        delta = next(
+            (each for each in reversed(found) if each.best_bid is not None and each.token in held.tokens), None
+        )
+        if delta is not None:
+            with suppress(WireError):  # a price that does not read says nothing about ours
                 self._compare_best(held, delta.best_bid, delta.best_ask, delta.token, now_ms)
 
     def _compare_best(self, held: Held, bid: Number, ask: Number, token: str, now_ms: int) -> None:

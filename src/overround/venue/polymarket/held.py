@@ -253,14 +253,11 @@ class Held:
 
     def recent(self) -> Sequence[Change]:
         """What the newest message changed."""
-        return self.changes(self._of_frame(self.frame)[0]) if self.frame is not None else self._recent
+        return self.changes(self.newest_deltas()) if self.frame is not None else self._recent
 
-    def announced_best(self) -> Delta | None:
-        """The newest change of either token, if it came with best prices."""
-        if self.frame is None:
-            return None
-        found = [delta for delta in self._of_frame(self.frame)[0] if delta.best_bid is not None]
-        return found[-1] if found else None
+    def newest_deltas(self) -> list[Delta]:
+        """The newest change as announced, if it came in the common form."""
+        return self._of_frame(self.frame)[0] if self.frame is not None else []
 
     def forget(self) -> None:
         """There is no book any more that a change could apply to."""
@@ -326,8 +323,12 @@ class Held:
         return proof
 
     def _of_frame(self, frame: bytes) -> tuple[list[Delta], int]:
-        event = decode_event(frame)
-        return deltas(event), timestamp_ms(event.timestamp)
+        """All that a frame says of which the hot path took the levels; nothing, if the rest of it does not read."""
+        try:
+            event = decode_event(frame)
+            return deltas(event), timestamp_ms(event.timestamp)
+        except WireError:
+            return [], 0
 
 
 def _step_e4(tick: str) -> int:
