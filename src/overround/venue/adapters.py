@@ -122,7 +122,7 @@ def _kalshi(settings: KalshiSettings, *, clock: Clock, rng: Random, origin: Orig
     return VenueAdapter(
         venue=Venue.KALSHI,
         catalog=KalshiCatalog(http, settings.rest_url, clock=clock, origin=origin, signer=signer),
-        book_source=KalshiBooks(http, settings.rest_url, signer=signer),
+        book_source=KalshiBooks(http, settings.rest_url, clock=clock, signer=signer),
         http=http,
         open_socket=socket,
         make_feed=KalshiFeed,

@@ -311,7 +311,7 @@ class RestEvent(Struct):
     settlement_sources: list[Source] | None = None
     fee_type_override: str | None = None
     fee_multiplier_override: Raw = Raw(b"")
-    markets: list[RestMarket] | None = None
+    markets: list[Raw] | None = None
 
 
 class RestSeries(Struct):
@@ -329,9 +329,9 @@ class RestSeries(Struct):
 
 
 class MarketPage(Struct):
-    """A page of ``/markets``."""
+    """A page of ``/markets``; records stay raw, so that one that does not read costs itself only."""
 
-    markets: list[RestMarket]
+    markets: list[Raw]
     cursor: str | None = None
 
 
@@ -342,9 +342,9 @@ class MarketSingle(Struct):
 
 
 class EventPage(Struct):
-    """A page of ``/events``."""
+    """A page of ``/events``; records stay raw."""
 
-    events: list[RestEvent]
+    events: list[Raw]
     cursor: str | None = None
 
 
@@ -356,9 +356,9 @@ class EventSingle(Struct):
 
 
 class SeriesPage(Struct):
-    """``/series``; not paged."""
+    """``/series``; not paged, records stay raw."""
 
-    series: list[RestSeries] | None = None
+    series: list[Raw] | None = None
 
 
 class SeriesSingle(Struct):
@@ -416,9 +416,9 @@ class RestOrderbook(Struct):
 
 
 class OrderbooksPage(Struct):
-    """``/markets/orderbooks``."""
+    """``/markets/orderbooks``; records stay raw."""
 
-    orderbooks: list[RestOrderbook] | None = None
+    orderbooks: list[Raw] | None = None
 
 
 class OrderbookSingle(Struct):
@@ -636,8 +636,3 @@ class SettlementsPage(Struct):
 
     settlements: list[RestSettlement] | None = None
     cursor: str | None = None
-
-
-def decoder(kind: Any) -> Any:
-    """A reusable decoder of one payload type."""
-    return msgspec.json.Decoder(kind)
