@@ -519,6 +519,14 @@ def test_a_missed_change_is_found_by_the_hash_and_repaired_by_a_new_dump() -> No
     assert K.LIVE not in kinds(feed)
 
 
+def test_a_change_that_changes_nothing_here_is_proved_as_well() -> None:
+    script = Scripted()
+    feed = feed_with(script)
+    script.change("BUY", 4600, 5 * LOTS)  # never arrives
+    send(feed, script, script.change("SELL", 7777, 0))  # a level that neither has
+    assert feed.verdict(MarketId(script.market_id), now_ms=T0) is Integrity.SUSPECT
+
+
 def test_a_change_that_was_only_on_its_way_heals_the_book_without_a_command() -> None:
     script = Scripted()
     feed = feed_with(script)

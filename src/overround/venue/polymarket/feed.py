@@ -508,6 +508,7 @@ class PolymarketFeed:
         changed = self._apply(held, changes, recv_ns)
         held.newest_ms = held.book.ts_venue_ms = ts_ms
         fresh = held.announce(found, changes, ts_ms, changed=changed)
+        held.checked_seq = -1  # also if our book did not change: perhaps it should have
         self._compare_any_best(held, found, recv_ns // 1_000_000)
         if self._check_each:
             self._check_each_of(held, fresh)
