@@ -142,6 +142,38 @@ def test_a_stall_ends_in_a_burst_in_order(venue: Venue) -> None:
 
 
 @BOTH
+def test_a_lag_delays_every_frame_and_ends_without_overtaking(venue: Venue) -> None:
+    rig = Rig(_fault("lag", venue, duration_ms=100, params={"delay_ms": 60}))
+    client = rig.subscribed(venue)
+    rig.step()
+    assert _feed(rig, client, venue, 1100) == []
+    rig.step(60)
+    assert _prices(client.take()) == ["0.11"]
+    rig.step(30)
+    assert _feed(rig, client, venue, 1200) == []
+    rig.step(20)
+    assert _feed(rig, client, venue, 1300) == [], "the lag is over, its last frame is not there yet"
+    rig.step(60)
+    assert _prices(client.take()) == ["0.12", "0.13"]
+    assert _feed(rig, client, venue, 1400) == ["0.14"]
+    assert rig.records(venue)[0]["state"] == "done"
+
+
+def test_silence_of_one_channel_while_others_flow() -> None:
+    rig = Rig(_fault("silence", KA, duration_ms=100, params={"frames": ["ticker"]}))
+    client = rig.subscribed(KA)
+    client.send({"id": 2, "cmd": "subscribe", "params": {"channels": ["ticker"]}})
+    rig.step()
+    assert _feed(rig, client, KA, 1100) == ["0.11"]
+    rig.step(50)
+    assert client.take() == []
+    rig.step(2_000)
+    rig.change(KA, px=1200)
+    rig.step(1_000)
+    assert [frame["type"] for frame in client.take()] == ["orderbook_delta", "ticker"]
+
+
+@BOTH
 def test_one_mute_market_falls_silent_among_living_siblings(venue: Venue) -> None:
     rig = Rig(_fault("mute_token", venue, market=FIRST[venue], params={"revive": 1.0}))
     client = rig.subscribed(venue)

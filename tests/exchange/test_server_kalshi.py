@@ -239,3 +239,25 @@ def test_pings_carry_the_word_heartbeat() -> None:
     hub.housekeeping(T0)
     client.link.flush()
     assert bytes(client.wire.data) == b"\x89\x09heartbeat"
+
+
+def test_pipelined_commands_may_overtake_each_other() -> None:
+    _, hub = _hub(KalshiOptions(command_delay_ms=(0, 5)))
+    client = Client(hub)
+    for number in range(1, 11):
+        params = {"channels": ["orderbook_delta"], "market_tickers": [A if number % 2 else B]}
+        assert client.send({"id": number, "cmd": "subscribe", "params": params}) == []
+    hub.poll(T0 + 5)
+    frames = client.take()
+    answered = [frame["id"] for frame in frames if "id" in frame]
+    assert sorted(answered) == list(range(1, 11))
+    assert answered != sorted(answered)
+    assert [frame["seq"] for frame in frames if "seq" in frame] == list(range(1, 12))
+
+
+def test_markets_that_are_listed_no_more_are_forgotten() -> None:
+    source, hub = _hub()
+    del source.listings[C]
+    hub.housekeeping(T0 + 60_001)
+    assert hub.listing(C) is None
+    assert hub.listing(A) is not None

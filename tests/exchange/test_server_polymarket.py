@@ -282,3 +282,45 @@ def test_a_market_nobody_watches_costs_no_text() -> None:
     assert client.take() == []
     (dump,) = client.send({"operation": "subscribe", "assets_ids": _tokens(1)})
     assert {"price": "0.41", "size": "1"} in dump[0]["bids"], "a later dump has what happened meanwhile"
+
+
+def test_a_change_older_than_the_dump_may_follow_it() -> None:
+    source, hub = _hub(PolymarketOptions(spaced_share=0.0, stale_after_dump_share=1.0))
+    key = polymarket_listing(1).key
+    before = [dict(side) for side in source.levels(key)]
+    source.level(key, T0 + 1, bid=True, px=4100, sz=1_000_000)
+    source.level(key, T0 + 2, bid=True, px=4100, sz=2_000_000)
+    hub.apply(source.advance(T0 + 2), T0 + 2)
+    dump, stale = Client(hub).send({"assets_ids": _tokens(1), "type": "market"})
+    assert dump[0]["timestamp"] == str(T0 + 2)
+    assert stale["timestamp"] == str(T0 + 1)
+    entry = stale["price_changes"][0]
+    assert (entry["price"], entry["size"]) == ("0.41", "1")
+    inputs = HashInputs(
+        era=HashEra.TEN, market=key, asset_id=_tokens(1)[0], min_order_size="5", tick_size="0.01", neg_risk=False,
+        last_trade_price="",
+    )  # fmt: skip
+    bids = {**before[0], 4100: 1_000_000}
+    assert entry["hash"] == book_hash(inputs, timestamp=str(T0 + 1), bids=bids, asks=before[1])
+
+
+def test_tokens_beyond_the_silent_limit_get_nothing() -> None:
+    source, hub = _hub(PolymarketOptions(spaced_share=0.0, most_tokens=2))
+    client = Client(hub)
+    (dump,) = client.send({"assets_ids": _tokens(1) + _tokens(2), "type": "market"})
+    assert [book["asset_id"] for book in dump] == _tokens(1)
+    source.level(polymarket_listing(2).key, T0 + 1, bid=True, px=4100, sz=1_000_000)
+    hub.apply(source.advance(T0 + 1), T0 + 1)
+    assert client.take() == []
+
+
+def test_markets_that_are_listed_no_more_are_forgotten() -> None:
+    source, hub = _hub()
+    key = polymarket_listing(2).key
+    token = _tokens(2)[0]
+    assert hub.rest_book(token) is not None
+    del source.listings[key]
+    assert hub.rest_book(token) is None
+    hub.housekeeping(T0 + 60_001)
+    assert hub.listing(key) is None
+    assert hub.listing(polymarket_listing(1).key) is not None

@@ -55,6 +55,7 @@ class Clob:
         found = self._hub.rest_book(token)
         if found is None or found[0].status not in {"active", "paused"}:
             raise _Refused(404, _NO_BOOK)
+        self._source.watch([found[0].key])
         bids, asks = self._source.levels(found[0].key)
         if found[1]:
             bids, asks = ({PX_ONE_E4 - px: sz for px, sz in side.items()} for side in (asks, bids))

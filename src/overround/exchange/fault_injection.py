@@ -80,12 +80,12 @@ class Injection:
 
     def take_frame(self, link: Link, payload: bytes, key: str, kind: str) -> bool:
         """Deal with a frame of a link it is attached to."""
-        if self.kind == "silence":
+        if self.kind in {"silence", "stall", "lag"}:
+            if self.frames is not None and kind not in self.frames:
+                return False
             self.note(key)
-            return True
-        if self.kind == "stall":
-            self.note(key)
-            self._held.append((self.until_ms or 0, link, payload, key))
+            if self.kind != "silence":
+                self._held.append((self._due_ms(), link, payload, key))
             return True
         if self.kind == "reorder" and self._held and self._succeeds(link, key, kind):
             link.put(payload)
@@ -94,6 +94,21 @@ class Injection:
         if not self._wants(key, kind):
             return False
         return self._spoil(link, payload, key)
+
+    def _due_ms(self) -> int:
+        """When a frame that is held back now may leave."""
+        now, until = self._desk.now_ms(), self.until_ms or 0
+        if self.kind == "stall":
+            return until
+        if until and now >= until:  # the lag is over, but what is under way must not be overtaken
+            return max((due for due, _, _, _ in self._held), default=now)
+        return now + int(self.fault.params.get("delay_ms", 1_500))
+
+    def over(self, now_ms: int) -> bool:
+        """Whether its time has passed."""
+        if self.until_ms is None or now_ms < self.until_ms:
+            return False
+        return self.kind != "lag" or not self._held
 
     def _succeeds(self, link: Link, key: str, kind: str) -> bool:
         # Kalshi's numbers make any successor on the subscription visible; Polymarket orders one market only.

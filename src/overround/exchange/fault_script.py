@@ -26,7 +26,8 @@ __all__ = [
 ]
 
 FRAME_KINDS = {
-    "silence": "no frame but heartbeats for duration_ms; what was meant to be sent is lost",
+    "silence": "no frame but heartbeats for duration_ms (of params.frames only, where given); what was due is lost",
+    "lag": "for duration_ms every frame leaves params.delay_ms (1,500) late, in order",
     "stall": "frames are held for duration_ms and then sent at once, in order: a burst",
     "mute_token": "one market is not sent for duration_ms; a fresh subscription revives it with params.revive (0.55)",
     "missing_first_book": "the next params.count first books are not sent",

@@ -129,10 +129,10 @@ class FaultDesk:
                 self._pending.remove(injection)
         for injection in list(self._active):
             held = injection.due_ms()
-            if injection.until_ms is not None and now_ms >= injection.until_ms:
-                self.finish(injection)
-            elif held is not None and held <= now_ms:
+            if held is not None and held <= now_ms:
                 injection.release(now_ms)
+            if injection.over(now_ms):
+                self.finish(injection)
 
     def _due(self, fault: Fault, now_ms: int) -> bool:
         if fault.after_frames is not None:

@@ -35,6 +35,8 @@ from overround.market import PX_ONE_E4, Venue
 
 __all__ = ["KalshiHub"]
 
+_SWEEP_MS = 60_000
+
 
 class KalshiHub:
     """The socket's channels: commands in, frames out.
@@ -64,6 +66,7 @@ class KalshiHub:
         self._later_number = 0
         self._now_ms = 0
         self._next_ping_ms = 0
+        self._swept_ms = 0
         for listing in source.listings.values():
             if listing.venue is Venue.KALSHI:
                 self._markets[listing.key] = KalshiMarket(listing)
@@ -156,7 +159,16 @@ class KalshiHub:
     def receive(self, link: Link, text: str, now_ms: int) -> None:
         """A client's command."""
         self._now_ms = now_ms
-        session = self._sessions[link]
+        if self._options.command_delay_ms[1]:
+            delay = self._rng.randint(*self._options.command_delay_ms)
+            self._put_off(now_ms + delay, lambda: self._obey(link, text))
+        else:
+            self._obey(link, text)
+
+    def _obey(self, link: Link, text: str) -> None:
+        session = self._sessions.get(link)
+        if session is None:
+            return
         try:
             message = json.loads(text)
         except ValueError:
@@ -354,7 +366,11 @@ class KalshiHub:
             self._quote(key)
 
     def housekeeping(self, now_ms: int) -> None:
-        """Send the protocol pings."""
+        """Send the protocol pings; forget markets that are listed no more."""
+        if now_ms - self._swept_ms > _SWEEP_MS:
+            self._swept_ms = now_ms
+            for key in [key for key in self._markets if key not in self._source.listings]:
+                del self._markets[key]
         if now_ms >= self._next_ping_ms:
             self._next_ping_ms = now_ms + self._options.ping_ms
             for link in self._sessions:

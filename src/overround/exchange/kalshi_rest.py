@@ -184,6 +184,7 @@ class KalshiCatalogue:
 
     def book(self, listing: Listed, depth: int) -> dict[str, Any]:
         """Both ladders, bids only, prices ascending; an empty side is an empty list here."""
+        self._source.watch([listing.key])
         over = listing.status not in {"active", "paused"}
         bids, asks = ({}, {}) if over else self._source.levels(listing.key)
         sides = {"no_dollars": {PX_ONE_E4 - px: sz for px, sz in asks.items()}, "yes_dollars": bids}

@@ -28,12 +28,13 @@ from overround.market import PX_ONE_E4, Venue, px_text, sz_text
 __all__ = ["PolymarketHub"]
 
 _FIRST, _SECOND = 1, 2
+_SWEEP_MS = 60_000
 
 
 class _Market:
     """A market's book text while somebody listens, and what its hash needs besides."""
 
-    __slots__ = ("inputs", "last_trade", "links", "listing", "marks", "text", "tick")
+    __slots__ = ("before_last", "inputs", "last", "last_trade", "links", "listing", "marks", "text", "tick")
 
     def __init__(self, listing: Listed, last_trade: str) -> None:
         self.listing = listing
@@ -43,6 +44,8 @@ class _Market:
         self.links: dict[Link, int] = {}
         self.inputs: tuple[HashInputs, HashInputs] | None = None
         self.marks: list[tuple[int, str, str]] = [(0, last_trade, self.tick)]
+        self.last: Change | None = None
+        self.before_last: Change | None = None
 
 
 class _Session:
@@ -82,6 +85,7 @@ class PolymarketHub:
         self._later: list[tuple[int, int, Callable[[], None]]] = []
         self._later_number = 0
         self._customs = 0
+        self._swept_ms = 0
         self.subscriptions = 0
         self.ignored_messages = 0
         for listing in source.listings.values():
@@ -158,20 +162,41 @@ class PolymarketHub:
         if not new:
             link.push(b"NO NEW ASSETS", kind="ack")
             return
-        books = []
+        books, listed = [], []
         for token in new:
             key, index = self._tokens.get(token, ("", 0))
             market = self._markets.get(key)
             session.tokens.add(token)
+            if len(session.tokens) > self._options.most_tokens:
+                continue
             if market is None or market.listing.status not in {"active", "paused"}:
                 continue
             market.links[link] = market.links.get(link, 0) | (_SECOND if index else _FIRST)
             self.subscriptions += 1
+            listed.append(market)
             if not (link.faults and link.hides_first_book(key)):
                 books.append(self._book(market, index, first=True))
         self._source.watch([self._tokens[token][0] for token in new if token in self._tokens])
         if dump:
             link.push(b"".join((b"[", b",".join(books), b"]")), kind="dump")
+            if not self._old:
+                for market in dict.fromkeys(listed):
+                    if self._rng.random() < self._options.stale_after_dump_share:
+                        self._repeat_older(link, market)
+
+    def _repeat_older(self, link: Link, market: _Market) -> None:
+        """Send the last change but one again: it is older than the dump and contained in it."""
+        last, older = market.last, market.before_last
+        if last is None or older is None or older.ts_ms >= last.ts_ms:
+            return
+        ladders = [dict(side) for side in self._source.levels(market.listing.key)]
+        ladder, held = ladders[0 if last.bid else 1], last.sz_e6 - last.delta_e6
+        if held:
+            ladder[last.px_e4] = held
+        else:
+            ladder.pop(last.px_e4, None)
+        frame = self._price_change(market, BookText(*ladders), older, sz_text(older.sz_e6))
+        link.push(frame, market.listing.key, "stale_price_change")
 
     def _drop(self, link: Link, session: _Session, tokens: list[str]) -> None:
         for token in tokens:
@@ -203,7 +228,12 @@ class PolymarketHub:
             heapq.heappop(self._later)[2]()
 
     def housekeeping(self, now_ms: int) -> None:
-        """Close connections that never subscribed or whose heartbeat stopped."""
+        """Close connections that never subscribed or whose heartbeat stopped; forget markets that are listed no more."""
+        if now_ms - self._swept_ms > _SWEEP_MS:
+            self._swept_ms = now_ms
+            for key in [key for key in self._markets if key not in self._source.listings]:
+                for token in self._markets.pop(key).listing.tokens:
+                    self._tokens.pop(token, None)
         options = self._options
         for link, session in list(self._sessions.items()):
             quiet = now_ms - session.last_ping_ms
@@ -243,6 +273,7 @@ class PolymarketHub:
     def _level(self, market: _Market, change: Change, match: Change | None) -> None:
         if match is not None and self._options.last_trade_early:
             self._match_moves_last_price(market, match, change.number)
+        market.before_last, market.last = market.last, change
         if market.text is None:
             return
         size = sz_text(change.sz_e6)
@@ -250,18 +281,24 @@ class PolymarketHub:
         watched_best = self._custom_links(market) if self._customs else None
         before = text.best(0) if watched_best else None
         text.set_level(bid=change.bid, px=change.px_e4, size=size)
-        stamp = str(change.ts_ms)
         if watched_best and text.best(0) != before:
             self._best_bid_ask(market, watched_best, change.ts_ms)
         if self._old:
             if match is None:  # before September 2025 a match showed as whole books only
                 self._old_change(market, change, size)
             return
-        listing, px = market.listing, change.px_e4
+        frame = self._price_change(market, text, change, size)
+        key = market.listing.key
+        for link in market.links:
+            if not (link.faults and link.mutes(key)):
+                link.push(frame, key, "price_change")
+
+    def _price_change(self, market: _Market, text: BookText, change: Change, size: str) -> bytes:
+        listing, px, stamp = market.listing, change.px_e4, str(change.ts_ms)
         first, second = ("BUY", "SELL") if change.bid else ("SELL", "BUY")
         bid, ask = text.best(0)
         inputs, at = market.inputs or self._both_inputs(market), stamp.encode()
-        frame = frames.price_change(
+        return frames.price_change(
             listing.key,
             (
                 (listing.tokens[0], frames.PX_TEXT[px], size, first, inputs[0].digest(at, *text.sides(0)),
@@ -273,10 +310,6 @@ class PolymarketHub:
             stamp,
             loose=self._rng.random() < self._options.spaced_share,
         )  # fmt: skip
-        key = listing.key
-        for link in market.links:
-            if not (link.faults and link.mutes(key)):
-                link.push(frame, key, "price_change")
 
     def _old_change(self, market: _Market, change: Change, size: str) -> None:
         stamp = str(change.ts_ms)
@@ -457,7 +490,7 @@ class PolymarketHub:
     def rest_book(self, token: str) -> tuple[Listed, int, str, str, str] | None:
         """What CLOB prints beside the levels: listing, token index, timestamp, tick, last price."""
         found = self._tokens.get(token)
-        if found is None:
+        if found is None or found[0] not in self._source.listings:
             return None
         market = self._markets[found[0]]
         stamp = str(self._source.last_change_ms(found[0]))

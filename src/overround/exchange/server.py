@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import random
 import socket
+import ssl
 from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
@@ -41,6 +42,7 @@ __all__ = ["Exchange"]
 
 _HOUSEKEEPING_MS = 500
 _LONGEST_SLEEP_MS = 50
+_MOST_PATIENCE_NS = 30_000_000_000
 
 
 class Exchange:
@@ -62,6 +64,8 @@ class Exchange:
     kalshi_key_id : str or None
         The only key id accepted; any when None.
     options : ExchangeOptions
+    socket_tls : SSLContext or None
+        Serve the sockets as ``wss``.
     """
 
     def __init__(
@@ -77,7 +81,9 @@ class Exchange:
         kalshi_public_key: bytes | None = None,
         kalshi_key_id: str | None = None,
         options: ExchangeOptions | None = None,
+        socket_tls: ssl.SSLContext | None = None,
     ) -> None:
+        self._tls = socket_tls
         self._host, self._port = host, port
         self._clock: Clock = clock or SystemClock()
         self._options = options or ExchangeOptions()
@@ -130,6 +136,8 @@ class Exchange:
             signatures=None
             if kalshi_public_key is None
             else SignatureCheck(kalshi_public_key, key_id=kalshi_key_id, skew_ms=self._options.kalshi.skew_ms),
+            opens_per_s=self._options.opens_per_s,
+            tls=socket_tls,
             now_ms=self._clock.now_ms,
             dirty=self._dirty.append,
             flush=self._flush,
@@ -177,7 +185,7 @@ class Exchange:
         rest, sockets = self._bind()
         rest_port, ws_port = rest.getsockname()[1], sockets.getsockname()[1]
         host = f"[{self._host}]" if ":" in self._host else self._host
-        http, ws = f"http://{host}:{rest_port}", f"ws://{host}:{ws_port}"
+        http, ws = f"http://{host}:{rest_port}", f"{'wss' if self._tls else 'ws'}://{host}:{ws_port}"
         self._urls = ExchangeUrls(
             gamma_url=f"{http}/gamma",
             clob_url=f"{http}/clob",
@@ -353,9 +361,13 @@ class Exchange:
                             hub.overflow(link)
 
     async def _readers(self) -> None:
+        """Wait until every client has read what it was sent; one that reads nothing for long is given up."""
         limit = self._options.buffer_bytes // 4
-        links = [link for hub in self._hubs for link in hub.links()]
-        while any(link.wire.backlog() > limit for link in links):  # noqa: ASYNC110 - a transport does not tell
+        waiting_since = self._clock.monotonic_ns()
+        while slow := [link for hub in self._hubs for link in hub.links() if link.wire.backlog() > limit]:
+            if self._clock.monotonic_ns() - waiting_since > _MOST_PATIENCE_NS:
+                for link in slow:
+                    link.abort()
             await asyncio.sleep(0.001)
 
     def _pause(self, now_ms: int) -> float:

@@ -48,6 +48,10 @@ class PolymarketOptions(msgspec.Struct, frozen=True, kw_only=True):
         The hash uses a match's price at once, before ``last_trade_price`` announces it.
     back_stamp_share : float
         Share of ``last_trade_price`` events stamped some milliseconds before their predecessor.
+    stale_after_dump_share : float
+        Share of dumps after which a change comes that is older than the dump and already in it.
+    most_tokens : int
+        Tokens beyond so many on one connection get nothing, and no error either.
     tick_in_dump : bool
         The initial book carries ``tick_size`` (2026 on).
     first_message_ms : int
@@ -63,6 +67,8 @@ class PolymarketOptions(msgspec.Struct, frozen=True, kw_only=True):
     last_trade_delay_ms: tuple[int, int] = (1, 66)
     last_trade_early: bool = True
     back_stamp_share: float = 0.06
+    stale_after_dump_share: float = 0.05
+    most_tokens: int = 500
     tick_in_dump: bool = True
     first_message_ms: int = 10_000
     heartbeat_ms: int = 30_000
@@ -87,6 +93,8 @@ class KalshiOptions(msgspec.Struct, frozen=True, kw_only=True):
         Between two protocol pings with body ``heartbeat``.
     skew_ms : int
         Tolerated difference between the signed timestamp and our clock.
+    command_delay_ms : tuple of int
+        A command is obeyed so much later, so that pipelined ones overtake each other.
     max_tickers_per_command : int
         More tickers in one command are refused with error 26.
     """
@@ -98,6 +106,7 @@ class KalshiOptions(msgspec.Struct, frozen=True, kw_only=True):
     ticker_ms: int = 1_000
     ping_ms: int = 10_000
     skew_ms: int = 30_000
+    command_delay_ms: tuple[int, int] = (0, 0)
     max_tickers_per_command: int = 1_000
 
 
@@ -113,6 +122,8 @@ class ExchangeOptions(msgspec.Struct, frozen=True, kw_only=True):
         Venue time that one uninterrupted step of the pump may cover.
     buffer_bytes : int
         Unsent bytes a connection may pile up before it counts as too slow.
+    opens_per_s : int
+        Upgrades of one venue beyond so many in a second get 429; 0 lets all in.
     wait_for_readers : bool
         Hold the pump instead when a connection's buffer fills (lossless replays at any speed).
     gamma_refresh_ms : int
@@ -124,6 +135,7 @@ class ExchangeOptions(msgspec.Struct, frozen=True, kw_only=True):
     tick_ms: float = 2.0
     slice_ms: int = 250
     buffer_bytes: int = 16 * 1024 * 1024
+    opens_per_s: int = 0
     wait_for_readers: bool = False
     gamma_refresh_ms: int = 60_000
 

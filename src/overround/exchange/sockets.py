@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
+from collections import deque
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Protocol
@@ -93,6 +95,9 @@ class SocketServer:
     door : SocketDoor
     signatures : SignatureCheck or None
         Kalshi's upgrades are let in unchecked when None.
+    opens_per_s : int
+        Upgrades of one venue beyond so many in a second get 429; 0 lets all in.
+    tls : SSLContext or None
     now_ms : callable
     dirty, flush : callable
         Called with a link that has something to send, and after each client frame.
@@ -104,6 +109,8 @@ class SocketServer:
         door: SocketDoor,
         *,
         signatures: SignatureCheck | None,
+        opens_per_s: int,
+        tls: ssl.SSLContext | None,
         now_ms: Callable[[], int],
         dirty: Callable[[Link], None],
         flush: Callable[[], None],
@@ -111,6 +118,9 @@ class SocketServer:
         self._hubs = hubs
         self._door = door
         self._signatures = signatures
+        self._opens_per_s = opens_per_s
+        self._tls = tls
+        self._opened: dict[Venue, deque[int]] = {venue: deque() for venue in hubs}
         self._now_ms = now_ms
         self._dirty = dirty
         self._flush = flush
@@ -123,6 +133,7 @@ class SocketServer:
         self._server = await serve(
             self._serve,
             sock=sock,
+            ssl=self._tls,
             process_request=self._admit,
             compression=None,
             ping_interval=None,
@@ -151,12 +162,24 @@ class SocketServer:
                 connection.transport.abort()
                 return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "")
             return connection.respond(HTTPStatus(refusal), "refused\n")
+        if self._too_many(venue):
+            self.refused[venue] += 1
+            return connection.respond(HTTPStatus.TOO_MANY_REQUESTS, "Too Many Requests\n")
         if venue is Venue.KALSHI and self._signatures is not None:
             why = self._signatures.refusal(request.headers, "GET", path, self._now_ms())
             if why is not None:
                 self.refused[venue] += 1
                 return connection.respond(HTTPStatus.UNAUTHORIZED, f'{{"error":{{"code":"{why}"}}}}\n')
         return None
+
+    def _too_many(self, venue: Venue) -> bool:
+        if not self._opens_per_s:
+            return False
+        now, opened = self._now_ms(), self._opened[venue]
+        while opened and opened[0] <= now - 1000:
+            opened.popleft()
+        opened.append(now)
+        return len(opened) > self._opens_per_s
 
     async def _serve(self, connection: ServerConnection) -> None:
         assert connection.request is not None  # the handshake is over
