@@ -9,7 +9,17 @@ import msgspec
 
 from overround.market import Venue
 
-__all__ = ["Head", "RecordedFrame", "head_of", "iso_ns", "looks_like", "market_ids", "number_of", "venue_ms"]
+__all__ = [
+    "Head",
+    "RecordedFrame",
+    "head_of",
+    "iso_ns",
+    "looks_like",
+    "market_ids",
+    "number_of",
+    "subscribed_sid",
+    "venue_ms",
+]
 
 _ABSENT = msgspec.Raw()
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -54,6 +64,12 @@ class Head(msgspec.Struct, gc=False):
     seq: int | None = None
 
 
+class _Acknowledged(msgspec.Struct, gc=False):
+    """``subscribed``, whose sid stands inside."""
+
+    msg: Head
+
+
 class _ProbeMessage(msgspec.Struct, gc=False):
     """What tells the two venues apart."""
 
@@ -71,6 +87,7 @@ class _ProbeMessage(msgspec.Struct, gc=False):
 
 
 _HEAD = msgspec.json.Decoder(Head)
+_ACKNOWLEDGED = msgspec.json.Decoder(_Acknowledged)
 _PROBE = msgspec.json.Decoder(_ProbeMessage)
 _PROBES = msgspec.json.Decoder(list[_ProbeMessage])
 _MARKET = re.compile(rb'"market(?:_ticker)?"\s*:\s*"([^"]+)"')
@@ -99,6 +116,16 @@ def number_of(entry: RecordedFrame) -> tuple[int, int] | None:
     except msgspec.DecodeError:
         return None
     return None if head.seq is None else (head.sid or 0, head.seq)
+
+
+def subscribed_sid(frame: bytes) -> int | None:
+    """The subscription that a Kalshi acknowledgement begins, None for any other frame."""
+    if b'"subscribed"' not in frame[:200]:
+        return None
+    try:
+        return _ACKNOWLEDGED.decode(frame).msg.sid
+    except msgspec.DecodeError:
+        return None
 
 
 def looks_like(frame: bytes) -> Venue | None:

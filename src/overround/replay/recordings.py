@@ -10,7 +10,7 @@ from pathlib import Path
 from overround.errors import RecordingError
 from overround.market import Venue
 from overround.replay.forms import Form, form_of, read_frames
-from overround.replay.frames import RecordedFrame, looks_like, number_of, venue_ms
+from overround.replay.frames import RecordedFrame, looks_like, number_of, subscribed_sid, venue_ms
 from overround.replay.journal import journal_frames
 from overround.replay.lines import Damage
 from overround.replay.merge import merge_by_number, merge_by_time, starts_over
@@ -201,6 +201,10 @@ def _mark_restarts(frames: Iterator[RecordedFrame]) -> Iterator[RecordedFrame]:
             last[key] = number[1]
         elif entry.event:
             last.clear()
+        elif (sid := subscribed_sid(entry.frame)) is not None and (entry.conn, sid) in last:
+            # A subscription that is begun a second time was begun on another connection.
+            last.clear()
+            yield RecordedFrame(entry.recv_ns, entry.conn, b"", event="opened")
         yield entry
 
 
