@@ -1,0 +1,95 @@
+"""What the benchmarks share: cases run in turn, the machine and the versions, tables in Markdown.
+
+Ratios are the result; absolute numbers are context. A ratio of medians that differs much from the ratio of the best
+rounds tells of a disturbed machine.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+__all__ = ["CLIENT_CORE", "SENDER_CORE", "alternate", "best", "machine", "markdown", "median", "pin"]
+
+SENDER_CORE, CLIENT_CORE = 0, 1
+
+
+def pin(core: int) -> bool:
+    """Keep this process on one core; False where the system cannot."""
+    try:
+        os.sched_setaffinity(0, {core})
+    except (AttributeError, OSError):
+        return False
+    return True
+
+
+def alternate(cases: dict[str, Callable[[], float]], rounds: int, *, warm: int = 1) -> dict[str, list[float]]:
+    """Run the cases in turn, forth and back; a case answers with its seconds per unit of work.
+
+    What stands at the start is frozen for the collector of garbage, so that no case pays for another's data.
+    """
+    took: dict[str, list[float]] = {name: [] for name in cases}
+    names = list(cases)
+    for turn in range(-warm, rounds):
+        for name in names if turn % 2 else names[::-1]:
+            gc.collect()
+            gc.freeze()
+            started = time.perf_counter()
+            seconds = cases[name]()
+            gc.unfreeze()
+            if turn >= 0:
+                took[name].append(seconds)
+            progress(f"round {turn + 1:>2}  {name}: {seconds * 1e6:.2f} us ({time.perf_counter() - started:.1f} s)")
+    return took
+
+
+def progress(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def median(values: Sequence[float]) -> float:
+    return statistics.median(values)
+
+
+def best(values: Sequence[float]) -> float:
+    return min(values)
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A table; every column but the first is aligned to the right."""
+    lines = ["| " + " | ".join(head) + " |", "| --- |" + " ---: |" * (len(head) - 1)]
+    lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def machine(*packages: str) -> str:
+    """One paragraph: command, date, processor, versions, and how busy the machine is."""
+    found = [f"{platform.python_implementation()} {platform.python_version()}"]
+    for package in packages:
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            found.append(f"{package} absent")
+    load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    command = " ".join(["python", Path(sys.argv[0]).parent.name + "/" + Path(sys.argv[0]).name, *sys.argv[1:]])
+    return (
+        f"`{command}`, {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}, {platform.system()} "
+        f"{platform.machine()}, {os.cpu_count()} cores ({_processor()}){load}; {', '.join(found)}"
+    )
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or "unknown"
