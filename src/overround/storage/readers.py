@@ -68,6 +68,7 @@ class Piece:
         """
         if not self.waiting:
             return _scan_files([self.path], self.table)
+        # The file is read at once: it may soon be replaced by one that holds the waiting rows too.
         meta, rows = _snapshot_of(self.path, self.table) if self.finished else (None, None)
         taken_in = set(meta.wals) if meta else set()
         new = [content for content in self.waiting if content.n_rows and content.wal_id not in taken_in]
@@ -113,26 +114,11 @@ class Partition:
         FileDamaged
             If a file beside an open bucket cannot be read.
         """
-        schema = polars_schema(self.table)
-        # Write-ahead rows first: one that is finished in between is then found in its Parquet file, which names it.
-        waiting = self._waiting() if open_bucket else []
-        files = self.paths.bucket_files(self.table.place, self.venue, self.date, self.hour)
-        frames: list[pl.LazyFrame] = []
-        in_memory: list[pa.Table] = []
-        for start_ms, shard, contents in waiting:
-            target = self.paths.bucket_file(self.table.place, self.venue, Bucket(start_ms, 0), shard)
-            meta, rows = _snapshot_of(target, self.table) if target in files else (None, None)
-            taken_in = set(meta.wals) if meta else set()
-            new = [content for content in contents if content.n_rows and content.wal_id not in taken_in]
-            in_memory += [conformed(pa.Table.from_batches(content.batches), self.table) for content in new]
-            if new and rows is not None:
-                # The file will soon be replaced by one that holds the open rows too: it is used as it is now.
-                files.remove(target)
-                in_memory.append(rows)
-        if files:
-            frames.append(_scan_files(files, self.table))
-        frames += [_lazy(rows) for rows in in_memory]
-        return pl.concat(frames, how="vertical") if frames else pl.LazyFrame(schema=schema)
+        pieces = self.pieces(open_bucket=open_bucket)
+        whole = [piece.path for piece in pieces if not piece.waiting]
+        frames = [_scan_files(whole, self.table)] if whole else []
+        frames += [piece.scan() for piece in pieces if piece.waiting]
+        return pl.concat(frames, how="vertical") if frames else pl.LazyFrame(schema=polars_schema(self.table))
 
     def pieces(self, *, open_bucket: bool = True) -> list[Piece]:
         """The rows of ``scan``, cut by file, so that one damaged file spoils only its own.
@@ -142,6 +128,7 @@ class Partition:
         open_bucket : bool
             Include rows of buckets that are not finished.
         """
+        # Write-ahead rows first: one that is finished in between is then found in its Parquet file, which names it.
         waiting = self._waiting() if open_bucket else []
         files = self.files()
         opened = {

@@ -229,8 +229,13 @@ class SnapshotWriter:
                 rows=self._table.counters.rows_unsaved,
                 reason=self._table.counters.last_error,
             )
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Let go without writing anything more, as a crash would; the next start takes in what is durable."""
         for pool in (self._rows_pool, self._files_pool):
-            self._pool(pool).shutdown()
+            if pool is not None:
+                pool.shutdown()
         self._rows_pool = self._files_pool = None
         self._lock.release()
 
