@@ -65,6 +65,7 @@ class KalshiHub:
         self._later: list[tuple[int, int, Callable[[], None]]] = []
         self._later_number = 0
         self._now_ms = 0
+        self._known_ms = 0
         self._next_ping_ms = 0
         self._swept_ms = 0
         for listing in source.listings.values():
@@ -358,7 +359,7 @@ class KalshiHub:
 
     def poll(self, now_ms: int) -> None:
         """Send what was put off until now."""
-        self._now_ms = now_ms
+        self._now_ms = self._known_ms = now_ms
         while self._later and self._later[0][0] <= now_ms:
             heapq.heappop(self._later)[2]()
         for key in [key for key, due in self._quote_due.items() if due <= now_ms]:
@@ -385,11 +386,14 @@ class KalshiHub:
     def apply(self, changes: Sequence[Change], now_ms: int) -> None:
         """Turn changes, in order, into frames."""
         self._now_ms = now_ms
+        if changes:
+            self._known_ms = max(self._known_ms, changes[-1].ts_ms)
         early = {
             (c.key, c.ts_ms): c
             for c in changes
             if c.kind is ChangeKind.TRADE and self._trades and self._rng.random() >= self._options.delta_first_share
         }
+        printed: set[int] = set()
         for change in changes:
             if change.kind is ChangeKind.LISTED:
                 self._listed(change)
@@ -402,13 +406,12 @@ class KalshiHub:
                     trade = early.pop((change.key, change.ts_ms), None)
                     if trade is not None:
                         self._print(trade)
-                        early[change.key, -1] = trade
+                        printed.add(id(trade))
                 self._level(market, change)
             elif change.kind is ChangeKind.TRADE:
-                if early.get((change.key, -1)) is change:
-                    del early[change.key, -1]
-                else:
+                if id(change) not in printed:
                     self._print(change)
+                    early.pop((change.key, change.ts_ms), None)  # a recording may tell the print first
                 self._count(market, change)
             elif change.kind is ChangeKind.STATUS:
                 self._status(market, change)
@@ -605,4 +608,5 @@ class KalshiHub:
         return frames.snapshot_body(key, market.market_id, yes=yes, no=no, clock=market.clock if clocked else None)
 
     def _sending(self) -> int | None:
-        return self._now_ms if self._options.clock_fields else None
+        # A book that is sent between two steps of the pump holds what happened up to the last of them, and says so.
+        return (self._known_ms or self._now_ms) if self._options.clock_fields else None
