@@ -306,7 +306,8 @@ class OneConnection:
             for name in ("gaps", "resyncs", "rejected", "crossed", "negative_levels", "late")
             if (value := getattr(counters, name))
         }
-        assert not wrong and self.done == n_frames, (wrong, self.done)
+        assert not wrong, wrong
+        assert self.done == n_frames, self.done
         rows = self.snapshotter.rows
         assert rows >= 0.95 * n_frames / FRAMES_PER_ROW, rows
         assert self.writer.stats.rows_waiting == 0

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from rounds import SENDER_CORE, pin
 from tape import Stage
@@ -121,7 +121,7 @@ class Sender:
         """Whether ``answer`` has something."""
         return self._pipe.poll()
 
-    def __enter__(self) -> Sender:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
