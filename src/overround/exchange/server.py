@@ -148,6 +148,8 @@ class Exchange:
         self._http: uvicorn.Server | None = None
         self._urls: ExchangeUrls | None = None
         self._housekeeping_ms = 0
+        self._start_ms = self._clock.now_ms()
+        self._released_ms: int | None = None
         self.changes = 0
 
     # ---------------------------------------------------------------- running
@@ -305,14 +307,20 @@ class Exchange:
 
     def step(self, now_ms: int) -> Iterator[int]:
         """Bring the exchange to ``now_ms``; yields after each slice that was sent."""
-        for source in self._unique:
-            while (due := source.next_ms()) is not None and due <= now_ms:
-                until = min(now_ms, due + self._options.slice_ms)
-                changes = source.advance(until)
-                if changes:
-                    self._happen(source, changes, now_ms)
-                    self._flush()
-                yield until
+        if self._released_ms is None and not self._holds(now_ms):
+            self._released_ms = now_ms
+        if self._released_ms is not None:
+            source_now = now_ms - self._released_ms + self._start_ms
+            for source in self._unique:
+                while (due := source.next_ms()) is not None and due <= source_now:
+                    until = min(source_now, due + self._options.slice_ms)
+                    changes = source.advance(until)
+                    if changes:
+                        self._happen(source, changes, now_ms)
+                        self._flush()
+                    yield until
+                # Nothing more is due; the source's own time moves on, so that a market first looked at now starts now.
+                source.advance(source_now)
         if self._injected:
             injected, self._injected = self._injected, []
             for change in injected:
@@ -328,6 +336,14 @@ class Exchange:
             for hub in self._hubs:
                 hub.housekeeping(now_ms)
         self._flush()
+
+    def _holds(self, now_ms: int) -> bool:
+        """Whether the sources stand still because too few markets are subscribed yet."""
+        if not self._options.hold_until_markets:
+            self._start_ms = now_ms  # the sources' time is ours
+            return False
+        watched = {key for hub in self._hubs for link in hub.links() for key in hub.markets_of(link)}
+        return len(watched) < self._options.hold_until_markets
 
     def _happen(self, source: Source, changes: Sequence[Change], now_ms: int) -> None:
         self.changes += len(changes)
@@ -371,7 +387,10 @@ class Exchange:
             await asyncio.sleep(0.001)
 
     def _pause(self, now_ms: int) -> float:
-        due = [source.next_ms() for source in self._unique]
+        due: list[int | None] = []
+        if self._released_ms is not None:
+            behind = self._released_ms - self._start_ms
+            due = [None if at is None else at + behind for at in (source.next_ms() for source in self._unique)]
         due += [hub.next_ms() for hub in self._hubs]
         due.append(self.desk.next_ms())
         known = [moment for moment in due if moment is not None]

@@ -124,6 +124,8 @@ class ExchangeOptions(msgspec.Struct, frozen=True, kw_only=True):
         Unsent bytes a connection may pile up before it counts as too slow.
     opens_per_s : int
         Upgrades of one venue beyond so many in a second get 429; 0 lets all in.
+    hold_until_markets : int
+        Nothing happens until so many markets are subscribed; a recording then plays from its beginning.
     wait_for_readers : bool
         Hold the pump instead when a connection's buffer fills (lossless replays at any speed).
     gamma_refresh_ms : int
@@ -136,6 +138,7 @@ class ExchangeOptions(msgspec.Struct, frozen=True, kw_only=True):
     slice_ms: int = 250
     buffer_bytes: int = 16 * 1024 * 1024
     opens_per_s: int = 0
+    hold_until_markets: int = 0
     wait_for_readers: bool = False
     gamma_refresh_ms: int = 60_000
 
