@@ -29,7 +29,7 @@ class Measured:
         self.trades: list[int] = []
         self.taker_yes = 0
         self.spread_time: Counter[int] = Counter()
-        self.since = {k: self.start_ms for k in keys}
+        self.since = dict.fromkeys(keys, self.start_ms)
         self.levels_per_side: list[int] = []
         self.best_sizes: list[int] = []
         self.totals: list[int] = []
@@ -55,7 +55,9 @@ class Measured:
             if side:
                 best = max(side) if c.bid else min(side)
                 self.distance[(best - c.px_e4 if c.bid else c.px_e4 - best) // 100] += 1
-            self.actions["create" if not before else "remove" if not c.sz_e6 else "raise" if c.delta_e6 > 0 else "lower"] += 1
+            self.actions[
+                "create" if not before else "remove" if not c.sz_e6 else "raise" if c.delta_e6 > 0 else "lower"
+            ] += 1
             if c.sz_e6:
                 side[c.px_e4] = c.sz_e6
             else:
@@ -110,7 +112,17 @@ class Measured:
         lives = [len(t) / ((self.end_ms - self.start_ms) / 1000) for t in self.times.values()]
         bands = Counter()
         for cents, count in self.distance.items():
-            bands["improves" if cents < 0 else str(cents) if cents <= 3 else "4-10" if cents <= 10 else "11-19" if cents <= 19 else "20+"] += count
+            bands[
+                "improves"
+                if cents < 0
+                else str(cents)
+                if cents <= 3
+                else "4-10"
+                if cents <= 10
+                else "11-19"
+                if cents <= 19
+                else "20+"
+            ] += count
         m = mean(gaps) if gaps else 0
         return {
             "deltas": n,

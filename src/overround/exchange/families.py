@@ -91,12 +91,12 @@ class Family:
         Whether the listed legs of an exclusive set cover every state.
     close_ms, resolve_ms : int
         When trading ends, and when the result is known.
-    window_ms : int
-        Length of a rolling window, 0 for others.
+    window_ms, coin : int
+        Length and coin of a rolling window, 0 for others.
     """
 
     __slots__ = (
-        "close_ms", "exhaustive", "index", "key", "kind", "legs", "process", "relations", "resolve_ms", "states",
+        "close_ms", "coin", "exhaustive", "index", "key", "kind", "legs", "process", "relations", "resolve_ms", "states",
         "window_ms",
     )  # fmt: skip
 
@@ -113,6 +113,7 @@ class Family:
         self.close_ms = close_ms
         self.resolve_ms = resolve_ms
         self.window_ms = 0
+        self.coin = 0
         self.index = -1
 
     def fair(self, leg: Leg, weights: Sequence[float]) -> float:

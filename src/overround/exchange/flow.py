@@ -144,23 +144,26 @@ class MarketFlow:
         self._large = int(shape.level_median * 5e6)
         self._tiny = int(shape.level_median * 1e4)
         self._set_caps(fair)
+        self._set_wants()
         for ladder in (self.bids, self.asks):
-            ladder.want = self._surplus(ladder)
             self._aim(ladder)
             self._fill(ladder)
 
     # ---------------------------------------------------------------- first book
 
-    def _surplus(self, ladder: Ladder) -> int:
-        """Wanted distance from the cap, in steps of the grid."""
-        rng = self._rng
-        if self.shape.spread_e4:
-            share = rng.uniform(0.3, 0.7) * self.shape.spread_e4
-            room = ladder.cap if ladder is self.bids else 10_000 + ladder.cap
-            tick = 100 if self.leg.listed.venue is Venue.KALSHI else self.leg.listed.tick_e4
-            return int(min(share, 0.9 * room) / tick)
-        wants = self.shape.habit.wants
-        return wants[int(rng.random() * len(wants))]
+    def _set_wants(self) -> None:
+        """Decide how far behind the caps the best levels want to be, in steps of the grid."""
+        rng, spread = self._rng, self.shape.spread_e4
+        if not spread:
+            wants = self.shape.habit.wants
+            for ladder in (self.bids, self.asks):
+                ladder.want = wants[int(rng.random() * len(wants))]
+            return
+        tick = 100 if self.leg.listed.venue is Venue.KALSHI else self.leg.listed.tick_e4
+        # Near 0 or 1 one side has little room: the other one takes what is left of the spread.
+        below = min(rng.uniform(0.3, 0.7) * spread, 0.9 * self.bids.cap)
+        above = min(spread - below, 0.95 * (10_000 + self.asks.cap))
+        self.bids.want, self.asks.want = int(below / tick), int(above / tick)
 
     def _aim(self, ladder: Ladder) -> None:
         """Set the goal ``want`` steps behind the cap, but on the grid."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import heapq
 import random
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -37,7 +37,7 @@ _BURIAL_MS = 3_600_000
 _FORGET_EVERY_US = 10_000_000
 _JUMP_SHARE = 0.03
 _JUMP = 6.0
-_SHOCK_SHARE = 0.004
+_SHOCK_SHARE = 0.01
 _SHOCK_E4 = 400
 
 
@@ -191,7 +191,7 @@ class _Kinship:
         lead = max(self.flows.values(), key=lambda flow: flow.leg.rate)
         if lead.leg.rate < 1.0 or lead.stopped:
             return
-        lead.shock(int(min(self.source.spec.burst_levels, 40 * self.rng.paretovariate(0.8))))
+        lead.shock(int(min(self.source.spec.burst_levels, 60 * self.rng.paretovariate(0.8))))
         self.source.arm(lead, us + lead.gap_us())
 
     # ---------------------------------------------------------------- dated events
@@ -330,6 +330,7 @@ class GeneratedSource:
         )
         self._now_us = (spec.now_ms + 1) * 1000
         self._listings: dict[str, Listed] = {}
+        self._kinships: dict[_Kinship, None] = {}
         self._legs: dict[str, tuple[_Kinship, Leg]] = {}
         self._flows: dict[str, MarketFlow] = {}
         self._pristine: OrderedDict[str, MarketFlow] = OrderedDict()
@@ -344,6 +345,7 @@ class GeneratedSource:
 
     def _admit(self, family: Family, plants: Sequence[Plant], born_ms: int | None = None) -> _Kinship:
         kinship = _Kinship(family, self, plants, self.spec.now_ms if born_ms is None else born_ms)
+        self._kinships[kinship] = None
         for leg in family.legs:
             self._legs[leg.listed.key] = (kinship, leg)
             if leg.lists_ms is None:
@@ -385,6 +387,7 @@ class GeneratedSource:
 
     def bury(self, kinship: _Kinship) -> None:
         """Forget a family that ended long ago."""
+        self._kinships.pop(kinship, None)
         for leg in kinship.family.legs:
             key = leg.listed.key
             self._flows.pop(key, None)
@@ -477,6 +480,11 @@ class GeneratedSource:
             if found is not None and not found[0].awake:
                 found[0].rouse(self._now_us)
                 self._requeue(found[0])
+
+    def weights(self) -> Iterator[tuple[Family, Sequence[float]]]:
+        """Every family with the probabilities of its states at present."""
+        for kinship in self._kinships:
+            yield kinship.family, kinship.weights
 
     def burst(self, key: str, changes: int) -> None:
         """Flood one market with changes within about ten milliseconds from now on; wakes its family."""

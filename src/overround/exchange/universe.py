@@ -199,16 +199,15 @@ class Universe:
 
     def _window(self, venue: Venue, coin: int, window_ms: int, start_ms: int) -> Family:
         family = short_window(self._maker, coin, venue, window_ms, start_ms)
-        family.key = f"{family.key}-{coin}"
+        family.coin = coin
         self._windows[family.key] = family
         return family
 
     def next_window(self, family: Family) -> Family:
         """The window to be listed when ``family``'s closes: the one after the next."""
         leg = family.legs[0]
-        coin = int(family.key.rpartition("-")[2])
         start = family.close_ms + family.window_ms
-        found = self._window(leg.listed.venue, coin, family.window_ms, start)
+        found = self._window(leg.listed.venue, family.coin, family.window_ms, start)
         found.legs[0].rate, found.legs[0].rank = leg.rate, leg.rank
         self._add(found)
         return found
