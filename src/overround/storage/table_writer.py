@@ -21,10 +21,10 @@ from overround.storage.bucket import finalise_bucket
 from overround.storage.fileops import FileOps, FileShortened
 from overround.storage.lock import CollectorLock
 from overround.storage.manifest import ManifestLine
-from overround.storage.paths import LakePaths, Shard, shard_suffix
+from overround.storage.paths import LakePaths, Shard
 from overround.storage.schema import TableSpec
 from overround.storage.wal import Wal, new_wal_id
-from overround.timebucket import Bucket, bucket_of
+from overround.timebucket import Bucket, bucket_of, parse_bucket_name
 
 __all__ = ["UNSAVED_BYTES_LIMIT", "TableCounters", "TableWriter"]
 
@@ -243,8 +243,9 @@ class TableWriter:
         for date in self._paths.days(place, self._venue):
             for hour in self._paths.hours(place, self._venue, date):
                 folder = self._paths.hour(place, self._venue, date, hour)
-                for temporary in folder.glob(f".{place.prefix}_*{shard_suffix(self._shard)}.parquet.tmp"):
-                    if self._shard[1] > 1 or ".s" not in temporary.name:
+                for temporary in folder.glob(f".{place.prefix}_*.parquet.tmp"):
+                    named = parse_bucket_name(temporary.name.removeprefix(".").removesuffix(".tmp"))
+                    if named and (named[1] or (0, 1)) == self._shard:
                         self._ops.remove(temporary)
                 for wal in self._paths.wal_files(place, self._venue, date, hour):
                     found.setdefault((wal.shard, wal.start_ms), []).append(wal.path)
