@@ -640,36 +640,77 @@ def test_a_tick_that_our_prices_cannot_hold_is_refused() -> None:
     assert feed.books[MarketId(script.market_id)].live
 
 
-def test_wrong_best_prices_count_only_if_they_stay_wrong() -> None:
-    script = Scripted(min_size="17")
+def test_best_prices_announced_with_changes_count_only_if_they_stay_wrong() -> None:
+    script = Scripted(min_size="17")  # the hash cannot help
     feed = feed_with(script)
     market_id = MarketId(script.market_id)
-    event = {"event_type": "best_bid_ask", "market": script.market_id, "asset_id": script.tokens[1]}
-    wrong = event | {"best_bid": "0.3", "best_ask": "", "timestamp": str(T0)}
-    right = event | {"best_bid": "0.49", "best_ask": "0.51", "timestamp": str(T0)}
-    for at_ms, said in [(0, wrong), (1_900, wrong), (1_950, right), (3_000, wrong), (4_900, wrong)]:
-        send(feed, script, said, at_ms=T0 + at_ms)
+    wrong = {"best_bid": "0.3", "best_ask": "1"}
+    right: dict[str, str] = {}
+    for at_ms, said in [(0, wrong), (1_900, wrong), (1_950, right), (3_000, wrong), (4_900, wrong), (5_000, wrong)]:
         assert feed.books[market_id].live
-    send(feed, script, wrong, at_ms=T0 + 5_000)
+        # Of one token only: the hot path leaves it to its twin, which looks at every announcement.
+        frame = script.change("BUY", 4600, (at_ms + 1) * LOTS, tokens=(0,))
+        frame["price_changes"][0] |= said
+        send(feed, script, frame, at_ms=T0 + at_ms)
     assert feed.counters.best_mismatches == 5
     assert feed.books[market_id].err == ErrCode.GAP
     assert details(feed, K.RESYNC) == ["resubscribe"]
 
 
-def test_a_proved_book_is_believed_against_announced_best_prices() -> None:
-    script = Scripted()
+def test_the_hot_path_looks_at_announced_best_prices_now_and_then() -> None:
+    script = Scripted(min_size="17")
     feed = feed_with(script)
-    wrong = {
+    script.bids[4950] = LOTS  # a level that we never hear of
+    for n in range(1, 300):
+        send(feed, script, script.change("BUY", 4600, n * LOTS), at_ms=T0 + n * 20)
+        if not feed.books[MarketId(script.market_id)].live:
+            break
+    assert feed.books[MarketId(script.market_id)].err == ErrCode.GAP
+    assert n * 20 >= 2_000
+
+
+def best(script: Scripted, bid: str, ask: str, *, token: int = 0, after_ms: int = 1) -> dict[str, str]:
+    return {
         "event_type": "best_bid_ask",
         "market": script.market_id,
-        "asset_id": script.tokens[0],
-        "best_bid": "0.3",
-        "best_ask": "0.31",
-        "timestamp": str(T0),
+        "asset_id": script.tokens[token],
+        "best_bid": bid,
+        "best_ask": ask,
+        "spread": "0.01",
+        "timestamp": str(script.ts_ms + after_ms),
     }
-    for at_ms in (0, 2_500):
-        send(feed, script, wrong, at_ms=T0 + at_ms)
-    assert feed.books[MarketId(script.market_id)].live
+
+
+@pytest.mark.parametrize("token", [0, 1])
+def test_best_prices_announced_alone_give_a_lost_change_away(token: int) -> None:
+    # The change itself was lost and nothing came after it: no hash could tell.
+    script = Scripted()
+    feed = feed_with(script)
+    market_id = MarketId(script.market_id)
+    bid, ask = ("0.495", "0.51") if token == 0 else ("0.49", "0.505")
+    send(feed, script, best(script, bid, ask, token=token), at_ms=T0)
+    assert feed.verdict(market_id, now_ms=T0 + 1_999) is Integrity.VERIFIED
+    assert feed.verdict(market_id, now_ms=T0 + 2_000) is Integrity.GAP
+    assert not feed.books[market_id].live
+    assert feed.counters.best_mismatches == 1
+
+
+def test_best_prices_that_overtake_their_change_are_nothing() -> None:
+    script = Scripted()
+    feed = feed_with(script)
+    market_id = MarketId(script.market_id)
+    change = script.change("BUY", 4950, LOTS)
+    send(feed, script, best(script, "0.495", "0.51"))
+    send(feed, script, change)
+    send(feed, script, best(script, "0.505", "0.51", after_ms=5))
+    send(feed, script, script.change("BUY", 5050, LOTS, after_ms=3))
+    send(feed, script, script.change("BUY", 5050, 0, after_ms=3))
+    assert feed.verdict(market_id, now_ms=T0 + 10_000) is Integrity.VERIFIED
+    send(feed, script, best(script, "0.495", ""), at_ms=T0 + 20_000)
+    send(feed, script, best(script, "nonsense", ""), at_ms=T0 + 20_000)
+    assert feed.counters.rejected == 1
+    assert feed.counters.best_mismatches == 0
+    assert feed.books[market_id].live
 
 
 def test_a_crossed_book_that_cannot_be_proved_is_suspect() -> None:

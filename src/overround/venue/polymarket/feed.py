@@ -6,8 +6,8 @@ The venue numbers nothing and acknowledges nothing. What replaces both:
   (unsubscribe first: re-subscribing a subscribed token yields nothing);
 - every message announces the hash of the book after it. ``verdict`` recomputes it from our book before a row is
   stored; a mismatch on a market whose hash has matched before means that our book is wrong;
-- each change names the best prices after it. They are looked at with every verdict and now and then in between, and
-  count only if they stay off for two seconds: messages of one change may arrive apart.
+- each change names the best prices after it, and ``best_bid_ask`` names them alone. They are looked at with verdicts
+  and now and then in between, and count only after two seconds: messages of one change arrive apart.
 
 Both tokens of a market are subscribed on the same connection. They are two views of one matching book, so the first
 token's ladders are kept and the second's frames are turned over. Times order what has none: a change older than the
@@ -33,7 +33,7 @@ from overround.book import NO_ASK_E4, NO_BID_E4, Book, BookShelf, Side
 from overround.errors import WireError
 from overround.market import PX_ONE_E4, ErrCode, Integrity, Market, MarketId, OutcomeId
 from overround.venue.polymarket.hash import HashEra
-from overround.venue.polymarket.held import NEVER, NEXT_STEP, Announced, Change, Held, Step
+from overround.venue.polymarket.held import NEVER, NEXT_STEP, Announced, Change, Claim, Held, Step
 from overround.venue.polymarket.parse import (
     Delta,
     book_sides,
@@ -571,7 +571,10 @@ class PolymarketFeed:
         if held is None:
             self._counters.ignored += 1
         elif held.newest_ms != NEVER:
-            self._compare_best(held, event.best_bid, event.best_ask, token, now_ms)
+            self._settle_claim(held, now_ms)
+            # It overtakes the change that it is about by a millisecond or two, so it is looked at later.
+            bid, ask = self._first_best(held, event.best_bid, event.best_ask, token)
+            held.claim = Claim(bid, ask, timestamp_ms(event.timestamp), now_ms)
 
     def _on_tick_size(self, event: Event, now_ms: int) -> None:
         held = self._by_token.get(event.asset_id or event.token_id)
@@ -646,6 +649,8 @@ class PolymarketFeed:
         if held is None:
             return Integrity.UNVERIFIED
         book = held.book
+        if held.claim is not None and book.live:
+            self._settle_claim(held, now_ms)
         if held.checked_seq == book.seq:
             return book.integrity
         if not book.live:
@@ -709,13 +714,26 @@ class PolymarketFeed:
             with suppress(WireError):  # a price that does not read says nothing about ours
                 self._compare_best(held, delta.best_bid, delta.best_ask, delta.token, now_ms)
 
-    def _compare_best(self, held: Held, bid: Number, ask: Number, token: str, now_ms: int) -> None:
+    @staticmethod
+    def _first_best(held: Held, bid: Number, ask: Number, token: str) -> tuple[int, int]:
+        """Announced best prices as the first token's."""
         theirs = (_best(bid, empty=NO_BID_E4), _best(ask, empty=NO_ASK_E4))
-        if token != held.tokens[0]:
-            # The sentinels mirror each other as prices do: -1 is one minus 10,001.
-            theirs = (PX_ONE_E4 - theirs[1], PX_ONE_E4 - theirs[0])
+        # The sentinels mirror each other as prices do: -1 is one minus 10,001.
+        return theirs if token == held.tokens[0] else (PX_ONE_E4 - theirs[1], PX_ONE_E4 - theirs[0])
+
+    def _settle_claim(self, held: Held, now_ms: int) -> None:
+        """Best prices announced two seconds ago, with no change since: if ours differ, a change was lost."""
+        claim, book = held.claim, held.book
+        if claim is None or now_ms - claim.recv_ms < _BEST_TOLERANCE_MS:
+            return
+        held.claim = None
+        if claim.ts_ms > held.newest_ms and (claim.bid_e4, claim.ask_e4) != (book.best_bid_e4, book.best_ask_e4):
+            self._counters.best_mismatches += 1
+            self._doubt(held, ErrCode.GAP, now_ms)
+
+    def _compare_best(self, held: Held, bid: Number, ask: Number, token: str, now_ms: int) -> None:
         book = held.book
-        if theirs == (book.best_bid_e4, book.best_ask_e4):
+        if self._first_best(held, bid, ask, token) == (book.best_bid_e4, book.best_ask_e4):
             held.best_off_ms = None
             return
         self._counters.best_mismatches += 1

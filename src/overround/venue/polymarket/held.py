@@ -26,7 +26,7 @@ from overround.venue.polymarket.parse import Delta, deltas, mirrored, timestamp_
 from overround.venue.polymarket.wire import decode_event
 from overround.venue.ports import RestBook
 
-__all__ = ["NEVER", "NEXT_STEP", "Announced", "Change", "Held", "Step"]
+__all__ = ["NEVER", "NEXT_STEP", "Announced", "Change", "Claim", "Held", "Step"]
 
 NEVER = 1 << 62
 """A time after every other: nothing is new enough to be applied."""
@@ -76,6 +76,15 @@ class Change(NamedTuple):
     first: bool
 
 
+class Claim(NamedTuple):
+    """Best prices of the first token that a ``best_bid_ask`` announced."""
+
+    bid_e4: int
+    ask_e4: int
+    ts_ms: int
+    recv_ms: int
+
+
 class Held:
     """One wanted market.
 
@@ -109,6 +118,8 @@ class Held:
         When it was last subscribed, when the present gap began, when the last one ended.
     best_off_ms : int or None
         Since when the announced best prices differ from ours.
+    claim : Claim or None
+        Best prices announced alone, not looked at yet.
     audit, audit_ms : RestBook or None, int or None
         A REST book that is newer than ours, and when it will count.
     rest_seq : int or None
@@ -126,6 +137,7 @@ class Held:
         "book",
         "checked",
         "checked_seq",
+        "claim",
         "closed",
         "due_ms",
         "frame",
@@ -177,6 +189,7 @@ class Held:
         self.gap_ms: int | None = None
         self.healed_ms: int | None = None
         self.best_off_ms: int | None = None
+        self.claim: Claim | None = None
         self.audit: RestBook | None = None
         self.audit_ms: int | None = None
         self.rest_seq: int | None = None
@@ -268,6 +281,7 @@ class Held:
         self.snapshot_hash = ["", ""]
         self.checked_seq = -1
         self.best_off_ms = None
+        self.claim = None
         self.audit = self.audit_ms = None
         self.rest_seq = None
 
