@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +13,6 @@ from overround.cli.options import App, app_options, data_dir_option, json_option
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from overround.analytics import RankedMarket
     from overround.pipelines.mine import MineResult
 
 __all__ = ["mine", "ranking_tables"]
@@ -49,6 +46,7 @@ def mine(
     Example: overround mine --venue kalshi --date 2026-01-14 --hours 7,9-11
     """
     from overround.clock import SystemClock
+    from overround.pipelines.captions import with_captions
     from overround.pipelines.mine import mine as run_mine
     from overround.pipelines.mine import parse_hours
     from overround.storage import LakePaths
@@ -58,13 +56,7 @@ def mine(
     paths = LakePaths(data_dir or app.loaded.settings.data_dir)
     clock = SystemClock()
     result = run_mine(paths, venue, date, hours=hours, top=top, clock=clock)
-    titles = _titles(paths, venue, clock.now_ms())
-    result = dataclasses.replace(
-        result,
-        by_depth=_named(result.by_depth, titles),
-        by_spread=_named(result.by_spread, titles),
-        by_updates=_named(result.by_updates, titles),
-    )
+    result = with_captions(result, paths, clock.now_ms())
     if as_json:
         import msgspec
 
@@ -72,22 +64,6 @@ def mine(
     else:
         _print(result)
     return 3 if result.incomplete else 0
-
-
-def _titles(paths: object, venue: str, now_ms: int) -> dict[str, str]:
-    from overround.errors import OverroundError
-    from overround.storage import LakePaths, newest_universe
-
-    assert isinstance(paths, LakePaths)
-    try:
-        found = newest_universe(paths, venue, now_ms=now_ms)
-    except OverroundError:
-        return {}
-    return {market.market_id: market.title for market in found.markets} if found else {}
-
-
-def _named(ranked: Sequence[RankedMarket], titles: dict[str, str]) -> tuple[RankedMarket, ...]:
-    return tuple(dataclasses.replace(market, title=titles.get(market.market_id, market.title)) for market in ranked)
 
 
 def ranking_tables(result: MineResult, *, title: str) -> list[Table]:

@@ -6,7 +6,6 @@ import asyncio
 import random
 import shutil
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -16,6 +15,7 @@ from overround.collector import VenueRecorder, VenueStatus, collect, run_until_s
 from overround.config import MockSettings, PollingSettings, Settings, StorageSettings
 from overround.errors import OverroundError, UsageError
 from overround.market import Integrity, Origin, Venue
+from overround.pipelines.captions import with_captions
 from overround.pipelines.mine import MineResult, mine
 from overround.pipelines.mock import mock_exchange
 from overround.pipelines.scan import scan_venues
@@ -98,7 +98,10 @@ def demo_faults(duration_s: float) -> list[tuple[float, dict[str, object]]]:
         script += [
             ((0.25 + lag) * duration_s, {"kind": "stall", "venue": venue, "connection": "any", "duration_ms": 400}),
             ((0.40 + lag) * duration_s, {"kind": "sequence_gap", "venue": venue, "connection": "any"}),
-            ((0.55 + lag) * duration_s, {"kind": "close", "venue": venue, "connection": "any", "params": {"mode": "abort"}}),
+            (
+                (0.55 + lag) * duration_s,
+                {"kind": "close", "venue": venue, "connection": "any", "params": {"mode": "abort"}},
+            ),
         ]
     return sorted(script, key=lambda entry: entry[0])
 
@@ -170,20 +173,22 @@ def run_demo(
         scanned, recorders = run_until_signal(main)
         paths = LakePaths(data_dir)
         say("mining what was recorded")
-        date = datetime.fromtimestamp(clock.now_ms() / 1000, tz=UTC).date().isoformat()
         rankings = {}
         for recorder in recorders:
-            for day in paths.days(SNAPSHOTS, str(recorder.venue)):
-                if day <= date:
-                    rankings[str(recorder.venue)] = mine(paths, recorder.venue, day, top=5)
+            day = max(paths.days(SNAPSHOTS, str(recorder.venue)))
+            rankings[str(recorder.venue)] = with_captions(
+                mine(paths, recorder.venue, day, top=5), paths, clock.now_ms()
+            )
         say("comparing every stored row with the exchange's truth")
         results, injected = {}, []
         for recorder in recorders:
             venue = recorder.venue
             check = _check(paths, venue, truth_url, settings.top_k, clock)
             injected += [f"{venue}: {fault}" for fault in _told(f"{truth_url}/{venue}/faults")]
-            results[str(venue)] = _venue_result(recorder, check, scanned.get(str(venue), 0), duration_s, paths)
-    files = sorted((path.relative_to(data_dir).as_posix(), path.stat().st_size) for path in data_dir.rglob("*") if path.is_file())
+            results[str(venue)] = _venue_result(recorder, check, scanned.get(str(venue), 0), duration_s)
+    files = sorted(
+        (path.relative_to(data_dir).as_posix(), path.stat().st_size) for path in data_dir.rglob("*") if path.is_file()
+    )
     return DemoResult(venues=results, data_dir=str(data_dir), faults=injected, rankings=rankings, file_list=files)
 
 
@@ -227,18 +232,14 @@ def _check(paths: LakePaths, venue: Venue, truth_url: str, top_k: int, clock: Cl
     return check_rows(rows, truth_url=truth_url, venue=venue, top_k=top_k)
 
 
-def _venue_result(
-    recorder: VenueRecorder, check: TruthCheck, scanned: int, duration_s: float, paths: LakePaths
-) -> VenueResult:
+def _venue_result(recorder: VenueRecorder, check: TruthCheck, scanned: int, duration_s: float) -> VenueResult:
     counters, written, rows = recorder.counters(), recorder.writer.stats, recorder.snapshotter
     verified = rows.by_integrity[Integrity.VERIFIED]
     return VenueResult(
         markets_scanned=scanned,
         frames=counters.frames,
         snapshots=written.rows,
-        files=sum(
-            len(paths.bucket_files(SNAPSHOTS, str(recorder.venue), day)) for day in paths.days(SNAPSHOTS, str(recorder.venue))
-        ),
+        files=written.files,
         bytes_per_snapshot=round(written.bytes_written / max(1, written.file_rows), 1),
         books_checked=check.books_checked,
         books_equal=check.books_equal,

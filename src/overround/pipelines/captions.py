@@ -1,0 +1,40 @@
+"""Names for markets in a ranking, out of the newest listing."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from overround.analytics import RankedMarket
+from overround.errors import NothingStored, StorageError
+from overround.market import Market, MarketId
+from overround.pipelines.mine import MineResult
+from overround.storage import LakePaths, newest_universe
+
+__all__ = ["with_captions"]
+
+
+def with_captions(result: MineResult, paths: LakePaths, now_ms: int) -> MineResult:
+    """The same result with each market's question; unchanged where the venue has no readable listing."""
+    try:
+        found = newest_universe(paths, result.venue, now_ms=now_ms)
+    except (NothingStored, StorageError):
+        return result
+    captions = {market.market_id: _caption(market) for market in found.markets} if found else {}
+    return dataclasses.replace(
+        result,
+        by_depth=_named(result.by_depth, captions),
+        by_spread=_named(result.by_spread, captions),
+        by_updates=_named(result.by_updates, captions),
+    )
+
+
+def _caption(market: Market) -> str:
+    """The question, with its leg where the question alone does not tell it."""
+    if market.label and market.label.lower() not in market.title.lower():
+        return f"{market.label}: {market.title}"
+    return market.title
+
+
+def _named(ranked: Sequence[RankedMarket], captions: Mapping[MarketId, str]) -> tuple[RankedMarket, ...]:
+    return tuple(dataclasses.replace(market, title=captions.get(market.market_id, market.title)) for market in ranked)
