@@ -223,6 +223,19 @@ def test_rankings_carry_the_questions_and_go_to_json(tmp_path: Path) -> None:
     assert decoded["by_depth"][0]["market_id"] == result.by_depth[0].market_id
 
 
+def test_damaged_listing_costs_the_questions_only(tmp_path: Path) -> None:
+    paths = record(tmp_path, some_books(hours=1))
+    write_universe(paths, "kalshi", DAY, [a_market(1)])
+    paths.universe("kalshi", DAY).write_text("{not a market")
+    assert {line.title for line in mine(paths, "kalshi", DAY).by_depth} == {""}
+
+
+def test_each_hour_is_told_when_it_is_done(lake: LakePaths) -> None:
+    told: list[tuple[str, int]] = []
+    mine(lake, "kalshi", DAY, on_hour=lambda hour, rows: told.append((hour, rows)))
+    assert told == [("12", 400), ("13", 400), ("14", 400)]
+
+
 def test_the_scheduler_reads_what_was_mined(tmp_path: Path) -> None:
     paths = record(tmp_path, some_books(hours=1))
     result = mine(paths, "kalshi", DAY)

@@ -152,6 +152,7 @@ async def test_live_listing_cut_to_a_fraction_makes_nothing_vanish(tmp_path: Pat
     await run(tmp_path, ScriptedCatalog(some(100)))
     summary = await run(tmp_path, ScriptedCatalog(some(40)), now_ms=NOON + date_shift_ms)
     assert (summary.total, summary.vanished, summary.kept) == (40, 0, 60)
+    assert "60 missing and kept" in str(summary)
     found = newest_universe(LakePaths(tmp_path), "kalshi", now_ms=NOON + date_shift_ms)
     assert found is not None
     assert len(found.markets) == 100
