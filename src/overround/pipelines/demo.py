@@ -93,7 +93,7 @@ def demo_settings(data_dir: Path, *, markets: int, seed: int) -> Settings:
 
 def demo_faults(duration_s: float) -> list[tuple[float, dict[str, object]]]:
     """What goes wrong during a demo, and when (seconds): per venue a burst, a sequence gap, an abrupt close."""
-    script = []
+    script: list[tuple[float, dict[str, object]]] = []
     for venue, lag in ((Venue.POLYMARKET, 0.0), (Venue.KALSHI, 0.06)):
         script += [
             ((0.25 + lag) * duration_s, {"kind": "stall", "venue": venue, "connection": "any", "duration_ms": 400}),
