@@ -587,6 +587,16 @@ def test_a_last_trade_price_that_was_not_announced_yet_is_found(spelled: str) ->
     assert feed.counters.hash_checked == checked  # an unchanged book is not proved twice
 
 
+def test_an_unannounced_last_trade_is_searched_on_the_grid_on_which_the_book_stands() -> None:
+    # Orders of an earlier, finer tick stay in the book.
+    script = Scripted(tick_e4=100)
+    script.bids[4875] = LOTS
+    feed = feed_with(script)
+    script.last_trade = "0.4875"
+    send(feed, script, script.change("BUY", 4850, LOTS))
+    assert feed.verdict(MarketId(script.market_id), now_ms=T0) is Integrity.VERIFIED
+
+
 def test_a_print_off_the_grid_is_a_candidate_once_it_is_printed() -> None:
     script = Scripted(last_trade="0.500")
     feed = feed_with(script)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
+from math import gcd
 from typing import NamedTuple
 
 from overround.book import Book
@@ -322,8 +323,9 @@ class Held:
         if proof is None and old:
             proof = prove(announced, inputs, bids, asks, eras=old, shifts_ms=OLD_SHIFTS_MS)
         if proof is None and timed and self._failures < _WIDE_SEARCHES:
-            # What the listing said may be outdated, and the last trade may not have reached us: try all of them.
-            step = 10 if not self.tick else _step_e4(self.tick)
+            # What the listing said may be outdated, and the last trade may not have reached us: try every price of
+            # the grid on which the book stands, which is finer than the tick where the tick was changed.
+            step = gcd(10 if not self.tick else _step_e4(self.tick), *bids, *asks)
             proof = prove(
                 announced,
                 inputs,
