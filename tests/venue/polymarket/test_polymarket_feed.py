@@ -844,6 +844,20 @@ def test_a_lost_connection_is_one_gap_and_every_dump_after_it_a_repair() -> None
     assert feed.counters.gaps == 2
 
 
+def test_a_repair_that_a_lost_connection_interrupts_goes_on_after_it() -> None:
+    script = Scripted()
+    feed = feed_with(script)
+    lose_one(script, feed)
+    feed.verdict(MarketId(script.market_id), now_ms=T0)
+    feed.tick(now_ms=T0 + 500)
+    feed.lost(now_ms=T0 + 600, reason="cut")
+    feed.opened(now_ms=T0 + 1_000)
+    feed.tick(now_ms=T0 + 31_000)
+    assert details(feed, K.RESYNC) == ["resubscribe", "rest"]
+    feed.rest_book(rest(script), now_ms=T0 + 31_100)
+    assert details(feed, K.REPAIRED) == ["rest"]
+
+
 def test_seq_goes_on_across_subscriptions() -> None:
     script = Scripted()
     shelf = BookShelf()

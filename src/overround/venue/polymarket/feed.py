@@ -256,6 +256,9 @@ class PolymarketFeed:
             if book.live:
                 broken = True
                 held.gap_ms = now_ms
+                held.step = Step.NONE
+            elif held.step is not Step.NONE:
+                held.step = Step.RECONNECT  # a new connection is what it gets; the next step is the one after that
             book.live = False
             book.err = ErrCode.RECONNECTING
             book.integrity = Integrity.GAP if book.had_book else Integrity.UNVERIFIED
@@ -797,7 +800,7 @@ class PolymarketFeed:
                 self._send_subscribe(list(held.tokens))
             case Step.RECONNECT:
                 self._forced_ms = now_ms
-                self.reconnect_reason = f"no book of {held.market_id}"
+                self.reconnect_reason = f"repair of {held.market_id}"
             case Step.REST:
                 self._want_rest(held, Step.REST, now_ms)
             case _:
