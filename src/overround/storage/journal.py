@@ -443,19 +443,44 @@ class _Lines:
 
     def __iter__(self) -> Iterator[bytes]:
         rest = b""
+        for data in self._blocks():
+            *lines, rest = (rest + data).split(b"\n")
+            yield from lines
+
+    def _blocks(self) -> Iterator[bytes]:
+        """Decompressed pieces, up to the last one that decompresses."""
         decompressor = zstd.ZstdDecompressor()
+        frame_at = at = 0
         with self._path.open("rb") as file:
             while block := file.read(_READ):
                 while block:
                     try:
                         data = decompressor.decompress(block)
                     except zstd.ZstdError as exc:
-                        self.damage = str(exc)
+                        self.damage, self.ended = str(exc), False
+                        yield self._before_damage(frame_at, at, block)
                         return
+                    yield data
                     self.ended = decompressor.eof
-                    block = b""
+                    rest = decompressor.unused_data if decompressor.eof else b""
+                    at += len(block) - len(rest)
                     if decompressor.eof:
-                        block = decompressor.unused_data
-                        decompressor = zstd.ZstdDecompressor()
-                    *lines, rest = (rest + data).split(b"\n")
-                    yield from lines
+                        frame_at, decompressor = at, zstd.ZstdDecompressor()
+                    block = rest
+
+    def _before_damage(self, frame_at: int, at: int, block: bytes) -> bytes:
+        """What a block holds before the damage in it: its frame is decompressed again, the block byte by byte."""
+        decompressor = zstd.ZstdDecompressor()
+        with self._path.open("rb") as file:
+            file.seek(frame_at)
+            while frame_at < at:
+                again = file.read(min(_READ, at - frame_at))
+                frame_at += len(again)
+                decompressor.decompress(again)
+        pieces = []
+        try:
+            for number in range(len(block)):
+                pieces.append(decompressor.decompress(block[number : number + 1]))  # noqa: PERF401 - up to the damage
+        except (zstd.ZstdError, EOFError):
+            pass
+        return b"".join(pieces)
