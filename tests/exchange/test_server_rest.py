@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 
 from overround.exchange.book_text import HashInputs, book_hash
 from overround.exchange.gamma import GammaCatalogue, Query
+from overround.exchange.server import Exchange
 from overround.exchange.settings import HashEra
 
 
@@ -111,8 +112,8 @@ def test_a_listing_of_20_000_markets_pages_quickly() -> None:
     seen = 0
     while cursor is not None:
         query = Query([("limit", "100"), *([("after_cursor", cursor)] if cursor else [])])
-        rows, cursor = catalogue.markets_keyset(query, T0)
-        seen += len(rows)
+        rows, cursor = catalogue.markets_keyset(query)
+        seen += len([catalogue.market(row, T0) for row in rows])
     assert seen == 20_000
     assert time.process_time() - started < 10
 
@@ -259,3 +260,11 @@ def test_the_truth_answers_with_every_state_of_a_millisecond(rig: Rig, rest: Tes
     assert len(rest.get("/truth/kalshi/markets").json()) == 250
     assert rest.get("/truth/kalshi/planted").json() == []
     assert rest.post("/truth/polymarket/states", json={"keys": 1}).status_code == 422
+
+
+def test_a_key_of_the_other_venue_has_no_hash_but_no_error_either(rig: Rig) -> None:
+    both = HandSource([polymarket_listing(1), kalshi_listing(1)])
+    exchange = Exchange(both, both, clock=rig.clock)
+    with TestClient(exchange.app()) as rest:
+        (states,) = rest.post("/truth/polymarket/states", json={"keys": [[kalshi_listing(1).key, T0]]}).json()
+    assert "hash" not in states[0]

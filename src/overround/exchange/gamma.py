@@ -45,8 +45,7 @@ class GammaCatalogue:
         self._refresh_ms = refresh_ms
         self._shift = shift
         self._encoded: dict[str, tuple[int, bytes]] = {}
-        self._event_encoded: dict[str, tuple[int, bytes]] = {}
-        self._summaries: dict[str, tuple[int, msgspec.Raw]] = {}
+        self._summaries: dict[str, tuple[int, bytes]] = {}
         self._by_number: dict[int, Listed] = {}
         self._order: list[int] = []
         self._open_order: list[int] = []
@@ -59,43 +58,38 @@ class GammaCatalogue:
         self._encoded.pop(key, None)
         listing = self._source.listings.get(key)
         if listing is not None:
-            self._event_encoded.pop(listing.event.key, None)
             self._summaries.pop(listing.event.key, None)
         self._stale = True
 
     # ---------------------------------------------------------------- pages
 
-    def markets_keyset(self, query: Query, now_ms: int) -> tuple[list[bytes], str | None]:
+    def markets_keyset(self, query: Query) -> tuple[list[Listed], str | None]:
         """One page of markets and the cursor of the next."""
-        order = self._matching_numbers(query)
-        start = self._after(order, query.one("after_cursor"))
-        size = query.limit(_PAGE)
-        page = order[start : start + size]
-        more = start + size < len(order)
-        cursor = _cursor(page[-1]) if more and page else None
-        return [self.market(self._by_number[number], now_ms) for number in page], cursor
+        page, cursor = self._keyset(self._matching_numbers(query), query)
+        return [self._by_number[number] for number in page], cursor
 
-    def events_keyset(self, query: Query, now_ms: int) -> tuple[list[bytes], str | None]:
-        """One page of events and the cursor of the next."""
-        order = [int(key) for key in self._matching_events(query)]
-        start = self._after(order, query.one("after_cursor"))
-        size = query.limit(_PAGE)
-        page = order[start : start + size]
-        more = start + size < len(order)
-        cursor = _cursor(page[-1]) if more and page else None
-        return [self.event(str(key), now_ms) for key in page], cursor
+    def events_keyset(self, query: Query) -> tuple[list[str], str | None]:
+        """One page of events' ids and the cursor of the next."""
+        page, cursor = self._keyset([int(key) for key in self._matching_events(query)], query)
+        return [str(key) for key in page], cursor
 
-    def markets_offset(self, query: Query, now_ms: int) -> list[bytes]:
+    def markets_offset(self, query: Query) -> list[Listed]:
         """The legacy listing of markets."""
         order = self._matching_numbers(query)
         offset = self._offset(query)
-        return [self.market(self._by_number[n], now_ms) for n in order[offset : offset + query.limit(_PAGE)]]
+        return [self._by_number[n] for n in order[offset : offset + query.limit(_PAGE)]]
 
-    def events_offset(self, query: Query, now_ms: int) -> list[bytes]:
+    def events_offset(self, query: Query) -> list[str]:
         """The legacy listing of events."""
         order = self._matching_events(query)
         offset = self._offset(query)
-        return [self.event(key, now_ms) for key in order[offset : offset + query.limit(_PAGE)]]
+        return order[offset : offset + query.limit(_PAGE)]
+
+    def _keyset(self, order: Sequence[int], query: Query) -> tuple[Sequence[int], str | None]:
+        start = self._after(order, query.one("after_cursor"))
+        size = query.limit(_PAGE)
+        page = order[start : start + size]
+        return page, _cursor(page[-1]) if page and start + size < len(order) else None
 
     def find_market(self, ref: str, now_ms: int) -> bytes | None:
         """A market by its Gamma id."""
@@ -206,42 +200,49 @@ class GammaCatalogue:
         self._event_order = sorted(self._events, key=lambda key: (len(key), key))
         for legs in self._events.values():
             legs.sort(key=lambda m: m.number)
+        if len(self._encoded) > len(self._by_number):
+            listed = {listing.key for listing in self._by_number.values()}
+            self._encoded = {key: kept for key, kept in self._encoded.items() if key in listed}
+            self._summaries = {key: kept for key, kept in self._summaries.items() if key in self._events}
         self._stale = False
 
     # ---------------------------------------------------------------- objects
 
     def market(self, listing: Listed, now_ms: int) -> bytes:
-        """A market object with its event, encoded."""
+        """A market object with its event, encoded; empty if it is listed no more."""
+        bare = self._bare(listing, now_ms)
+        if not bare:
+            return b""
+        return b"".join((bare[:-1], b',"events":[', self._summary(listing.event.key, now_ms), b"]}"))
+
+    def event(self, key: str, now_ms: int) -> bytes:
+        """An event object with its markets and tags, encoded; empty if it is listed no more."""
+        legs = self._events.get(key)
+        if legs is None:
+            return b""
+        markets = b",".join(filter(None, (self._bare(leg, now_ms) for leg in legs)))
+        tags = msgspec.json.encode(tags_of(legs[0].event))
+        return b"".join((self._summary(key, now_ms)[:-1], b',"markets":[', markets, b'],"tags":', tags, b"}"))
+
+    def _bare(self, listing: Listed, now_ms: int) -> bytes:
+        """A market object without its event, encoded; empty if it is listed no more."""
         kept = self._encoded.get(listing.key)
         if kept is not None and now_ms - kept[0] < self._refresh_ms:
             return kept[1]
-        value = market_object(self._source, listing, now_ms)
-        value["events"] = [self._summary(listing.event.key, now_ms)]
-        encoded = msgspec.json.encode(value)
+        if listing.key not in self._source.listings:
+            return b""
+        encoded = msgspec.json.encode(market_object(self._source, listing, now_ms))
         self._encoded[listing.key] = (now_ms, encoded)
         return encoded
 
-    def event(self, key: str, now_ms: int) -> bytes:
-        """An event object with its markets and tags, encoded."""
-        kept = self._event_encoded.get(key)
-        if kept is not None and now_ms - kept[0] < self._refresh_ms:
-            return kept[1]
-        legs = self._events[key]
-        value = event_object(legs[0].event, legs, now_ms)
-        value["markets"] = [market_object(self._source, leg, now_ms) for leg in legs]
-        value["tags"] = tags_of(legs[0].event)
-        encoded = msgspec.json.encode(value)
-        self._event_encoded[key] = (now_ms, encoded)
-        return encoded
-
-    def _summary(self, key: str, now_ms: int) -> msgspec.Raw:
+    def _summary(self, key: str, now_ms: int) -> bytes:
         """An event without its markets, made once for all of its legs."""
         kept = self._summaries.get(key)
         if kept is not None and now_ms - kept[0] < self._refresh_ms:
             return kept[1]
         self._sort()
         legs = self._events[key]
-        encoded = msgspec.Raw(msgspec.json.encode(event_object(legs[0].event, legs, now_ms)))
+        encoded = msgspec.json.encode(event_object(legs[0].event, legs, now_ms))
         self._summaries[key] = (now_ms, encoded)
         return encoded
 

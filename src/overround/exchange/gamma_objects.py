@@ -7,8 +7,10 @@ than nulls, whole numbers without a decimal point.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
@@ -17,6 +19,8 @@ from overround.market import PX_ONE_E4
 
 __all__ = ["event_object", "event_slug", "is_open", "market_object", "question_id", "slug_of", "tags_of"]
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
+_WORDS = re.compile(r"[a-z0-9]+")
 _IMAGE = "https://polymarket-upload.s3.us-east-2.amazonaws.com/"
 _COLLATERAL = "0x2791Bca1f2de4661ED88A30C99A7a9449Aa84174"
 _ORACLE = "0x2F5e3684cb1F318ec51b00Edba38d79Ac2c0aA9d"
@@ -33,11 +37,16 @@ def _px(px_e4: int) -> int | float:
 
 
 def _iso(ms: int, *, fraction: bool = False) -> str:
-    stamp = datetime.fromtimestamp(ms // 1000, tz=UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    stamp = _second(ms // 1000)
     if fraction:
         # The venue prints up to six digits and trims zeros; our millisecond gets digits that look like them.
         stamp += f".{ms % 1000:03d}{ms * 7919 % 1000:03d}".rstrip("0").rstrip(".")
     return f"{stamp}Z"
+
+
+@lru_cache(maxsize=4_096)
+def _second(s: int) -> str:
+    return datetime.fromtimestamp(s, tz=UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _hex(*parts: object) -> str:
@@ -54,9 +63,9 @@ def event_slug(event: ListedEvent) -> str:
     return f"{_slug(event.title)}-{event.key}"
 
 
+@lru_cache(maxsize=4_096)
 def _slug(text: str) -> str:
-    kept = "".join(ch if ch.isalnum() and ch.isascii() else " " for ch in text.lower())
-    return "-".join(kept.split())[:90].strip("-") or "market"
+    return "-".join(_WORDS.findall(text.lower()))[:90].strip("-") or "market"
 
 
 def question_id(listing: Listed) -> str:
@@ -342,7 +351,8 @@ def _outcome_prices(listing: Listed, bid: int | None, ask: int | None, last: int
 
 
 def _nested(values: Iterable[str]) -> str:
-    return json.dumps(list(values), ensure_ascii=False)
+    """A list as JSON text inside a string, in the venue's spacing."""
+    return _ENCODER.encode(list(values))
 
 
 def _decimal(value: float) -> str:

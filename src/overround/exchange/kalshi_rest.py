@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from fastapi import APIRouter, Request, Response
 
+from overround.exchange.gamma_rest import written
 from overround.exchange.kalshi_frames import count_text, dollars, iso_micros
 from overround.exchange.kalshi_listing import event_object, market_object, series_object
 from overround.exchange.kalshi_session import trade_uuid
@@ -91,15 +92,17 @@ class KalshiCatalogue:
         return listing
 
     def market(self, listing: Listed, now_ms: int, *, fresh: bool = False) -> bytes:
-        """A market, encoded."""
+        """A market, encoded; empty if it is listed no more."""
         kept = self._encoded.get(listing.key)
         if kept is not None and not fresh and now_ms - kept[0] < self._refresh_ms:
             return kept[1]
+        if listing.key not in self._source.listings:
+            return b""
         encoded = msgspec.json.encode(market_object(self._source, listing, now_ms))
         self._encoded[listing.key] = (now_ms, encoded)
         return encoded
 
-    def markets(self, query: dict[str, str], now_ms: int) -> bytes:
+    def markets(self, query: dict[str, str]) -> tuple[list[Listed], str]:
         """One page of markets and the cursor of the next."""
         self._sort()
         chosen: Iterable[Listed] = self._order
@@ -128,12 +131,10 @@ class KalshiCatalogue:
             if name in query:
                 limit = _integer(query, name, 0, 1 << 40)
                 chosen = [m for m in chosen if keep(m, limit)]
-        rows, cursor = _page(list(chosen), query, most=1_000, default=100, place=lambda m: m.number, shift=self._shift)
-        body = b",".join(self.market(m, now_ms) for m in rows)
-        return b"".join((f'{{"cursor":"{cursor}","markets":['.encode(), body, b"]}"))
+        return _page(list(chosen), query, most=1_000, default=100, place=lambda m: m.number, shift=self._shift)
 
-    def events(self, query: dict[str, str], now_ms: int) -> bytes:
-        """One page of events."""
+    def events(self, query: dict[str, str]) -> tuple[list[list[Listed]], str]:
+        """One page of events as their markets, and the cursor of the next."""
         self._sort()
         chosen = list(self._events.values())
         if "series_ticker" in query:
@@ -145,10 +146,11 @@ class KalshiCatalogue:
         if words is not None:
             chosen = [legs for legs in chosen if any(m.status in words for m in legs)]
         chosen.sort(key=lambda legs: legs[0].number)
-        rows, cursor = _page(chosen, query, most=200, default=200, place=lambda legs: legs[0].number, shift=self._shift)
-        nested = _true(query, "with_nested_markets")
-        values = [self._event(legs, now_ms, nested=nested) for legs in rows]
-        return msgspec.json.encode({"cursor": cursor, "events": values})
+        return _page(chosen, query, most=200, default=200, place=lambda legs: legs[0].number, shift=self._shift)
+
+    def event_of(self, legs: list[Listed], now_ms: int, *, nested: bool) -> bytes:
+        """An event, encoded."""
+        return msgspec.json.encode(self._event(legs, now_ms, nested=nested))
 
     def event(self, ticker: str, query: dict[str, str], now_ms: int) -> bytes:
         """One event, with its markets nested or, as of old, beside it."""
@@ -159,11 +161,11 @@ class KalshiCatalogue:
         nested = _true(query, "with_nested_markets")
         value: dict[str, Any] = {"event": self._event(legs, now_ms, nested=nested)}
         if not nested and not _true(query, "exclude_markets"):
-            value["markets"] = [msgspec.Raw(self.market(m, now_ms, fresh=True)) for m in legs]
+            value["markets"] = [msgspec.Raw(body) for m in legs if (body := self.market(m, now_ms, fresh=True))]
         return msgspec.json.encode(value)
 
     def _event(self, legs: Sequence[Listed], now_ms: int, *, nested: bool) -> dict[str, Any]:
-        markets = [msgspec.Raw(self.market(m, now_ms)) for m in legs] if nested else None
+        markets = [msgspec.Raw(body) for m in legs if (body := self.market(m, now_ms))] if nested else None
         return event_object(legs[0].event, legs, markets)
 
     def series(self, query: dict[str, str]) -> bytes:
@@ -257,7 +259,14 @@ def kalshi_router(catalogue: KalshiCatalogue, now_ms: Callable[[], int], *, paus
 
     @router.get("/events")
     async def events(request: Request) -> Response:
-        return _guarded(lambda: catalogue.events(dict(request.query_params), now_ms()))
+        query = dict(request.query_params)
+        nested = _true(query, "with_nested_markets")
+        try:
+            rows, cursor = catalogue.events(query)
+        except _Refused as exc:
+            return _error(exc)
+        body = await written(rows, lambda legs: catalogue.event_of(legs, now_ms(), nested=nested))
+        return _json(b"".join((f'{{"cursor":"{cursor}","events":['.encode(), body, b"]}")))
 
     @router.get("/events/{ticker}")
     async def event(ticker: str, request: Request) -> Response:
@@ -286,7 +295,12 @@ def kalshi_router(catalogue: KalshiCatalogue, now_ms: Callable[[], int], *, paus
 
     @router.get("/markets")
     async def markets(request: Request) -> Response:
-        return _guarded(lambda: catalogue.markets(dict(request.query_params), now_ms()))
+        try:
+            rows, cursor = catalogue.markets(dict(request.query_params))
+        except _Refused as exc:
+            return _error(exc)
+        body = await written(rows, lambda row: catalogue.market(row, now_ms()))
+        return _json(b"".join((f'{{"cursor":"{cursor}","markets":['.encode(), body, b"]}")))
 
     @router.get("/markets/{ticker}")
     async def market(ticker: str) -> Response:
@@ -375,7 +389,11 @@ def _guarded(answer: Callable[[], bytes]) -> Response:
     try:
         return _json(answer())
     except _Refused as exc:
-        return _json(msgspec.json.encode({"error": exc.error}), exc.status)
+        return _error(exc)
+
+
+def _error(exc: _Refused) -> Response:
+    return _json(msgspec.json.encode({"error": exc.error}), exc.status)
 
 
 def _json(body: bytes, status: int = 200) -> Response:
