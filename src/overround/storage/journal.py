@@ -158,9 +158,7 @@ class FrameJournal:
         self._segments: deque[_Segment] = deque()
         self._from_ns = self._to_ns = 0
         self._turn(clock.now_ns())
-        self._heads: dict[str, tuple[bytes, bytes]] = {}
-        self._bytes_in = 0
-        self._bytes_out = 0
+        self._heads: dict[str, bytes] = {}
         self._flushing = threading.Lock()
         self._backlog: deque[_Segment] = deque()
         self._file: _JournalFile | None = None
@@ -175,15 +173,14 @@ class FrameJournal:
         """Keep a received frame; ``is_json`` says whether it is JSON (else it is kept as text)."""
         if not self._from_ns <= recv_ns < self._to_ns:
             self._turn(recv_ns)
-        json_head, text_head = self._heads.get(conn) or self._new_heads(conn)
         if is_json:
-            if b"\n" in frame or b"\r" in frame:
-                frame = _one_line(frame)
-            self._put((json_head % recv_ns, frame, b"}\n"))
+            try:
+                self._put((self._heads[conn] % recv_ns, frame, b"}\n"))
+            except KeyError:
+                self._put((self._new_head(conn) % recv_ns, frame, b"}\n"))
         else:
-            key, frame = _as_text(frame)
-            self._put((text_head % (recv_ns, key), frame, b"}\n"))
-        self._bytes_in += len(frame)
+            key, body = _as_text(frame)
+            self._put((b'{"recv_ns":%d,"conn":%b,"%b":' % (recv_ns, msgspec.json.encode(conn), key), body, b"}\n"))
 
     def sent(self, conn: str, ns: int, text: str) -> None:
         """Keep a frame that we sent."""
@@ -192,11 +189,10 @@ class FrameJournal:
         raw = text.encode()
         try:
             msgspec.json.decode(raw, type=msgspec.Raw)
-            key, body = b"frame", _one_line(raw)
+            key, body = b"frame", raw
         except msgspec.DecodeError:
             key, body = _as_text(raw)
         self._put((b'{"sent_ns":%d,"conn":%b,"%b":' % (ns, msgspec.json.encode(conn), key), body, b"}\n"))
-        self._bytes_in += len(body)
 
     def mark(self, conn: str, ns: int, event: str, **fields: object) -> None:
         """Keep an event of a connection (opened, closed, ...) with further fields."""
@@ -204,12 +200,12 @@ class FrameJournal:
             self._turn(ns)
         line = msgspec.json.encode({"ns": ns, "conn": conn, "event": event} | fields)
         self._put((b"", line, b"\n"))
-        self._bytes_in += len(line)
 
     @property
     def pending_bytes(self) -> int:
-        """Bytes of frames not compressed yet."""
-        return self._bytes_in - self._bytes_out
+        """Bytes of frames not compressed yet (counted when asked, not at every frame)."""
+        waiting = [segment.parts for queue in (self._backlog, self._segments) for segment in list(queue)]
+        return sum(sum(map(len, parts[1::_PER_ENTRY])) for parts in waiting)
 
     def flush(self) -> bool:
         """Compress and write everything taken in; False when the disk refuses (it is kept).
@@ -226,12 +222,11 @@ class FrameJournal:
 
     # -- inside -------------------------------------------------------------------------------------
 
-    def _new_heads(self, conn: str) -> tuple[bytes, bytes]:
-        # A percent sign in the name is doubled: the heads are templates.
-        name = msgspec.json.encode(conn).replace(b"%", b"%%")
-        heads = (b'{"recv_ns":%d,"conn":' + name + b',"frame":', b'{"recv_ns":%d,"conn":' + name + b',"%b":')
-        self._heads[conn] = heads
-        return heads
+    def _new_head(self, conn: str) -> bytes:
+        # A percent sign in the name is doubled: the head is a template.
+        head = b'{"recv_ns":%d,"conn":' + msgspec.json.encode(conn).replace(b"%", b"%%") + b',"frame":'
+        self._heads[conn] = head
+        return head
 
     def _turn(self, ns: int) -> None:
         """Begin the next bucket's list."""
@@ -246,7 +241,7 @@ class FrameJournal:
         try:
             while self._backlog:
                 self._write(self._backlog[0])
-                self._forget(self._backlog.popleft())
+                self._backlog.popleft()
             if self._file is not None:
                 self._save(self._file, end=end)
         except OSError as exc:
@@ -277,7 +272,7 @@ class FrameJournal:
             self._save(file, end=file.bucket != chunk.bucket)
         if file is None or file.bucket != chunk.bucket:
             file = self._file = self._begin(chunk.bucket)
-        file.add(b"".join(chunk.parts))
+        file.add(_lines_of(chunk.parts))
 
     def _begin(self, bucket: Bucket) -> _JournalFile:
         run = 0
@@ -295,17 +290,14 @@ class FrameJournal:
             self._file = None
             raise
 
-    def _forget(self, chunk: _Segment) -> None:
-        self._bytes_out += sum(map(len, chunk.parts[1::_PER_ENTRY]))
-
     def _refused(self, exc: OSError) -> None:
         self.failures += 1
         self.last_error = str(exc)
-        dropped = 0
-        while self._backlog and self.pending_bytes > self._limit:
-            chunk = self._backlog.popleft()
-            self._forget(chunk)
-            dropped += len(chunk.parts) // _PER_ENTRY
+        dropped, pending = 0, self.pending_bytes
+        while self._backlog and pending > self._limit:
+            parts = self._backlog.popleft().parts
+            pending -= sum(map(len, parts[1::_PER_ENTRY]))
+            dropped += len(parts) // _PER_ENTRY
         self.dropped += dropped
         now_ns = self._clock.monotonic_ns()
         if dropped or self._alerted_ns == 0 or now_ns - self._alerted_ns >= _ALERT_NS:
@@ -362,9 +354,16 @@ class _JournalFile:
             self.unsaved += len(block)
 
 
-def _one_line(frame: bytes) -> bytes:
-    """The frame without line breaks: inside JSON they can only stand between tokens."""
-    return frame.replace(b"\n", b" ").replace(b"\r", b" ")
+def _lines_of(parts: list[bytes]) -> bytes:
+    """The entries as lines."""
+    joined = b"".join(parts)
+    if joined.count(b"\n") != len(parts) // _PER_ENTRY or b"\r" in joined:
+        # A raw line break cannot stand inside a JSON text, only between tokens. Looking for it here costs a
+        # tenth of looking at every frame.
+        parts = parts.copy()
+        parts[1::_PER_ENTRY] = [frame.replace(b"\n", b" ").replace(b"\r", b" ") for frame in parts[1::_PER_ENTRY]]
+        joined = b"".join(parts)
+    return joined
 
 
 def _as_text(frame: bytes) -> tuple[bytes, bytes]:
