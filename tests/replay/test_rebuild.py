@@ -148,6 +148,16 @@ def test_without_receive_times_the_stop_is_by_venue_time_of_book_frames() -> Non
     assert [o.bids for o in stopped.outcomes] == [o.bids for o in rebuild(until, Venue.KALSHI).outcomes]
 
 
+def test_a_snapshot_without_any_time_takes_that_of_the_frame_before_it() -> None:
+    kalshi = tape(n_frames=100)
+    bare = [RecordedFrame(None, "", frame) for _, _, frame in kalshi.frames]
+    last_ms = max(ms for ms, ticker, _ in kalshi.frames if ticker == "KX-A")
+    kalshi.clear("KX-A")
+    closing = RecordedFrame(None, "", kalshi.frames[-1][2])
+    book = of(rebuild([*bare, closing], Venue.KALSHI), "KX-A")
+    assert (book.bids, book.asks, book.ts_ms) == ([], [], last_ms)
+
+
 def test_each_book_stops_after_its_own_change() -> None:
     kalshi = tape()
     rebuilt = rebuild(entries(kalshi.frames), Venue.KALSHI, until_seq=40)

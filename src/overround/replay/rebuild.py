@@ -25,6 +25,7 @@ __all__ = ["BookSample", "MarketTally", "OutcomeBook", "Rebuilder", "Rebuilt", "
 # Whole books out of REST are numbered here, apart from every real subscription.
 _REST_SID = 1 << 40
 _CHANGES_BOOKS = re.compile(rb'"orderbook_|"price_change|"changes"|"bids"|"buys"')
+_SNAPSHOT = b'{"type":"orderbook_snapshot"'
 _SIDES = (OutcomeId("yes"), OutcomeId("no"))
 
 
@@ -39,7 +40,8 @@ class OutcomeBook(msgspec.Struct, frozen=True, kw_only=True):
     bids, asks : list of (float, float)
         Price and contracts, best first.
     ts_ms : int or None
-        Venue time of the book's last change, where the venue tells it, else its receive time, else None.
+        Venue time of the book's last change; where the venue tells none, its receive time; without that, the
+        venue time of the market's last frame that tells one, or None.
     seq : int
         Changes applied to the market's book.
     frames : int
@@ -103,12 +105,15 @@ class MarketTally(msgspec.Struct):
         As in ``OutcomeBook``.
     left_out : int
         Changes that came while there was no whole book to apply them to.
+    timed_frame : bytes
+        In a recording without receive times: the last frame that may tell a venue time (snapshots do not).
     """
 
     frames: int = 0
     gaps: int = 0
     negative_levels: int = 0
     left_out: int = 0
+    timed_frame: bytes = b""
 
 
 class Rebuilt(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,13 +153,13 @@ class Rebuilt(msgspec.Struct, frozen=True, kw_only=True):
 class _Line:
     """One connection of the recording and its feed."""
 
-    __slots__ = ("feed", "ignored", "negative_levels", "receive", "rest_books")
+    __slots__ = ("books", "feed", "ignored", "receive", "rest_books")
 
     def __init__(self, feed: Feed) -> None:
         self.feed = feed
+        self.books = feed.books
         self.receive = feed.receive
         self.ignored = 0
-        self.negative_levels = 0
         self.rest_books = 0
 
 
@@ -214,21 +219,21 @@ class Rebuilder:
             line.rest_books += 1
             frame = REST_SNAPSHOT + b'"sid":%d,"seq":%d,' % (_REST_SID, line.rest_books) + frame[len(REST_SNAPSHOT) :]
         line.receive(frame, recv_ns)
-        names = self._names(frame)
-        for name in names:
+        for name in self._names(frame):
             tally = self._tallies.get(name)
             if tally is None:
                 tally = self._tallies[name] = MarketTally()
             tally.frames += 1
-        feed = line.feed
-        counters = feed.counters
-        if counters.negative_levels != line.negative_levels or counters.ignored != line.ignored:
-            for name in names:
-                self._tallies[name].negative_levels += counters.negative_levels - line.negative_levels
-                self._tallies[name].left_out += counters.ignored - line.ignored
-            line.negative_levels, line.ignored = counters.negative_levels, counters.ignored
-        if feed.events:
-            events, feed.events = feed.events, []
+            if not recv_ns and not frame.startswith(_SNAPSHOT):
+                tally.timed_frame = frame
+            book = line.books.get(MarketId(name))
+            if book is None or not book.live:
+                # Only then can a change have been left out; the counters are not looked at for every frame.
+                ignored = line.feed.counters.ignored
+                tally.left_out += ignored - line.ignored
+                line.ignored = ignored
+        if line.feed.events:
+            events, line.feed.events = line.feed.events, []
             self._note(line, events)
         if recv_ns:
             self.last_ms = recv_ns // 1_000_000
@@ -250,7 +255,9 @@ class Rebuilder:
             return self._parted.get(market_id, [])
         verdict = owner.feed.verdict(market_id, now_ms=self.last_ms or (book.ts_venue_ms or 0))
         tally = self._tallies.get(market_id) or MarketTally()
-        ts_ms = book.ts_venue_ms if book.ts_venue_ms is not None else (book.ts_recv_ns // 1_000_000 or None)
+        ts_ms = book.ts_venue_ms
+        if ts_ms is None:
+            ts_ms = book.ts_recv_ns // 1_000_000 or venue_ms(tally.timed_frame)
         own, mirrored = (book.bid_levels(), book.ask_levels()), book.mirrored()
         result = []
         for outcome_id, (bids, asks) in zip(self._outcome_ids(owner.feed, market_id), (own, mirrored), strict=False):
@@ -364,6 +371,8 @@ class Rebuilder:
                 concerned = [event.market_id] if event.market_id else _open_markets(line.feed)
                 for market_id in concerned:
                     self._tallies.setdefault(market_id, MarketTally()).gaps += 1
+            elif event.kind is FeedEventKind.GAP and event.detail == ErrCode.NEGATIVE_LEVEL:
+                self._tallies.setdefault(event.market_id, MarketTally()).negative_levels += 1
             elif event.kind is FeedEventKind.LIVE:
                 self._take_over(line, event.market_id)
         line.feed.outbox.clear()

@@ -16,6 +16,8 @@ from pathlib import Path
 
 __all__ = ["KalshiTape", "PolymarketTape", "write_lines"]
 
+_ROUND_SIZES = (200, 5, 50, 100, 1000, 300, 10, 500, 20, 25, 600, 900, 225, 1700, 250, 80, 800, 12, 400, 15, 30, 2000)
+
 Ladder = dict[Decimal, Decimal]
 
 
@@ -166,6 +168,7 @@ class PolymarketTape:
 
     def __post_init__(self) -> None:
         self.now_ms = self.start_ms
+        self._recent: list[Decimal] = []
 
     def subscribe(self) -> PolymarketTape:
         """The array with both tokens' books."""
@@ -184,12 +187,12 @@ class PolymarketTape:
             self.now_ms += self.rng.choice((1, 1, 2, 15, 80))
             is_bid = self.rng.random() < 0.5
             ladder = self.bids if is_bid else self.asks
-            if ladder and self.rng.random() < 0.4:
+            if ladder and self.rng.random() < 0.13:
                 price, size = self.rng.choice(list(ladder)), Decimal(0)
             else:
                 low, high = (1, 50) if is_bid else (51, 100)
                 price = Decimal(self.rng.randrange(low, high)) / 100
-                size = Decimal(self.rng.randrange(500, 500_000)) / 100
+                size = self._size()
             if size:
                 ladder[price] = size
             else:
@@ -203,6 +206,17 @@ class PolymarketTape:
                 }
             )
         return self
+
+    def _size(self) -> Decimal:
+        """A size that repeats as captured ones do: half are round, a fifth of the texts is seen once."""
+        kind = self.rng.random()
+        if kind < 0.45:
+            return Decimal(self.rng.choice(_ROUND_SIZES))
+        if kind < 0.80 and self._recent:
+            return self.rng.choice(self._recent)
+        size = Decimal(self.rng.randrange(500, 500_000)) / 100
+        self._recent = [*self._recent[-30:], size]
+        return size
 
     def _change(self, token: int, is_bid: bool, price: Decimal, size: Decimal) -> dict[str, str]:  # noqa: FBT001
         bids, asks = self._sides(token)
