@@ -43,7 +43,7 @@ def live_book() -> Book:
 
 
 def snapshotter(rows: Rows, **options: Any) -> Snapshotter:
-    return Snapshotter(rows, **{"stale_after_ms": 30_000, "keep_proved": True, **options})
+    return Snapshotter(rows, **{"stale_after_ms": 30_000, "keep_stored": True, **options})
 
 
 def test_rows_fall_on_a_fixed_rhythm_and_missed_instants_are_skipped() -> None:
@@ -76,7 +76,7 @@ def test_a_quiet_market_on_a_live_connection_is_ok_and_a_silent_connection_is_st
     assert (shots.by_status["ok"], shots.by_status["stale"]) == (1, 1)
 
 
-def test_while_a_repair_runs_rows_repeat_what_was_last_proved() -> None:
+def test_while_a_repair_runs_rows_repeat_what_was_last_stored() -> None:
     rows, book = Rows(), live_book()
     shots = snapshotter(rows)
     shots.put(M, (), carrier(book, last_recv_ms=1_000), interval_ms=1_000, now_ms=0)
@@ -98,7 +98,7 @@ def test_while_a_repair_runs_rows_repeat_what_was_last_proved() -> None:
 
 def test_a_closed_book_writes_one_last_row() -> None:
     rows, book = Rows(), live_book()
-    shots = snapshotter(rows, keep_proved=False)
+    shots = snapshotter(rows, keep_stored=False)
     shots.put(M, (), carrier(book), interval_ms=1_000, now_ms=0)
     book.live, book.err = False, ErrCode.CLOSED
     for now_ms in (1_000, 2_000, 3_000):
@@ -111,7 +111,7 @@ def test_a_long_outage_is_called_venue_down() -> None:
     book.live, book.err = False, ErrCode.RECONNECTING
     away = carrier(book)
     away.down_since_ms = 0
-    shots = snapshotter(rows, keep_proved=False)
+    shots = snapshotter(rows, keep_stored=False)
     shots.put(M, (), away, interval_ms=1_000, now_ms=0)
     shots.run_due(10_000)
     shots.run_due(40_000)
@@ -185,3 +185,12 @@ def test_proofs_yield_to_their_budget_and_the_row_says_so() -> None:
     assert verdicts[0] == "verified"
     assert "unverified" in verdicts
     assert not any(row["stale"] for row in rows.rows)
+
+
+def test_a_book_that_failed_its_first_proof_writes_no_row() -> None:
+    rows, book = Rows(), live_book()
+    shots = snapshotter(rows)
+    book.live, book.err, book.integrity = False, ErrCode.HASH_MISMATCH, Integrity.SUSPECT
+    shots.put(M, (), carrier(book), interval_ms=1_000, now_ms=0)
+    shots.run_due(1_000)
+    assert (rows.rows, shots.waiting) == ([], 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from random import Random
 
 import structlog
@@ -82,7 +83,7 @@ class VenueRecorder:
         self.snapshotter = Snapshotter(
             self.writer.buffer,
             stale_after_ms=settings.ingestion.stale_after_ms,
-            keep_proved=adapter.proves_after_the_fact,
+            keep_stored=adapter.proves_after_the_fact,
             budget=ProofBudget(share=PROOF_SHARE) if adapter.proves_after_the_fact else None,
             monotonic_ns=clock.monotonic_ns,
         )
@@ -93,7 +94,8 @@ class VenueRecorder:
         if not adapter.can_stream:
             self._poller = BookPoller(PolledFeed(self._shelf), adapter.book_source, clock=clock, name=adapter.venue)
         self._markets: dict[MarketId, Market] = {}
-        self._universe_path = ""
+        self._universe_version = ""
+        self._stats_version = ""
         self._scores: Mapping[MarketId, float] = {}
         self._state = RotationState()
         self._plan: Plan | None = None
@@ -235,28 +237,26 @@ class VenueRecorder:
     # -- universe and rotation ----------------------------------------------------------------------
 
     def _read_universe(self) -> None:
+        """Take over a newer listing, and newer statistics, if there are any."""
         now_ms = self._clock.now_ms()
-        found = newest_universe(self._paths, self.venue, now_ms=now_ms, known=self._universe_path)
-        if found is None:
+        found = newest_universe(self._paths, self.venue, now_ms=now_ms, known=self._universe_version)
+        mined = _version(self._paths.all_stats(self.venue))
+        if found is None and mined == self._stats_version:
             return
-        self._universe_path = found.version
-        self._markets = {market.market_id: market for market in found.markets}
+        if found is not None:
+            self._universe_version = found.version
+            self._markets = {market.market_id: market for market in found.markets}
+            limit_ms = self._settings.polling.universe_max_age_hours * 3_600_000
+            self._warning = ""
+            age_h = found.age_ms / 3_600_000
+            if found.age_ms > limit_ms:
+                self._warning = f"universe is {age_h:.0f} h old: run `overround scan`"
+                log.warning("universe.old", venue=self.venue, path=str(found.path), age_h=round(age_h, 1))
+        self._stats_version = mined
         stats = market_stats(newest_stats(self._paths, self.venue))
-        self._scores = rank(found.markets, stats, now_ms=now_ms)
-        limit_ms = self._settings.polling.universe_max_age_hours * 3_600_000
-        self._warning = ""
-        if found.age_ms > limit_ms:
-            self._warning = f"universe is {found.age_ms / 3_600_000:.0f} h old: run `overround scan`"
-            log.warning(
-                "universe.old", venue=self.venue, path=str(found.path), age_h=round(found.age_ms / 3_600_000, 1)
-            )
-        log.info(
-            "universe.read",
-            venue=self.venue,
-            path=str(found.path),
-            markets=len(self._markets),
-            scored_by="stats" if stats else "activity",
-        )
+        self._scores = rank(self._markets.values(), stats, now_ms=now_ms)
+        scored_by = "stats" if stats else "activity"
+        log.info("universe.read", venue=self.venue, markets=len(self._markets), scored_by=scored_by)
 
     def _replan(self) -> None:
         now_ms = self._clock.now_ms()
@@ -428,3 +428,11 @@ class VenueRecorder:
         )
         self._last_frames, self._last_rows, self._last_status_ns = counters.frames, rows, now_ns
         return status
+
+
+def _version(files: Sequence[Path]) -> str:
+    """Changes when the newest of the files does."""
+    if not files:
+        return ""
+    stat = files[-1].stat()
+    return f"{files[-1]}/{stat.st_mtime_ns}/{stat.st_size}"

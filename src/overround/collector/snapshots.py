@@ -57,8 +57,8 @@ class RowSink(Protocol):
 
 
 @dataclass(slots=True)
-class _Proved:
-    """The last content of a book that was proved right; what a row shows while a repair runs."""
+class _Stored:
+    """The content of the last row stored as live; what rows show while a repair runs."""
 
     bids: dict[int, int]
     asks: dict[int, int]
@@ -79,7 +79,7 @@ class Target:
         Tells a live heap entry from one of an earlier interval.
     ended : bool
         The closing row has been written.
-    proved : _Proved or None
+    stored : _Stored or None
         Kept for books that may turn out wrong after the fact (those proved by hash).
     """
 
@@ -89,7 +89,7 @@ class Target:
     interval_ms: int
     generation: int
     ended: bool = False
-    proved: _Proved | None = None
+    stored: _Stored | None = None
 
 
 class ProofBudget:
@@ -141,8 +141,8 @@ class Snapshotter:
     sink : RowSink
     stale_after_ms : int
         Without any frame on the connection for so long a row is ``stale``.
-    keep_proved : bool
-        Keep a copy of the last proved content (for venues whose books are proved by hash only after
+    keep_stored : bool
+        Keep a copy of the last stored content (for venues whose books are proved by hash only after
         the fact), to be shown by rows written while a repair runs.
     budget : ProofBudget or None
         None proves every row.
@@ -155,7 +155,7 @@ class Snapshotter:
         sink: RowSink,
         *,
         stale_after_ms: int,
-        keep_proved: bool,
+        keep_stored: bool,
         budget: ProofBudget | None = None,
         monotonic_ns: Callable[[], int] = lambda: 0,
     ) -> None:
@@ -163,7 +163,7 @@ class Snapshotter:
         self._monotonic_ns = monotonic_ns
         self._sink = sink
         self._stale_after_ms = stale_after_ms
-        self._keep_proved = keep_proved
+        self._keep_stored = keep_stored
         self._targets: dict[MarketId, Target] = {}
         self._heap: list[tuple[int, MarketId, int]] = []
         self._generation = 0
@@ -193,7 +193,7 @@ class Snapshotter:
             key=key,
             interval_ms=interval_ms,
             generation=self._generation,
-            proved=old.proved if old else None,
+            stored=old.stored if old else None,
         )
         phase = crc32(market_id.encode()) % interval_ms
         due = now_ms - now_ms % interval_ms + phase
@@ -240,21 +240,25 @@ class Snapshotter:
         if book.live:
             silent = now_ms - feed.last_recv_ns // 1_000_000 > self._stale_after_ms
             target.ended = False
-            if self._keep_proved and verdict is Integrity.VERIFIED:
+            if self._keep_stored:
                 self._keep(target, book)
             shown = Integrity.STALE if silent else verdict
             self._append(target, now_ms, book, stale=silent, err=None, integrity=shown)
             return
         if target.ended:
             return
+        if self._keep_stored and target.stored is None:
+            # Its first book failed its proof: there is nothing that a row could rightly show.
+            self.waiting += 1
+            return
         target.ended = book.err == ErrCode.CLOSED
         down_since = target.carrier.down_since_ms
         gone = down_since is not None and now_ms - down_since > self._stale_after_ms
-        # What is in a book that failed its proof may be wrong: the row repeats what was last proved, with its time.
+        # What is in a book that failed its proof may be wrong: the row repeats what was last stored, with its time.
         self._append(
             target,
             now_ms,
-            target.proved or book,
+            target.stored or book,
             stale=True,
             err=ErrCode.VENUE_DOWN if gone else book.err,
             integrity=book.integrity,
@@ -272,15 +276,15 @@ class Snapshotter:
         return verdict
 
     def _keep(self, target: Target, book: Book) -> None:
-        kept = target.proved
+        kept = target.stored
         if kept is None or kept.seq != book.seq:
-            target.proved = _Proved(book.bids.copy(), book.asks.copy(), book.seq, book.ts_venue_ms)
+            target.stored = _Stored(book.bids.copy(), book.asks.copy(), book.seq, book.ts_venue_ms)
 
     def _append(
         self,
         target: Target,
         now_ms: int,
-        content: Book | _Proved,
+        content: Book | _Stored,
         *,
         stale: bool,
         err: str | None,
