@@ -166,6 +166,20 @@ async def test_the_ceiling_of_the_legacy_listing_fails_the_listing() -> None:
         await listed(gamma)
 
 
+async def test_a_refusal_in_the_middle_is_no_reason_to_begin_anew() -> None:
+    gamma = Gamma([record(n) for n in range(1, 31)], page=10)
+
+    def gone(request: httpx2.Request) -> httpx2.Response:
+        answer = gamma(request)
+        return httpx2.Response(410, json={"error": "gone"}) if "after_cursor" in gamma.asked[-1] else answer
+
+    clock = ManualClock()
+    async with HttpClient(clock=clock, rng=random.Random(1), transport=httpx2.MockTransport(gone)) as http:
+        with pytest.raises(RequestRefused):
+            async for _ in PolymarketCatalog(http, GAMMA, clock=clock).markets():
+                pass
+
+
 async def test_a_page_that_fails_for_good_fails_the_listing() -> None:
     gamma = Gamma([record(n) for n in range(1, 31)], page=10)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 
+import msgspec
 import pytest
 from scripted_polymarket import (
     NS,
@@ -217,6 +218,16 @@ def test_an_entry_of_the_second_token_that_mirrors_nothing_is_applied_too() -> N
     frame["timestamp"] = other["timestamp"]
     send(feed, script, frame)
     assert_equal(feed, script)
+
+
+def test_a_frame_that_speaks_of_two_markets_changes_both() -> None:
+    one, two = Scripted(1), Scripted(2)
+    feed = feed_with(one, two)
+    frame = one.change("BUY", 4850, LOTS)
+    frame["price_changes"] += two.change("SELL", 5300, LOTS)["price_changes"]
+    send(feed, one, frame)
+    assert_equal(feed, one)
+    assert_equal(feed, two)
 
 
 def test_arrays_of_changes_are_dispatched_one_by_one() -> None:
@@ -1094,3 +1105,143 @@ def test_counters_add_up() -> None:
     assert feed.counters.bytes == before[1] + sum(map(len, frames)) + 4
     assert feed.counters.changes == 100
     assert feed.last_recv_ns == (T0 + 1) * NS
+
+
+# --- the rarer turns ------------------------------------------------------------------------------------------------
+
+
+def test_a_market_without_two_tokens_is_refused_and_the_others_taken() -> None:
+    good = Scripted(1)
+    broken = msgspec.structs.replace(Scripted(2).market, outcome_ids=())
+    feed = PolymarketFeed(BookShelf())
+    feed.add([broken, good.market], now_ms=T0)
+    assert set(feed.books) == {good.market_id}
+    assert only(feed, K.REJECTED).market_id == broken.market_id
+    feed.remove([broken.market_id], now_ms=T0)
+    assert feed.outbox == []
+
+
+def test_a_listing_that_says_little_is_held_all_the_same() -> None:
+    script = Scripted()
+    bare = msgspec.structs.replace(script.market, tick_grid=(), min_size_e6=0)
+    feed = PolymarketFeed(BookShelf())
+    feed.add([bare], now_ms=T0)
+    feed.opened(now_ms=T0)
+    send(feed, script, script.dump())
+    assert feed.verdict(bare.market_id, now_ms=T0) is Integrity.VERIFIED
+
+
+def test_a_tick_of_the_dump_that_does_not_read_only_costs_the_proof() -> None:
+    script = Scripted()
+    feed = PolymarketFeed(BookShelf())
+    feed.add([script.market], now_ms=T0)
+    feed.opened(now_ms=T0)
+    send(feed, script, script.book(0, dump=True, tick_size="fine", last_trade_price="0.77"))
+    assert_equal(feed, script)
+    assert feed.books[MarketId(script.market_id)].live
+
+
+def test_a_pending_audit_waits_for_its_time_and_ends_with_a_newer_book() -> None:
+    script = Scripted()
+    feed = feed_with(script)
+    script.change("BUY", 4600, LOTS)
+    feed.rest_book(rest(script), now_ms=T0)
+    feed.tick(now_ms=T0)
+    assert feed.deadline_ms() == T0 + 2_000
+    feed.rest_book(rest(script, ts_venue_ms=script.ts_ms + 5), now_ms=T0 + 500)
+    feed.tick(now_ms=T0 + 2_000)  # the later REST book has its own grace
+    assert feed.deadline_ms() == T0 + 2_500
+    send(feed, script, script.book(0, timestamp=str(script.ts_ms + 5)))
+    feed.tick(now_ms=T0 + 10_000)
+    assert feed.books[MarketId(script.market_id)].live
+
+
+def test_an_audit_whose_book_was_overtaken_by_a_change_is_nothing() -> None:
+    script = Scripted()
+    feed = feed_with(script)
+    other = rest(script, bids={100: LOTS}, ts_venue_ms=script.ts_ms)
+    feed.rest_book(other, now_ms=T0)
+    send(feed, script, script.change("BUY", 4600, LOTS))
+    feed.tick(now_ms=T0 + 2_000)
+    assert feed.books[MarketId(script.market_id)].live
+
+
+def test_an_equal_rest_book_without_a_hash_proves_nothing() -> None:
+    script = Scripted(min_size="17")
+    feed = feed_with(script)
+    feed.rest_book(rest(script, hash_ok=None, hash=""), now_ms=T0)
+    assert feed.verdict(MarketId(script.market_id), now_ms=T0) is Integrity.UNVERIFIED
+
+
+def test_a_third_token_of_a_market_in_replay_is_ignored() -> None:
+    script = Scripted()
+    feed = PolymarketFeed(BookShelf(), passive=True)
+    feed.receive(encode(script.dump()), T0 * NS)
+    send(feed, script, script.book(0, asset_id="333"))
+    assert feed.tokens(MarketId(script.market_id)) == script.tokens
+    assert feed.counters.ignored == 1
+
+
+def test_prints_and_ticks_of_strangers_and_prints_that_do_not_read() -> None:
+    script, stranger = Scripted(1), Scripted(2)
+    feed = feed_with(script)
+    event = {"event_type": "last_trade_price", "market": stranger.market_id, "asset_id": stranger.tokens[0]}
+    send(feed, stranger, event | {"price": "0.5", "timestamp": str(T0)})
+    assert (feed.counters.trades, feed.counters.rejected) == (1, 0)
+    send(feed, stranger, event | {"event_type": "tick_size_change", "new_tick_size": "0.1"})
+    send(feed, stranger, event | {"event_type": "best_bid_ask", "best_bid": "0.1"})
+    assert feed.counters.ignored == 2
+    event = {"event_type": "last_trade_price", "market": script.market_id, "asset_id": script.tokens[0]}
+    for price in ("0.123456789123456789", "", None, "0.5"):
+        send(feed, script, event | {"price": price})
+    assert feed.counters.rejected == 3
+    assert feed.books[MarketId(script.market_id)].live  # a print is no part of the book
+
+
+def test_a_second_repair_within_ten_minutes_goes_to_rest_instead_of_reconnecting() -> None:
+    one, two = Scripted(1), Scripted(2)
+    feed = PolymarketFeed(BookShelf())
+    feed.add([one.market, two.market], now_ms=T0)
+    feed.opened(now_ms=T0)
+    for step_ms in (30_000, 40_000):
+        feed.tick(now_ms=T0 + step_ms)
+    assert details(feed, K.RESYNC) == ["resubscribe", "resubscribe", "reconnect", "rest"]
+
+
+def test_best_prices_before_any_book_are_ignored() -> None:
+    script = Scripted()
+    feed = PolymarketFeed(BookShelf())
+    feed.add([script.market], now_ms=T0)
+    feed.opened(now_ms=T0)
+    send(feed, script, best(script, "0.1", "0.2"))
+    send(feed, script, script.dump())
+    assert feed.verdict(MarketId(script.market_id), now_ms=T0 + 60_000) is Integrity.VERIFIED
+
+
+def test_a_wrong_best_price_of_a_book_that_its_hash_proves_is_the_venues() -> None:
+    script = Scripted()
+    feed = feed_with(script)
+    for at_ms in (0, 3_000):
+        frame = script.change("BUY", 4600, (at_ms + 1) * LOTS, tokens=(0,))
+        frame["price_changes"][0] |= {"best_bid": "0.3"}
+        send(feed, script, frame, at_ms=T0 + at_ms)
+    assert feed.counters.best_mismatches == 2
+    assert feed.books[MarketId(script.market_id)].live
+
+
+def test_a_silent_connection_without_books_asks_for_none() -> None:
+    script = Scripted()
+    feed = PolymarketFeed(BookShelf())
+    feed.opened(now_ms=T0)
+    assert run_quietly(feed, script, per_10s=0, speak_s=10, then_s=100) is None
+    assert feed.events == []
+
+
+def test_a_market_that_was_closed_is_not_repaired_when_its_time_comes() -> None:
+    script = Scripted()
+    feed = PolymarketFeed(BookShelf())
+    feed.add([script.market], now_ms=T0)
+    feed.opened(now_ms=T0)
+    send(feed, script, resolved(script))
+    feed.tick(now_ms=T0 + 60_000)
+    assert K.RESYNC not in kinds(feed)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from overround.book import BookShelf
 from overround.market import Integrity, px_e4, sz_e6
 from overround.venue.polymarket import HashEra, HashInputs, PolymarketFeed, book_hash, prove
+from overround.venue.polymarket import hash as hash_module
 from overround.venue.polymarket.hash import ladder_hash, last_trade_candidates
 
 LADDER = st.dictionaries(st.integers(1, 9_999), st.integers(1, 10**13), max_size=30)
@@ -169,3 +170,11 @@ def test_no_candidate_is_tried_twice(texts: list[str], step: int) -> None:
     tried = list(last_trade_candidates(texts, step_e4=step))
     assert len(tried) == len(set(tried))
     assert set(texts) <= set(tried)
+
+
+def test_the_texts_kept_between_proofs_are_bounded() -> None:
+    for start in range(0, 140_000, 10_000):
+        book = {px: (start + px) * 1_000_000 + 7 for px in range(1, 10_000)}
+        inputs = HashInputs(market="0xm", asset_id="7", timestamp_ms=1)
+        assert ladder_hash(HashEra.TEN, inputs, book, {}) == ladder_hash(HashEra.TEN, inputs, dict(book), {})
+    assert len(hash_module._closings) <= 1 << 16

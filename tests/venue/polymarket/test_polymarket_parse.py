@@ -25,6 +25,7 @@ from overround.venue.polymarket.parse import (
     epoch_ms,
     mirror_text,
     price_e4,
+    px_by_text,
     rest_book,
     size_e6,
     sz_by_text,
@@ -127,6 +128,13 @@ def test_the_table_of_sizes_does_not_grow_without_bound() -> None:
         size_e6(f"{n}.5")
     assert len(sz_by_text) <= 1 << 15
     assert size_e6("39999.5") == 39_999_500_000
+
+
+def test_the_table_of_prices_does_not_grow_without_bound() -> None:
+    for n in range(10_000):
+        for zeros in range(5):
+            assert price_e4(f"0.{n:04d}{'0' * zeros}") == n
+    assert len(px_by_text) <= 40_000
 
 
 def test_the_mirror_of_a_price_is_printed_as_the_venue_prints_it() -> None:
@@ -344,6 +352,10 @@ def test_fees_are_the_schedule_and_unknown_where_only_named(changed: dict[str, A
         ),
         (
             {"negRisk": True, "negRiskMarketID": SET_ID, "questionID": "0x" + "d" * 64},
+            Exclusivity(exclusive=True, set_id=SET_ID),
+        ),
+        (
+            {"negRisk": True, "negRiskMarketID": SET_ID, "questionID": SET_ID[:-2] + "zz"},
             Exclusivity(exclusive=True, set_id=SET_ID),
         ),
         (

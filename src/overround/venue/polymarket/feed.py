@@ -772,8 +772,6 @@ class PolymarketFeed:
             self._climb(held, now_ms)
 
     def _overdue(self, held: Held, now_ms: int) -> None:
-        if held.closed:
-            return
         if held.book.live:
             if held.rest_seq is not None and held.rest_seq == held.book.seq:
                 # The book came from REST and the socket is still silent about it: go on polling.

@@ -266,6 +266,8 @@ def deltas(event: Event) -> list[Delta]:
             Delta(token, _is_buy(change.side), price_e4(change.price), size_e6(change.size), hash_, None, None)
             for change in event.changes
         ]
+    elif event.price is None:
+        raise FrameMalformed("price_change names no level")
     else:
         px, sz = price_e4(event.price), size_e6(event.size)
         found = [Delta(token, _is_buy(event.side), px, sz, hash_, event.best_bid, event.best_ask)]
