@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from handmade import T0, Client, Rig, kalshi_listing, polymarket_listing
+from starlette.testclient import TestClient
 
 from overround.errors import ConfigError
 from overround.exchange.fault_script import KINDS, Fault, FaultScript
@@ -348,6 +349,9 @@ def test_maintenance_ends_connections_and_says_so() -> None:
     assert client.wire.ended == "1001 maintenance"
     assert rig.exchange.desk.refusal(KA) == 503
     assert rig.exchange.desk.paused(KA)
+    with TestClient(rig.exchange.app()) as rest:
+        answer = rest.get("/trade-api/v2/exchange/status")
+        assert (answer.status_code, answer.json()["trading_active"]) == (503, False), "an error with the usual body"
     rig.step(1_000)
     assert not rig.exchange.desk.paused(KA)
 
@@ -420,6 +424,22 @@ def test_a_closed_connection_takes_its_faults_along() -> None:
     rig.exchange.hubs[PM].detach(client.link)
     rig.exchange.desk.closed(PM, client.link)
     assert rig.records(PM)[0]["state"] == "done"
+
+
+def test_the_truth_knows_when_connections_lived_and_what_a_fault_loses() -> None:
+    rig = Rig(_fault("close", PM), _fault("duplicate", PM, at_ms=10_000), _fault("sequence_gap", KA, at_ms=10_000))
+    client = rig.subscribed(PM)
+    rig.step(30)
+    rig.exchange.hubs[PM].detach(client.link)
+    rig.exchange.desk.closed(PM, client.link)
+    rig.subscribed(PM)
+    with TestClient(rig.exchange.app()) as rest:
+        first, second = rest.get("/truth/polymarket/connections").json()
+        assert (first["name"], first["opened_ms"], first["closed_ms"]) == ("polymarket-1", T0, T0 + 30)
+        assert (second["name"], second["closed_ms"], second["frames"]) == ("polymarket-2", None, 1)
+        assert rest.get("/truth/kalshi/connections").json() == []
+        assert [fault["loses"] for fault in rest.get("/truth/polymarket/faults").json()] == [True, False]
+        assert [fault["loses"] for fault in rest.get("/truth/kalshi/faults").json()] == [False]
 
 
 def test_the_same_seed_draws_the_same_targets() -> None:

@@ -17,7 +17,7 @@ from overround.exchange.universe import WorldSpec
 from overround.market import Venue
 from overround.testing.clock import ManualClock
 
-_SECONDS = 6
+_SECONDS = 4
 
 
 def _world(seed: int) -> tuple[Exchange, GeneratedSource, ManualClock]:
@@ -59,7 +59,7 @@ def test_every_polymarket_hash_follows_from_what_was_sent_before_it() -> None:
     exchange, source, clock = _world(1)
     hub = exchange.hubs[Venue.POLYMARKET]
     client = Client(hub)
-    keys = source.markets(Venue.POLYMARKET)[:30]
+    keys = source.markets(Venue.POLYMARKET)[:12]
     books: dict[str, dict[str, Any]] = {}
     checked = told = 0
     (dump,) = client.subscribe(*keys)
@@ -81,7 +81,7 @@ def test_every_polymarket_hash_follows_from_what_was_sent_before_it() -> None:
     for book in dump:
         whole(book)
         assert holds(book["asset_id"], book["hash"])
-    for _ in range(_SECONDS * 100):
+    for _ in range(250):
         _step(exchange, clock, 10)
         client.now_ms = clock.now_ms()
         for frame in client.take():
@@ -116,8 +116,8 @@ def test_every_polymarket_hash_follows_from_what_was_sent_before_it() -> None:
             elif kind == "last_trade_price":
                 told += 1
         client.send("PING")
-    assert checked > 300
-    assert told > 2
+    assert checked > 100
+    assert told > 0
     for asset, held in books.items():
         bids, asks = source.levels(held["market"])
         first = asset == source.listings[held["market"]].tokens[0]
@@ -175,7 +175,7 @@ def test_kalshi_numbers_have_no_hole_and_books_add_up_to_the_truth(seed: int) ->
             update = {"sid": 1, "market_tickers": [late.pop()], "action": "add_markets"}
             for frame in client.send({"id": n + 2, "cmd": "update_subscription", "params": update}):
                 apply(frame)
-    assert deltas > 200
+    assert deltas > 100
     for key, book in books.items():
         bids, asks = source.levels(key)
         if source.listings[key].status != "active":

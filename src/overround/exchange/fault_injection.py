@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from overround.exchange.fault_script import Fault
+from overround.exchange.fault_script import LOSING_KINDS, Fault
 from overround.exchange.link import Link
 from overround.market import Venue
 
@@ -63,6 +63,7 @@ class Injection:
             "kind": fault.kind,
             "venue": fault.venue.value,
             "state": "waiting",
+            "loses": fault.kind in LOSING_KINDS or (fault.kind, fault.venue) == ("sequence_gap", Venue.POLYMARKET),
             "at_ms": fault.at_ms,
             "ts_ms": None,
             "until_ms": None,

@@ -18,6 +18,7 @@ __all__ = [
     "FRAME_KINDS",
     "HTTP_KINDS",
     "KINDS",
+    "LOSING_KINDS",
     "MARKET_KINDS",
     "ONE_VENUE",
     "Fault",
@@ -65,6 +66,11 @@ HTTP_KINDS = {
     "shifted_pages": "pages begin params.rows (3) rows too early: rows repeat",
 }
 KINDS = {**FRAME_KINDS, **CONNECTION_KINDS, **DOOR_KINDS, **MARKET_KINDS, **HTTP_KINDS}
+LOSING_KINDS = frozenset(
+    {"silence", "mute_token", "missing_first_book", "drop", "cut_frame", "renamed_field", "close", "close_on_open",
+     "maintenance", "terminal_error"}
+)  # fmt: skip
+"""Kinds after which a client without repair misses something; a ``sequence_gap`` loses on Polymarket only."""
 ONE_VENUE = {
     "underflow": Venue.KALSHI,
     "terminal_error": Venue.KALSHI,

@@ -8,6 +8,7 @@ A check compares that log with what the collector recorded as gaps.
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from typing import Any, Protocol
@@ -32,6 +33,8 @@ from overround.exchange.polymarket_hub import PolymarketHub
 from overround.market import Venue
 
 __all__ = ["KINDS", "Fault", "FaultDesk", "FaultScript", "HttpFault"]
+
+_MOST_CONNECTIONS = 10_000
 
 
 class _Hub(Protocol):
@@ -73,6 +76,8 @@ class FaultDesk:
         self._active: list[Injection] = []
         self._all: list[Injection] = []
         self._closed_frames = dict.fromkeys(Venue, 0)
+        self._connections: dict[Link, dict[str, Any]] = {}
+        self._past: deque[dict[str, Any]] = deque(maxlen=_MOST_CONNECTIONS)
         for fault in script.faults:
             self._queue(fault)
 
@@ -95,6 +100,11 @@ class FaultDesk:
     def report(self, venue: Venue) -> list[dict[str, Any]]:
         """What was injected into a venue, in the order of the script."""
         return [injection.record for injection in self._all if injection.fault.venue is venue]
+
+    def connections(self, venue: Venue) -> list[dict[str, Any]]:
+        """When each connection was opened and closed, and the frames it got."""
+        present = [known | {"closed_ms": None, "frames": link.frames} for link, known in self._connections.items()]
+        return [known for known in [*self._past, *present] if known["venue"] == venue]
 
     def end(self, number: int) -> bool:
         """End a fault by its number; False if it is not in force."""
@@ -304,6 +314,7 @@ class FaultDesk:
 
     def opened(self, venue: Venue, link: Link) -> None:
         """A connection was let in: faults on all connections take hold of it, or it is dropped."""
+        self._connections[link] = {"name": link.name, "venue": venue.value, "opened_ms": self.now_ms()}
         for injection in list(self._active):
             if injection.fault.venue is not venue:
                 continue
@@ -321,6 +332,9 @@ class FaultDesk:
     def closed(self, venue: Venue, link: Link) -> None:
         """A connection is gone; faults that lasted as long as it did are over."""
         self._closed_frames[venue] += link.frames
+        known = self._connections.pop(link, None)
+        if known is not None:
+            self._past.append(known | {"closed_ms": self.now_ms(), "frames": link.frames})
         for injection in list(self._active):
             if link in injection.links:
                 injection.links.remove(link)

@@ -220,19 +220,16 @@ def kalshi_router(catalogue: KalshiCatalogue, now_ms: Callable[[], int], *, paus
     @router.get("/exchange/status")
     async def status() -> Response:
         active = not paused()
-        return _json(
-            msgspec.json.encode(
-                {
-                    "exchange_active": active,
-                    "exchange_estimated_resume_time": None,
-                    "trading_active": active,
-                    "intra_exchange_transfers_active": active,
-                    "exchange_index_statuses": [
-                        {"exchange_index": 0, "exchange_active": active, "trading_active": active}
-                    ],
-                }
-            )
+        body = msgspec.json.encode(
+            {
+                "exchange_active": active,
+                "exchange_estimated_resume_time": None,
+                "trading_active": active,
+                "intra_exchange_transfers_active": active,
+                "exchange_index_statuses": [{"exchange_index": 0, "exchange_active": active, "trading_active": active}],
+            }
         )
+        return _json(body, 200 if active else 503)
 
     @router.get("/exchange/schedule")
     async def schedule() -> Response:

@@ -142,6 +142,7 @@ class Exchange:
             dirty=self._dirty.append,
             flush=self._flush,
         )
+        self._ended: dict[str, int] = {}
         self._seed = seed
         self._injected: list[Change] = []
         self._tasks: list[asyncio.Task[Any]] = []
@@ -262,7 +263,7 @@ class Exchange:
                 prefix="/trade-api/v2",
             )
         app.include_router(
-            truth_router(self._sources, self._truths, self._polymarket, self.desk, now_ms), prefix="/truth"
+            truth_router(self._sources, self._truths, self._ended, self._polymarket, self.desk, now_ms), prefix="/truth"
         )
         app.include_router(fault_router(self.desk), prefix="/faults")
         return app
@@ -357,6 +358,8 @@ class Exchange:
         for change in changes:
             if change.kind is ChangeKind.LEVEL:
                 continue
+            if change.kind is ChangeKind.STATUS and change.status in {"closed", "resolved"}:
+                self._ended.setdefault(change.key, change.ts_ms)
             if change.kind is ChangeKind.TRADE:
                 if self._listing is not None and self._sources.get(Venue.KALSHI) is source:
                     self._listing.traded(change)

@@ -26,6 +26,10 @@ class FaultLog(Protocol):
         """What was injected into a venue, in order."""
         ...
 
+    def connections(self, venue: Venue) -> list[dict[str, Any]]:
+        """When each connection was opened and closed."""
+        ...
+
 
 class StatesQuery(msgspec.Struct, frozen=True):
     """Body of ``POST /truth/{venue}/states``: market keys and venue times."""
@@ -79,11 +83,12 @@ def truth_of(source: Source) -> tuple[Truth, ShadowTruth | None]:
 def truth_router(
     sources: Mapping[Venue, Source],
     truths: Mapping[Venue, Truth],
+    ended: Mapping[str, int],
     polymarket: PolymarketHub | None,
     faults: FaultLog,
     now_ms: Callable[[], int],
 ) -> APIRouter:
-    """Routes below ``/truth``."""
+    """Routes below ``/truth``; ``ended`` says since when a market shows no book any more."""
     router = APIRouter()
 
     @router.get("/{venue}/markets")
@@ -110,7 +115,11 @@ def truth_router(
             if number % 32 == 31:
                 await asyncio.sleep(0)  # rebuilding states takes its time, and frames must not wait for it
             found = truth[key].states_at(ts_ms) if key in truth else []
-            answer.append([_state(key, state, hub) for state in found])
+            told = [_state(key, state, hub) for state in found]
+            if found and ts_ms >= ended.get(key, ts_ms + 1):
+                # The levels that stood at the end are in the log; what the venue shows from then on is nothing.
+                told.append({"number": found[-1].number, "ts_ms": ended[key], "bids": [], "asks": []})
+            answer.append(told)
         return _json(msgspec.json.encode(answer))
 
     @router.get("/{venue}/now/{key}")
@@ -130,6 +139,10 @@ def truth_router(
     @router.get("/{venue}/faults")
     async def injected(venue: Venue) -> Response:
         return _json(msgspec.json.encode(faults.report(venue)))
+
+    @router.get("/{venue}/connections")
+    async def connections(venue: Venue) -> Response:
+        return _json(msgspec.json.encode(faults.connections(venue)))
 
     @router.get("/time")
     async def time() -> Response:
