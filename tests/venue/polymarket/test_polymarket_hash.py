@@ -162,7 +162,7 @@ def test_a_hash_is_proved_whatever_its_doubtful_inputs_were(
     assert proof is not None
     assert (proof.era, proof.shift_ms) == (era, shift)
     assert ladder_hash(era, proof.inputs, bids, asks) == announced
-    assert prove(announced, believed, {**bids, 10: 1}, asks, eras=(era,), shifts_ms=range(21)) is None
+    assert prove(announced, believed, {**bids, 10: bids.get(10, 0) + 1}, asks, eras=(era,), shifts_ms=range(21)) is None
 
 
 @given(st.lists(TEXT, max_size=4), st.sampled_from([0, 10, 100]))
