@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
+from itertools import pairwise
 from statistics import mean, pvariance
 
 from overround.exchange.generator import GeneratedSource
@@ -102,7 +103,7 @@ class Measured:
         return worst
 
     def gaps(self) -> list[int]:
-        return [b - a for stamps in self.times.values() for a, b in zip(stamps, stamps[1:], strict=False)]
+        return [b - a for stamps in self.times.values() for a, b in pairwise(stamps)]
 
     def report(self) -> dict[str, object]:
         n = sum(self.actions.values())

@@ -309,8 +309,8 @@ class MarketFlow:
             # Sums of changes wander; large levels are drawn back to the law of sizes.
             if size > 12 * self._large:
                 clip = max(clip, size // 16 // shape.unit * shape.unit)
-                kind += 0.6
-            elif rnd() < 0.1:
+                kind += 0.35
+            elif rnd() < 0.05:
                 kind = 1.0
         elif size < self._tiny:
             kind = 0.0

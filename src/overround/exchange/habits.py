@@ -93,7 +93,7 @@ class Habit(msgspec.Struct, frozen=True, kw_only=True):
     move_size: float
     calm: float
     fill: float
-    removable: float = 1.5
+    removable: float = 4.0
 
 
 LIVE = Habit(
@@ -108,11 +108,11 @@ LIVE = Habit(
         )
     ),
     body=int(0.75 * _GAPS),
-    ranks=_ranks(((0, 0, 19.0), (1, 1, 15.5), (2, 2, 10.4), (3, 3, 6.2), (4, 10, 23.0), (11, 19, 11.5), (20, 60, 8.5))),
+    ranks=_ranks(((0, 0, 19.0), (1, 1, 17.5), (2, 2, 11.2), (3, 3, 6.2), (4, 10, 21.0), (11, 19, 11.5), (20, 60, 8.5))),
     trade=0.102,
-    create=0.027,
+    create=0.04,
     remove=0.06,
-    raise_=0.405,
+    raise_=0.46,
     wants=(0,) * 248 + (1,) * 8,
     moves_per_change=1 / 140,
     move_size=0.035,
@@ -200,9 +200,9 @@ def _clips(points: tuple[tuple[float, float], ...], scale: float, fractional: fl
 _DELTAS_LIVE = (
     (0.0, 1.0),
     (0.05, 5.0),
-    (0.25, 140.0),
-    (0.5, 1_200.0),
-    (0.75, 6_000.0),
+    (0.25, 110.0),
+    (0.5, 900.0),
+    (0.75, 5_000.0),
     (0.95, 30_000.0),
     (1.0, 400_000.0),
 )
@@ -275,14 +275,14 @@ def shape_of(leg: Leg, fair: float, seed: int) -> Shape:
 def _kalshi(leg: Leg, rank: float, noise: list[float], *, fast: bool, busy: bool) -> Shape:
     if fast:
         return Shape(
-            habit=FAST, spread_e4=0, n_levels=int(14 + 30 * noise[1]), level_median=30.0, level_sigma=2.0,
+            habit=FAST, spread_e4=0, n_levels=int(8 + 24 * noise[1]), level_median=30.0, level_sigma=2.0,
             clips=_clips(_DELTAS_FAST, 1.0, 0.06, 10_000), trades=_clips(_TRADES_FAST, 1.0, 0.1, 10_000),
             unit=10_000, whole=0.0, tick_e4=100,
         )  # fmt: skip
-    scale = (0.3, 1.0, 1.0, 2.0)[int(noise[2] * 4)]
+    scale = (0.3, 0.6, 0.8, 1.2)[int(noise[2] * 4)]
     if busy:
         return Shape(
-            habit=LIVE, spread_e4=0, n_levels=98, level_median=2_600.0 * scale, level_sigma=2.0,
+            habit=LIVE, spread_e4=0, n_levels=98, level_median=1_300.0 * scale, level_sigma=2.0,
             clips=_clips(_DELTAS_LIVE, scale, 0.0, 10_000), trades=_clips(_TRADES_LIVE, scale, 0.0, 10_000),
             unit=_ONE, buyers=0.77, whole=0.0, tick_e4=100,
         )  # fmt: skip
