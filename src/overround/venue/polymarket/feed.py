@@ -563,7 +563,7 @@ class PolymarketFeed:
         text = decimal_text(event.price)
         if 0 < len(text) <= 16:
             # A candidate for the hash also if it is finer than our prices: averages over levels are.
-            held.trades.appendleft(text)
+            held.trades = (text, *held.trades[:7])
             if held.book.integrity is not Integrity.VERIFIED:
                 held.checked_seq = -1
         price_e4(text)

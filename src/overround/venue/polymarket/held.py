@@ -6,7 +6,6 @@ what is applied: it is the venue time of the newest change, or ``NEVER`` while t
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from math import gcd
@@ -105,8 +104,8 @@ class Held:
         Time of the last whole book, ``book.seq`` after it, and its hash by token (first, second).
     tick, min_size, neg_risk, last_trade : str, str, bool or None, str
         What the hash needs besides the levels; ``neg_risk`` None where nobody has said it.
-    trades : deque of str
-        Prices of the last prints, newest first.
+    trades : tuple of str
+        Prices of the last eight prints, newest first.
     proved : bool
         A hash of this market has been recomputed: from then on a mismatch means a wrong book.
     checked_seq : int
@@ -179,7 +178,7 @@ class Held:
         self.min_size = "5"
         self.neg_risk: bool | None = None
         self.last_trade = ""
-        self.trades: deque[str] = deque(maxlen=8)
+        self.trades: tuple[str, ...] = ()
         self.proved = False
         self.checked_seq = -1
         self.checked = [0, 0]
