@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -474,6 +475,14 @@ def test_scripts_round_trip_and_are_drawn_from_a_seed() -> None:
 def test_a_wrong_script_is_refused_with_the_value_that_is_wrong(text: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         FaultScript.from_json(text)
+
+
+def test_a_script_is_read_from_a_file_that_must_exist(tmp_path: Path) -> None:
+    path = tmp_path / "faults.json"
+    path.write_text('[{"kind":"drop","venue":"kalshi","at_ms":5}]')
+    assert FaultScript.from_file(path).faults == (Fault(kind="drop", venue=KA, at_ms=5),)
+    with pytest.raises(ConfigError, match="absent"):
+        FaultScript.from_file(tmp_path / "absent.json")
 
 
 def test_every_kind_survives_a_busy_exchange() -> None:

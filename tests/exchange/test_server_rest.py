@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 
 from overround.exchange.book_text import HashInputs, book_hash
 from overround.exchange.gamma import GammaCatalogue, Query
+from overround.exchange.kalshi_listing import fee_multiplier, price_ranges
 from overround.exchange.model import Change, ChangeKind
 from overround.exchange.server import Exchange
 from overround.exchange.settings import HashEra
@@ -278,3 +279,57 @@ def test_after_its_end_a_market_shows_what_stood_or_nothing(rig: Rig, rest: Test
     before, after = rest.post("/truth/kalshi/states", json={"keys": [[key, T0 + 9], [key, T0 + 10]]}).json()
     assert [len(state["bids"]) for state in before] == [3]
     assert [len(state["bids"]) for state in after] == [3, 0]
+
+
+def test_gamma_filters_orders_and_ignores_unknown_names(rest: TestClient) -> None:
+    def ids(**params: Any) -> list[str]:
+        return [market["id"] for market in rest.get("/gamma/markets", params={"limit": 3, **params}).json()]
+
+    assert ids(order="volumeNum", ascending="false") == ["500250", "500249", "500248"]
+    assert ids(order="volume_num", ascending="false") == ["500001", "500002", "500003"]
+    assert ids(volume_num_min=1234.5 * 249) == ["500249", "500250"]
+    assert ids(negRiskMarketID="0x00") == ["500001", "500002", "500003"]
+    assert ids(active="false") == ids(archived="true") == []
+    assert rest.get("/gamma/markets", params={"limit": "x"}).status_code == 422
+    assert [event["id"] for event in rest.get("/gamma/events", params={"id": "20003"}).json()] == ["20003"]
+    assert {tag["label"] for tag in rest.get("/gamma/tags").json()} == {"Politics", "weekly-series"}
+    assert rest.get("/gamma/events/1").status_code == 404
+
+
+def test_kalshi_filters_by_time_category_and_event(rest: TestClient) -> None:
+    path = "/trade-api/v2"
+    close_s = kalshi_listing(1).close_ms // 1000
+    for name, least, most in (("close", close_s, close_s - 1), ("created", 0, 1)):
+        some = rest.get(f"{path}/markets", params={f"min_{name}_ts": least, "limit": 1000}).json()["markets"]
+        none = rest.get(f"{path}/markets", params={f"max_{name}_ts": most}).json()["markets"]
+        assert (len(some), none) == (250, [])
+    assert rest.get(f"{path}/markets", params={"mve_filter": "only"}).json()["markets"] == []
+    assert rest.get(f"{path}/markets", params={"mve_filter": "some"}).status_code == 400
+    assert rest.get(f"{path}/markets", params={"cursor": "%"}).status_code == 400
+    assert rest.get(f"{path}/series", params={"category": "Sports"}).json() == {"series": []}
+    event = kalshi_listing(4).event.key
+    assert len(rest.get(f"{path}/events", params={"tickers": event, "status": "open"}).json()["events"]) == 1
+    assert rest.get(f"{path}/events", params={"series_ticker": "NOPE"}).json() == {"cursor": "", "events": []}
+    assert rest.get(f"{path}/events", params={"status": "finalized"}).status_code == 400
+    for missing in ("events/NOPE", "series/NOPE", "markets/NOPE/orderbook"):
+        assert rest.get(f"{path}/{missing}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("grid", "bands"),
+    [
+        ("linear_cent", ["0.0000-1.0000:0.0100"]),
+        ("deci_cent", ["0.0000-1.0000:0.0010"]),
+        ("tapered_deci_cent", ["0.0000-0.1000:0.0010", "0.1000-0.9000:0.0100", "0.9000-1.0000:0.0010"]),
+        ("center_half_edge_deci_cent", ["0.0000-0.1000:0.0010", "0.1000-0.9000:0.0050", "0.9000-1.0000:0.0010"]),
+        ("center_deci_edge_centi_cent", ["0.0000-0.0100:0.0001", "0.0100-0.9900:0.0010", "0.9900-1.0000:0.0001"]),
+        ("", ["0.0000-1.0000:0.0050"]),
+    ],
+)
+def test_price_grids_are_spelt_as_bands(grid: str, bands: list[str]) -> None:
+    assert [f"{band['start']}-{band['end']}:{band['step']}" for band in price_ranges(grid, 50)] == bands
+
+
+@pytest.mark.parametrize(("rate", "multiplier"), [("", 1), ("0.07", 1), ("0.035", 0.5), ("0.5", 0.5), ("1", 1)])
+def test_a_fee_rate_is_told_as_a_multiplier(rate: str, multiplier: float) -> None:
+    assert fee_multiplier(rate) == multiplier

@@ -279,6 +279,21 @@ def test_a_failing_source_stops_the_exchange_and_says_why() -> None:
         thread.stop()
 
 
+async def test_an_exchange_runs_until_it_is_cancelled_or_fails() -> None:
+    exchange = Exchange(HandSource([polymarket_listing(1)]), port=0)
+    running = asyncio.create_task(exchange.run())
+    while not exchange.tasks:
+        await asyncio.sleep(0.01)
+    url = exchange.urls.gamma_url
+    async with httpx2.AsyncClient() as client:
+        assert (await client.get(f"{url}/markets/500001")).status_code == 200
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    with pytest.raises(RuntimeError):
+        _ = exchange.urls
+
+
 async def test_upgrades_beyond_a_rate_get_429_and_sockets_can_use_tls(tmp_path: Path) -> None:
     server, client = _tls_contexts(tmp_path)
     options = ExchangeOptions(opens_per_s=2)
