@@ -176,6 +176,24 @@ def test_a_clock_set_back_an_hour_opens_the_older_buckets_file(
     assert len(entries(paths)) == 3
 
 
+def test_sent_frames_and_events_turn_the_file_too(paths: LakePaths, clock: ManualClock, make: Make) -> None:
+    journal = make()
+    journal.sent("k", clock.now_ns() + 300_000 * NS, "PING")
+    journal.mark("k", clock.now_ns() + 600_000 * NS, "closed", reason="x")
+    journal.close()
+    assert [path.name[18:23] for path in files(paths)] == ["12-10", "12-15"]
+    assert journal.flush()
+
+
+def test_bytes_waiting_are_those_of_the_frames_until_they_are_compressed(clock: ManualClock, make: Make) -> None:
+    journal = make()
+    journal.frame("k", clock.now_ns(), b"12345", True)
+    journal.frame("k", clock.now_ns() + 300_000 * NS, b"123", True)
+    assert journal.pending_bytes == 8
+    journal.flush()
+    assert journal.pending_bytes == 0
+
+
 @pytest.mark.parametrize("fault", ["full", "read_only", "sync_fails"])
 def test_frames_wait_while_the_disk_refuses_and_are_written_later_once(
     paths: LakePaths, clock: ManualClock, make: Make, fault: str

@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from overround.errors import LakeLocked, OriginMismatch, StorageError
+from overround.errors import FileDamaged, LakeLocked, OriginMismatch, StorageError
 from overround.market import Origin
 from overround.storage import SNAPSHOTS, LakePaths, SnapshotWriter, scan_snapshots
 from overround.storage.manifest import read_manifests
@@ -277,6 +277,56 @@ async def test_a_cancelled_flush_loses_nothing(
     assert seqs(paths) == list(range(20))
 
 
+async def test_rows_removed_by_another_hand_are_counted_and_later_rows_are_kept(
+    paths: LakePaths, clock: ManualClock, open_writer: Open, append: Append
+) -> None:
+    writer = open_writer()
+    append(writer.buffer, clock.now_ms(), 1)
+    await writer.flush(clock.now_ms())
+    next(paths.root.rglob("*.wal")).unlink()
+    append(writer.buffer, clock.now_ms(), 2)
+    assert not await writer.flush(clock.now_ms())
+    assert writer.stats.rows_removed == 2
+    append(writer.buffer, clock.now_ms(), 3)
+    assert await writer.flush(clock.now_ms())
+    await writer.stop()
+    assert seqs(paths) == [2, 3]
+
+
+async def test_a_stop_on_a_dead_disk_ends_says_what_is_lost_and_frees_the_lock(
+    paths: LakePaths, clock: ManualClock, open_writer: Open, append: Append
+) -> None:
+    disk = FailingDisk()
+    writer = open_writer(ops=disk)
+    append(writer.buffer, clock.now_ms(), 1)
+    disk.read_only = True
+    await clock.run(writer.stop())
+    assert writer.stats.rows_waiting == 2
+    assert clock.slept_ms == [500.0] * 3
+    open_writer()
+
+
+async def test_a_start_on_a_full_disk_leaves_the_leftovers_for_later(
+    paths: LakePaths, clock: ManualClock, open_writer: Open, append: Append
+) -> None:
+    died = [open_writer(shard=shard) for shard in ((0, 1), (1, 2))]
+    for number, writer in enumerate(died):
+        append(writer.buffer, clock.now_ms(), number, market=f"KX-{number}")
+        await writer.flush(clock.now_ms())
+    for writer in died:
+        writer.abandon()
+    disk = FailingDisk()
+    disk.full = True
+    writer = open_writer(ops=disk)
+    assert (parquet_names(paths), writer.stats.failures, seqs(paths)) == ([], 1, [0, 1])
+    disk.full = False
+    clock.skip_ms(400_000)
+    assert await writer.flush(clock.now_ms())
+    await writer.settle()
+    assert parquet_names(paths) == ["snapshots_2026-01-14T12-05.parquet"]
+    assert seqs(paths) == [0, 1]  # the other shard's rows wait for a start that can finish them
+
+
 async def test_shards_write_their_own_files_and_are_read_together(
     paths: LakePaths, clock: ManualClock, open_writer: Open, append: Append
 ) -> None:
@@ -338,6 +388,14 @@ def test_live_and_synthetic_rows_never_share_a_folder(paths: LakePaths, open_wri
     with pytest.raises(OriginMismatch, match="holds synthetic rows, these would be live"):
         open_writer()
     open_writer(origin=Origin.SYNTHETIC)  # the refusal left no lock behind
+
+
+def test_an_origin_file_that_says_nothing_is_named_with_a_remedy(paths: LakePaths, open_writer: Open) -> None:
+    paths.root.mkdir()
+    paths.origin().write_text("{}")
+    with pytest.raises(FileDamaged, match=r"_origin\.json does not say") as damaged:
+        open_writer()
+    assert '"origin": "live"' in str(damaged.value.hint)
 
 
 def test_a_folder_that_cannot_be_written_is_refused_in_one_line(tmp_path: Path, open_writer: Open) -> None:

@@ -345,13 +345,3 @@ class TableWriter:
                 bytes_per_row=round(line.bytes / line.rows, 1),
             )
         return line
-
-    @property
-    def has_unsaved(self) -> bool:
-        """Whether rows wait for the disk."""
-        return any(wal.oldest_unsaved is not None for wal in list(self._open.values()))
-
-    @property
-    def n_ended(self) -> int:
-        """Buckets that are over and not Parquet yet."""
-        return len(self._ended)
