@@ -520,8 +520,9 @@ class KalshiFeed:
             # A recording that does not say where a connection ended: its numbers begin again.
             self._restart(channel, seq, now_ms)
             return True
-        channel.run = channel.run + 1 if seq == channel.run_next else 1
-        channel.run_next = seq + 1
+        continues = seq == channel.run_next and channel.due == channel.run_due
+        channel.run = channel.run + 1 if continues else 1
+        channel.run_next, channel.run_due = seq + 1, channel.due
         if channel.run >= _RUN_OF_OLD:
             # Not frames sent twice: whoever counts began anew, and what was skipped meanwhile is missing.
             self._restart(channel, seq, now_ms)

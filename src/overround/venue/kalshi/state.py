@@ -243,13 +243,27 @@ class Channel:
         Markets that the venue has confirmed (or that we must assume) on it.
     refused : bool
         The venue does not know the channel: not asked again on this connection.
-    run, run_next : int
-        Length of a run of old numbers, and the one that would continue it.
+    run, run_next, run_due : int
+        Length of a run of old numbers with none in order between them, the number that would continue it, and
+        the one that was due meanwhile.
     excused, excused_at : int
         Unreadable frames met while ``excused_at`` was due: a hole of that size there is not a new one.
     """
 
-    __slots__ = ("base", "due", "excused", "excused_at", "live", "name", "on_wire", "refused", "run", "run_next", "sid")
+    __slots__ = (
+        "base",
+        "due",
+        "excused",
+        "excused_at",
+        "live",
+        "name",
+        "on_wire",
+        "refused",
+        "run",
+        "run_due",
+        "run_next",
+        "sid",
+    )
 
     def __init__(self, name: str, *, sid: int | None = None, due: int = 1) -> None:
         self.name = name
@@ -261,6 +275,7 @@ class Channel:
         self.refused = False
         self.run = 0
         self.run_next = 0
+        self.run_due = 0
         self.excused = 0
         self.excused_at = 0
 
