@@ -328,3 +328,20 @@ def test_truth_forgets_what_is_older_than_told() -> None:
     assert source.truth.nbytes < 2 * held
     assert source.truth[key].oldest_ms > NOW + 100_000
     assert source.truth.states_at(key, NOW + 1_000) == []
+
+
+def test_the_tick_gets_finer_beyond_96_and_never_coarser_again() -> None:
+    source = world(planted=0, windows=False)
+    key = next(k for k in source.markets(Venue.POLYMARKET) if source.levels(k) and source.listings[k].tick_e4 == 100)
+    source.watch([key])
+    flow = source._flows[key]
+    ticks = []
+    for ms, fair in enumerate((0.5, 0.955, 0.9612, 0.99, 0.5, 0.02), start=NOW + 1):
+        out: list[Change] = []
+        flow.move(fair, ms, out)
+        ticks += [(c.tick_e4, c.ts_ms) for c in out if c.kind is TICK]
+        bids, asks = source.levels(key)
+        assert max(bids, default=0) < fair * 10_000 <= min(asks, default=10_000)
+        assert [c.kind for c in out].index(TICK) == 0 if ticks and ticks[-1][1] == ms else True
+    assert ticks == [(10, NOW + 3)]
+    assert source.listings[key].tick_e4 == 10

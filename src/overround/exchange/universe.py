@@ -63,7 +63,7 @@ class WorldSpec(msgspec.Struct, frozen=True, kw_only=True):
     plant_for_s: float = 20.0
     windows: bool = True
     economy: bool = True
-    keep_truth_s: float | None = 1_800.0
+    keep_truth_s: float | None = 7_200.0
     burst_levels: int = 900
 
 
