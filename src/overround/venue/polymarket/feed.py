@@ -118,8 +118,9 @@ class PolymarketFeed:
         self.events: list[FeedEvent] = []
         self.reconnect_reason: str | None = None
         self.last_recv_ns = 0
-        # The three that every frame counts up are ints of the feed's own: in the struct they would cost three times more.
-        self._frames = self._bytes = self._changes = 0
+        # What every frame counts up are ints of the feed's own: in the struct they would cost three times more. A frame
+        # of the hot path is one change.
+        self._hot_frames = self._frames = self._bytes = self._changes = 0
         self._counters = FeedCounters()
         self._shelf = shelf
         self._rng = rng
@@ -157,7 +158,9 @@ class PolymarketFeed:
     def counters(self) -> FeedCounters:
         """What was counted so far; read anew each time."""
         counted = self._counters
-        counted.frames, counted.bytes, counted.changes = self._frames, self._bytes, self._changes
+        counted.frames = self._hot_frames + self._frames
+        counted.changes = self._hot_frames + self._changes
+        counted.bytes = self._bytes
         return counted
 
     @property
@@ -231,7 +234,7 @@ class PolymarketFeed:
         self._greeted = False
         self._pings = 0
         self._rate_per_s, self._rate_samples = 0.0, 0
-        self._rate_changes, self._rate_ms = self._changes, now_ms
+        self._rate_changes, self._rate_ms = self.counters.changes, now_ms
         self._canary_ms = now_ms + _MUTE_AFTER_MS
         self._wake_ms = NEVER
         self._plan_ping(now_ms)
@@ -336,9 +339,8 @@ class PolymarketFeed:
         book.ts_recv_ns = self.last_recv_ns = recv_ns
         book.ts_venue_ms = held.newest_ms = ts_ms
         held.frame = frame
-        self._frames += 1
+        self._hot_frames += 1
         self._bytes += len(frame)
-        self._changes += 1
         if not seq & 63:
             self._spot_check(held, recv_ns // 1_000_000)
         return True
@@ -925,7 +927,7 @@ class PolymarketFeed:
         If it has been speaking at a rate at which this silence is no chance, it is frozen. Otherwise one of its
         markets serves as a canary: a REST book newer than ours gives the freeze away.
         """
-        changes = self._changes
+        changes = self.counters.changes
         if changes != self._rate_changes:
             rate = (changes - self._rate_changes) * 1000 / max(1, now_ms - self._rate_ms)
             self._rate_per_s += (rate - self._rate_per_s) / min(6, self._rate_samples + 1)
