@@ -55,7 +55,13 @@ def travel(
             await scan_venues(live, venues=venues, clock=clock, rng=rng, origin=Origin.SYNTHETIC)
             beside = asyncio.create_task(meanwhile(thread, live)) if meanwhile else None
             recorders = await collect(
-                live, venues=venues, clock=clock, rng=rng, origin=Origin.SYNTHETIC, stop=asyncio.Event(), duration_s=duration_s
+                live,
+                venues=venues,
+                clock=clock,
+                rng=rng,
+                origin=Origin.SYNTHETIC,
+                stop=asyncio.Event(),
+                duration_s=duration_s,
             )
             if beside is not None:
                 await beside

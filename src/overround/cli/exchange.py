@@ -92,7 +92,7 @@ def exchange(
     """
     from overround.clock import SystemClock
     from overround.collector import run_until_signal
-    from overround.exchange import Exchange, FaultScript
+    from overround.exchange import Exchange, ExchangeOptions, FaultScript
 
     settings = app.loaded.settings
     app.start_logging(to_stdout=not sys.stdout.isatty())
@@ -123,6 +123,8 @@ def exchange(
         seed=settings.mock.seed if seed is None else seed,
         faults=script,
         kalshi_public_key=public_key,
+        # A recording waits for its first subscriber and loses nothing at any speed.
+        options=ExchangeOptions(hold_until_markets=1, wait_for_readers=True) if recordings else None,
     )
 
     async def main(stop: asyncio.Event) -> int:

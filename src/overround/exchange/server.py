@@ -319,6 +319,7 @@ class Exchange:
                     if changes:
                         self._happen(source, changes, now_ms)
                         self._flush()
+                        self.desk.poll(now_ms)  # a recording at full speed is one long step: faults still fire on time
                     yield until
                 # Nothing more is due; the source's own time moves on, so that a market first looked at now starts now.
                 source.advance(source_now)
