@@ -20,7 +20,6 @@ snapshot comes. A market that breaks again and again is asked for more and more 
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
@@ -29,8 +28,9 @@ from overround.book import NO_ASK_E4, NO_BID_E4, Book, BookShelf, Side
 from overround.errors import WireError
 from overround.market import PX_ONE_E4, ErrCode, Integrity, Market, MarketId, px_e4, sz_e6
 from overround.venue.kalshi.commands import BOOKS, Commander
+from overround.venue.kalshi.markets import Markets
 from overround.venue.kalshi.parse import NO_AS_ASK, PX_BY_TEXT, ladders, time_ms
-from overround.venue.kalshi.state import STEP_WORDS, Channel, Held, Saw, Stage, Step, TimedBook, Verb
+from overround.venue.kalshi.state import Channel, Stage, Verb
 from overround.venue.kalshi.wire import (
     DeltaFrame,
     DeltaMsg,
@@ -89,16 +89,13 @@ _CHANNEL_OF = {
     "multivariate_market_lifecycle": "multivariate_market_lifecycle",
 }
 
+_SID_OF = {name: -1 - place for place, name in enumerate(dict.fromkeys(_CHANNEL_OF.values()))}
+
 _SIZE_TEXTS = 32_768
 _RUN_OF_OLD = 4
 _RESTART_SPAN = 100
 _UNKNOWN_NAMES = 100
-_AT_CLOSE_MS = 1_000
 _AFTER_CLOSE_MS = 2_000
-_PAUSED_MS = 600_000
-# In 1.5 million recorded changes two left a book crossed, each until the next frame of the same microsecond.
-_CROSSED_MS = 1_000
-_SOON_MS, _PACE_FIRST_MS, _PACE_CAP_MS = 10_000, 1_000, 30_000
 
 
 class KalshiFeed:
@@ -145,20 +142,26 @@ class KalshiFeed:
         self.last_recv_ns = 0
         self._counters = FeedCounters()
         self._bytes = self._slow = self._slow_changes = 0
-        self._shelf = shelf
         self._passive = passive
         self._ignore_gaps = ignore_gaps
         self._use_yes_price = use_yes_price
         self._no_px = PX_BY_TEXT if use_yes_price else NO_AS_ASK
-        self._held: dict[str, Held] = {}
-        self._books: dict[MarketId, Book] = {}
         self._by_sid: dict[int, Channel] = {}
         self._channels = tuple(Channel(name) for name in channels)
         self._ever = list(self._channels)
         self._sizes: dict[str, int] = {}
         self._decode_delta: Callable[[bytes], StampedFrame | TextTimedFrame] = _decode_stamped
-        self._closes: list[tuple[int, str]] = []
-        self._crossed_since: dict[str, int] = {}
+        self._markets = Markets(
+            shelf,
+            self._by_sid,
+            self._counters,
+            report=self._report,
+            plan=self._plan,
+            book_came=self._book_came,
+            passive=passive,
+            ignore_gaps=ignore_gaps,
+        )
+        self._held = self._markets.held
         self._commander = Commander(
             self._held,
             self._channels,
@@ -191,36 +194,23 @@ class KalshiFeed:
     @property
     def books(self) -> Mapping[MarketId, Book]:
         """Books of the markets wanted on this connection (in replay: seen), live or not."""
-        return self._books
+        return self._markets.books
 
     def add(self, markets: Sequence[Market], *, now_ms: int) -> None:
         """Want more markets; commands are sent if the connection stands, else at ``opened``."""
         for market in markets:
             held = self._held.get(market.market_id)
             if held is None:
-                held = self._hold(market.market_id, now_ms)
-            self._close_at(held, market.close_ts, now_ms)
+                held = self._markets.hold(market.market_id, now_ms)
+            self._markets.close_at(held, market.close_ts, now_ms)
         self._commander.plan(now_ms)
 
     def remove(self, market_ids: Sequence[MarketId], *, now_ms: int) -> None:
         """Want fewer markets; their books are closed on the shelf at once."""
         for market_id in market_ids:
-            if self._held.pop(market_id, None) is None:
-                continue
-            del self._books[market_id]
-            for channel in self._by_sid.values():
-                channel.live.pop(market_id, None)
-            self._shelf.close(market_id)
-            self._commander.forget(market_id)
+            if self._markets.drop(market_id):
+                self._commander.forget(market_id)
         self._commander.plan(now_ms)
-
-    def _hold(self, market_id: MarketId, now_ms: int) -> Held:
-        book = self._shelf.open(market_id, TimedBook)
-        if not isinstance(book, TimedBook):
-            raise TypeError(f"the book of {market_id} is another feed's: {type(book).__name__}")
-        held = self._held[market_id] = Held(market_id, book, now_ms=now_ms)
-        self._books[market_id] = book
-        return held
 
     # -- the connection --------------------------------------------------------------------------------------
 
@@ -234,13 +224,7 @@ class KalshiFeed:
 
     def lost(self, *, now_ms: int, reason: str) -> None:  # noqa: ARG002 (the port's signature; the shell logs it)
         """The connection has ended: every book is ``reconnecting`` until its next snapshot."""
-        for held in self._held.values():
-            if held.stage is Stage.LIVE:
-                held.cause, held.since_ms = ErrCode.RECONNECTING, now_ms
-            held.move(Saw.LOST)
-            if held.stage is not Stage.ENDED:
-                held.step, held.not_before_ms = Step.FIRST, 0
-                self._stop(held.book, ErrCode.RECONNECTING, Integrity.GAP)
+        self._markets.lost(now_ms)
         for channel in self._by_sid.values():
             channel.live.clear()
         self._by_sid.clear()
@@ -250,23 +234,18 @@ class KalshiFeed:
 
     def tick(self, *, now_ms: int) -> None:
         """End books whose close time has come; time out what is overdue; send what is next."""
-        while self._closes and self._closes[0][0] <= now_ms:
-            close_ts, ticker = heapq.heappop(self._closes)
-            held = self._held.get(ticker)
-            if held is not None and held.ends_ms == close_ts:
-                self._end(held, "closed", now_ms)
-        if self._crossed_since:
-            self._look_at_crossed(now_ms)
+        self._markets.tick(now_ms)
         self._commander.tick(now_ms, self.last_recv_ns // 1_000_000)
 
     def deadline_ms(self) -> int | None:
         """When ``tick`` is due next, or None."""
-        due = [self._commander.deadline_ms(self.last_recv_ns // 1_000_000)]
-        if self._closes:
-            due.append(self._closes[0][0])
-        if self._crossed_since:
-            due.append(min(self._crossed_since.values()) + _CROSSED_MS)
-        return min((at for at in due if at is not None), default=None)
+        of_markets, of_commands = (
+            self._markets.deadline_ms(),
+            self._commander.deadline_ms(self.last_recv_ns // 1_000_000),
+        )
+        if of_markets is None or of_commands is None:
+            return of_commands if of_markets is None else of_markets
+        return min(of_markets, of_commands)
 
     def rest_book(self, book: RestBook, *, now_ms: int) -> None:  # noqa: ARG002 (the port's signature)
         """Compare only: a REST book carries neither number nor clock and never repairs a socket's book."""
@@ -282,20 +261,7 @@ class KalshiFeed:
 
         ``suspect`` while both sides meet. A book past its close time ends here at the latest.
         """
-        held = self._held.get(market_id)
-        if held is None:
-            return Integrity.UNVERIFIED
-        if self._crossed_since:
-            self._look_at_crossed(now_ms)
-        book = held.book
-        if book.live:
-            if held.ends_ms is not None and held.ends_ms <= now_ms:
-                self._end(held, "closed", now_ms)
-            elif book.crossed:
-                book.integrity = Integrity.SUSPECT
-            else:
-                book.integrity = Integrity.UNVERIFIED if self._ignore_gaps else Integrity.VERIFIED
-        return book.integrity
+        return self._markets.verdict(market_id, now_ms)
 
     # -- frames ----------------------------------------------------------------------------------------------
 
@@ -336,7 +302,7 @@ class KalshiFeed:
                     if px > book.best_bid_e4:
                         book.best_bid_e4 = px
                         if px >= book.best_ask_e4:
-                            self._crossed(msg.market_ticker, recv_ns)
+                            self._markets.crossed(msg.market_ticker, recv_ns // 1_000_000)
                 elif size == 0:
                     ladder.pop(px, 0)
                     if px == book.best_bid_e4:
@@ -352,7 +318,7 @@ class KalshiFeed:
                     if px < book.best_ask_e4:
                         book.best_ask_e4 = px
                         if px <= book.best_bid_e4:
-                            self._crossed(msg.market_ticker, recv_ns)
+                            self._markets.crossed(msg.market_ticker, recv_ns // 1_000_000)
                 elif size == 0:
                     ladder.pop(px, 0)
                     if px == book.best_ask_e4:
@@ -409,13 +375,13 @@ class KalshiFeed:
         side = Side.BID if msg.side == "yes" else Side.ASK
         if not book.change_level(side, px, change):
             self._counters.negative_levels += 1
-            self._corrupt(ticker, ErrCode.NEGATIVE_LEVEL, recv_ns // 1_000_000)
+            self._markets.wrong(ticker, ErrCode.NEGATIVE_LEVEL, Integrity.SUSPECT, recv_ns // 1_000_000)
             return True
         book.ts_recv_ns = recv_ns
         book.stamp = _stamp_of(msg)
         self._slow_changes += 1
         if book.best_bid_e4 >= book.best_ask_e4:
-            self._crossed(ticker, recv_ns)
+            self._markets.crossed(ticker, recv_ns // 1_000_000)
         return True
 
     def _other(self, frame: bytes, recv_ns: int) -> bool:
@@ -426,8 +392,9 @@ class KalshiFeed:
             self._slow += 1
             return self._unreadable(frame, exc, recv_ns)
         kind = env.type
-        if self._passive and env.sid is None and kind in _CHANNEL_OF:
-            env.sid = 0
+        if self._passive and env.sid is None:
+            # A recorder that kept no sid: one per channel, since each counts for itself.
+            env.sid = _SID_OF.get(_CHANNEL_OF.get(kind, ""))
         if kind == "orderbook_delta" and env.sid is not None and env.seq is not None:
             try:
                 msg = _decode_delta_msg(env.msg)
@@ -476,7 +443,7 @@ class KalshiFeed:
         elif kind == "ticker":
             _decode_ticker(env.msg)
         elif kind == "market_lifecycle_v2":
-            self._lifecycle(_decode_lifecycle(env.msg), recv_ns)
+            self._markets.lifecycle(_decode_lifecycle(env.msg), now_ms)
         elif kind == "subscribed":
             self._subscribed(_decode_subscribed(env.msg), env.id, now_ms)
         elif kind == "ok":
@@ -541,35 +508,8 @@ class KalshiFeed:
             self._counters.gaps_elsewhere += 1
             return
         self._counters.gaps += 1
-        self._report(FeedEventKind.GAP, now_ms, "", ErrCode.GAP)
-        self._break_all(channel, now_ms)
+        self._markets.gap(channel, now_ms)
         self._commander.plan(now_ms)
-
-    def _break_all(self, channel: Channel, now_ms: int) -> None:
-        for ticker in list(channel.live):
-            self._break(self._held[ticker], ErrCode.GAP, Integrity.GAP, now_ms)
-        channel.live.clear()
-
-    def _break(self, held: Held, err: ErrCode, integrity: Integrity, now_ms: int) -> None:
-        """A live market is live no more; its last content stays."""
-        if not held.move(Saw.FAULT):
-            return
-        for channel in self._by_sid.values():
-            channel.live.pop(held.market_id, None)
-        self._stop(held.book, err, integrity)
-        held.cause, held.since_ms, held.step = err, now_ms, Step.SNAPSHOT
-        held.breaks = held.breaks + 1 if now_ms - held.repaired_ms < _SOON_MS else 0
-        self._pace(held, now_ms)
-
-    @staticmethod
-    def _pace(held: Held, now_ms: int) -> None:
-        """The third failure in quick succession waits a second, each further one twice as long."""
-        if held.breaks > 1:
-            held.not_before_ms = now_ms + min(_PACE_FIRST_MS << min(held.breaks - 2, 8), _PACE_CAP_MS)
-
-    @staticmethod
-    def _stop(book: TimedBook, err: ErrCode, integrity: Integrity) -> None:
-        book.live, book.err, book.integrity = False, err, integrity
 
     def _give_up(self, channel: Channel | None, now_ms: int) -> None:
         """A subscription is over: frames of its sid are dropped, its markets need their books anew."""
@@ -578,8 +518,7 @@ class KalshiFeed:
         if channel.sid is not None:
             self._by_sid.pop(channel.sid, None)
         if channel.live:
-            self._report(FeedEventKind.GAP, now_ms, "", ErrCode.GAP)
-            self._break_all(channel, now_ms)
+            self._markets.gap(channel, now_ms)
         channel.sid = None
         channel.on_wire.clear()
 
@@ -632,34 +571,13 @@ class KalshiFeed:
         if held is None:
             if self._passive:
                 # The recording begins without this market's snapshot: what stands in the book is unknown.
-                held = self._hold(MarketId(msg.market_ticker), now_ms)
-                self._stop(held.book, ErrCode.GAP, Integrity.GAP)
+                self._markets.overhear(MarketId(msg.market_ticker), now_ms)
         elif held.stage is Stage.ENDED and not self._passive and held.close_ts is not None:
             ts_ms = _ms_of(_stamp_of(msg))
             if ts_ms is not None and ts_ms > held.close_ts + _AFTER_CLOSE_MS and msg.market_ticker in channel.on_wire:
                 # Closed by our own timer, and trading on: the close time was moved.
                 held.close_ts = held.ends_ms = None
-                self._resume(held, now_ms)
-
-    def _crossed(self, ticker: str, recv_ns: int) -> None:
-        """Both sides meet: right for an instant while the venue matches, wrong if it lasts."""
-        self._crossed_since.setdefault(ticker, recv_ns // 1_000_000)
-
-    def _look_at_crossed(self, now_ms: int) -> None:
-        for ticker, since_ms in list(self._crossed_since.items()):
-            held = self._held.get(ticker)
-            if held is None or held.stage is not Stage.LIVE or not held.book.crossed:
-                del self._crossed_since[ticker]
-            elif now_ms - since_ms >= _CROSSED_MS:
-                del self._crossed_since[ticker]
-                self._counters.crossed += 1
-                self._corrupt(ticker, ErrCode.CROSSED, now_ms)
-
-    def _corrupt(self, ticker: str, err: ErrCode, now_ms: int) -> None:
-        """One market is wrong although no number is missing: it alone is repaired."""
-        self._report(FeedEventKind.GAP, now_ms, ticker, err)
-        self._break(self._held[ticker], err, Integrity.SUSPECT, now_ms)
-        self._commander.plan(now_ms)
+                self._markets.resume(held, now_ms)
 
     # -- books -----------------------------------------------------------------------------------------------
 
@@ -669,17 +587,18 @@ class KalshiFeed:
         msg = _decode_snapshot(env.msg)
         if channel is None or env.seq is None:
             raise msgspec.ValidationError("a book without its number")
+        if channel.name != BOOKS:
+            raise msgspec.ValidationError(f"a book on the sid of {channel.name}")
         ticker = msg.market_ticker
         held = self._held.get(ticker)
         if held is None:
             if not self._passive or not ticker:
                 self._counters.ignored += 1
                 return
-            held = self._hold(MarketId(ticker), now_ms)
+            held = self._markets.hold(MarketId(ticker), now_ms)
         bids, asks = ladders(msg.yes_dollars_fp, msg.no_dollars_fp, use_yes_price=self._use_yes_price)
         if not bids and not asks and not msg.market_id:
-            self._end(held, "unknown ticker", now_ms)
-            self._commander.book_came(ticker, now_ms)
+            self._markets.unknown(held, now_ms)
             return
         book = held.book
         was_live = held.stage is Stage.LIVE
@@ -696,79 +615,11 @@ class KalshiFeed:
             stamp = _stamp_of(msg)
             book.stamp = env.sending_ts_ms if stamp is None else stamp
         self._counters.snapshots += 1
-        if not bids and not asks and held.close_ts is not None and now_ms >= held.close_ts - _AT_CLOSE_MS:
-            self._end(held, "closed", now_ms)
+        if not bids and not asks and self._markets.at_close(held, now_ms):
+            self._markets.end(held, "closed", now_ms)
         else:
-            self._live(held, channel, now_ms)
-            if book.crossed:
-                self._crossed(ticker, recv_ns)
+            self._markets.came(held, channel, now_ms)
         self._commander.book_came(ticker, now_ms)
-
-    def _live(self, held: Held, channel: Channel, now_ms: int) -> None:
-        """A market's book has come: its changes count from here on."""
-        before = held.stage
-        held.move(Saw.BOOK)
-        if held.stage is not Stage.LIVE:
-            return
-        if self._passive:
-            for other in self._by_sid.values():
-                other.live.pop(held.market_id, None)
-        channel.live[held.market_id] = held.book
-        book = held.book
-        book.live, book.err = True, None
-        book.integrity = Integrity.UNVERIFIED if self._ignore_gaps else Integrity.VERIFIED
-        if before is Stage.LIVE:
-            return
-        took_ms = max(0, now_ms - held.since_ms)
-        if held.cause:
-            # Only a new connection leads from an interruption back to the first step.
-            step = "reconnect" if held.step is Step.FIRST else STEP_WORDS[held.step]
-            self._counters.repairs += 1
-            held.repaired_ms = now_ms
-            self._report(FeedEventKind.REPAIRED, now_ms, held.market_id, "snapshot" if self._passive else step, took_ms)
-        else:
-            self._report(FeedEventKind.LIVE, now_ms, held.market_id, "", took_ms)
-        held.cause, held.step = "", Step.FIRST
-
-    def _ask_again(self, held: Held, err: ErrCode, integrity: Integrity, now_ms: int) -> None:
-        """A market whose very snapshot is wrong: asked for again, more and more slowly."""
-        if held.stage is Stage.LIVE:
-            self._break(held, err, integrity, now_ms)
-        elif held.stage is not Stage.ENDED:
-            self._stop(held.book, err, integrity)
-            held.cause, held.step = held.cause or err, Step.SNAPSHOT
-            held.breaks = max(held.breaks + 1, 2)
-            self._pace(held, now_ms)
-        else:
-            return
-        self._report(FeedEventKind.GAP, now_ms, held.market_id, err)
-
-    def _end(self, held: Held, why: str, now_ms: int) -> None:
-        """Trading is over: the last content stays, marked."""
-        if held.move(Saw.ENDED):
-            for channel in self._by_sid.values():
-                channel.live.pop(held.market_id, None)
-            held.cause = ""
-            self._stop(held.book, ErrCode.CLOSED, Integrity.UNVERIFIED)
-            self._report(FeedEventKind.CLOSED, now_ms, held.market_id, why)
-            self._commander.book_came(held.market_id, now_ms)
-
-    def _resume(self, held: Held, now_ms: int) -> None:
-        """An ended market trades on: it needs its book."""
-        if held.move(Saw.RESUMED):
-            self._stop(held.book, ErrCode.GAP, Integrity.GAP)
-            held.cause, held.since_ms, held.step = ErrCode.CLOSED, now_ms, Step.SNAPSHOT
-            self._commander.plan(now_ms)
-
-    def _close_at(self, held: Held, close_ts: int | None, now_ms: int) -> None:
-        """Set the timer that ends a market; a time that has passed already says nothing (it may have moved)."""
-        held.close_ts = close_ts
-        held.ends_ms = None
-        if close_ts is not None and close_ts > now_ms:
-            held.ends_ms = close_ts
-            heapq.heappush(self._closes, (close_ts, held.market_id))
-            if held.stage is Stage.ENDED:
-                self._resume(held, now_ms)
 
     # -- answers and reports of the venue ---------------------------------------------------------------------
 
@@ -820,39 +671,6 @@ class KalshiFeed:
         else:
             self._commander.failed(env.id, msg.code, msg.msg, named, channel, now_ms)
 
-    def _lifecycle(self, msg: LifecycleMsg, recv_ns: int) -> None:
-        """What the venue says of a market's life; scheduled openings and closings are never announced."""
-        now_ms, ticker = recv_ns // 1_000_000, msg.market_ticker
-        held = self._held.get(ticker)
-        kind = msg.event_type
-        if kind == "created":
-            self._report(FeedEventKind.LISTED, now_ms, ticker, "")
-        elif kind == "determined":
-            if held is not None:
-                self._end(held, "determined", now_ms)
-            self._report(FeedEventKind.RESOLVED, now_ms, ticker, msg.result)
-        elif kind == "settled":
-            if held is not None:
-                self._end(held, "settled", now_ms)
-        elif kind == "price_level_structure_updated":
-            self._report(FeedEventKind.TICK, now_ms, ticker, msg.price_level_structure)
-        elif kind == "close_date_updated" and held is not None and msg.close_ts is not None:
-            self._close_at(held, msg.close_ts * 1000, now_ms)
-        elif kind == "deactivated" and held is not None:
-            self._pause(held, now_ms)
-        elif kind == "activated" and held is not None and held.cause == ErrCode.VENUE_DOWN:
-            held.not_before_ms = 0
-            self._commander.plan(now_ms)
-
-    def _pause(self, held: Held, now_ms: int) -> None:
-        """Trading of one market is halted: stale until it is activated, when its book restarts empty."""
-        if held.stage is Stage.LIVE:
-            self._report(FeedEventKind.GAP, now_ms, held.market_id, ErrCode.VENUE_DOWN)
-            self._break(held, ErrCode.VENUE_DOWN, Integrity.STALE, now_ms)
-            # Its book is asked for when it is activated; without that word, slowly.
-            held.not_before_ms = now_ms + _PAUSED_MS
-            self._commander.plan(now_ms)
-
     # -- what cannot be read -----------------------------------------------------------------------------------
 
     def _unreadable(self, frame: bytes, exc: Exception, recv_ns: int) -> bool:
@@ -890,7 +708,7 @@ class KalshiFeed:
             self._rejected(f"{kind}: {exc}", recv_ns, ())
         elif kind == "orderbook_snapshot" and held is not None:
             self._rejected(f"{kind} of {ticker}: {exc}", recv_ns, ())
-            self._ask_again(held, ErrCode.GAP, Integrity.GAP, recv_ns // 1_000_000)
+            self._markets.unreadable(held, recv_ns // 1_000_000)
             self._commander.book_came(ticker, recv_ns // 1_000_000)
         else:
             self._rejected(f"{kind}: {exc}", recv_ns, (ticker,) if ticker else None)
@@ -910,16 +728,10 @@ class KalshiFeed:
                     channel.excused_at = channel.due
                     if channel.live:
                         self._counters.gaps += 1
-                        self._report(FeedEventKind.GAP, now_ms, "", ErrCode.GAP)
-                        self._break_all(channel, now_ms)
+                        self._markets.gap(channel, now_ms)
             self._commander.plan(now_ms)
         for ticker in lost or ():
-            held = self._held.get(ticker)
-            if held is not None and held.stage is Stage.LIVE:
-                self._counters.gaps += 1
-                self._report(FeedEventKind.GAP, now_ms, ticker, ErrCode.GAP)
-                self._break(held, ErrCode.GAP, Integrity.GAP, now_ms)
-                self._commander.plan(now_ms)
+            self._counters.gaps += self._markets.wrong(ticker, ErrCode.GAP, Integrity.GAP, now_ms)
 
     def _unknown(self, kind: str, env: Envelope, channel: Channel | None, recv_ns: int) -> None:
         """An event of a kind we do not know; on the books' own sid it may have been a change."""
@@ -931,6 +743,12 @@ class KalshiFeed:
             self._rejected(f"unknown message {name!r} on the books' sid", recv_ns, (ticker,))
 
     # -- small things ------------------------------------------------------------------------------------------
+
+    def _plan(self, now_ms: int) -> None:
+        self._commander.plan(now_ms)
+
+    def _book_came(self, ticker: str, now_ms: int) -> None:
+        self._commander.book_came(ticker, now_ms)
 
     def _send(self, text: str) -> None:
         self.outbox.append(text)

@@ -1,0 +1,318 @@
+"""The markets of one connection: their books, and what makes them live, broken or ended.
+
+Nothing here reads a frame. The feed says what it saw of a market, the table in ``state`` says what follows,
+and the book is marked for whoever reads it.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from typing import Protocol
+
+from overround.book import Book, BookShelf
+from overround.market import ErrCode, Integrity, MarketId
+from overround.venue.kalshi.state import STEP_WORDS, Channel, Held, Saw, Stage, Step, TimedBook
+from overround.venue.kalshi.wire import LifecycleMsg
+from overround.venue.ports import FeedCounters, FeedEventKind
+
+__all__ = ["Markets", "Report"]
+
+_PAUSED_MS = 600_000
+# In 1.5 million recorded changes two left a book crossed, each until the next frame of the same microsecond.
+_CROSSED_MS = 1_000
+_AT_CLOSE_MS = 1_000
+_SOON_MS, _PACE_FIRST_MS, _PACE_CAP_MS = 10_000, 1_000, 30_000
+
+
+class Report(Protocol):
+    """How a change of state is told."""
+
+    def __call__(
+        self, kind: FeedEventKind, now_ms: int, market_id: str, detail: str, took_ms: int | None = None
+    ) -> None:
+        """Tell it."""
+        ...
+
+
+class Markets:
+    """What is wanted on this connection, and where it stands.
+
+    Parameters
+    ----------
+    shelf : BookShelf
+    channels : dict of int to Channel
+        The subscriptions by sid; the feed's own.
+    counters : FeedCounters
+    report : Report
+    plan : callable
+        ``plan(now_ms)``: something may have to be asked for.
+    book_came : callable
+        ``book_came(ticker, now_ms)``: nobody need wait for this market's book any more.
+    passive, ignore_gaps : bool
+        As for the feed.
+
+    Attributes
+    ----------
+    held : dict of str to Held
+    books : dict of MarketId to Book
+    """
+
+    def __init__(
+        self,
+        shelf: BookShelf,
+        channels: dict[int, Channel],
+        counters: FeedCounters,
+        *,
+        report: Report,
+        plan: Callable[[int], None],
+        book_came: Callable[[str, int], None],
+        passive: bool,
+        ignore_gaps: bool,
+    ) -> None:
+        self.held: dict[str, Held] = {}
+        self.books: dict[MarketId, Book] = {}
+        self._shelf = shelf
+        self._by_sid = channels
+        self._counters = counters
+        self._report = report
+        self._plan = plan
+        self._book_came = book_came
+        self._passive = passive
+        self._proved = Integrity.UNVERIFIED if ignore_gaps else Integrity.VERIFIED
+        self._closes: list[tuple[int, str]] = []
+        self._crossed_since: dict[str, int] = {}
+
+    # -- wanted ----------------------------------------------------------------------------------------------
+
+    def hold(self, market_id: MarketId, now_ms: int) -> Held:
+        """Take a market up; its book stands on the shelf from now on.
+
+        Raises
+        ------
+        TypeError
+            If the shelf has a book of another feed for it.
+        """
+        book = self._shelf.open(market_id, TimedBook)
+        if not isinstance(book, TimedBook):
+            raise TypeError(f"the book of {market_id} is another feed's: {type(book).__name__}")
+        held = self.held[market_id] = Held(market_id, book, now_ms=now_ms)
+        self.books[market_id] = book
+        return held
+
+    def overhear(self, market_id: MarketId, now_ms: int) -> Held:
+        """Take up a market that a recording shows without its snapshot: what stands in its book is unknown."""
+        held = self.hold(market_id, now_ms)
+        _stop(held.book, ErrCode.GAP, Integrity.GAP)
+        return held
+
+    def drop(self, market_id: MarketId) -> bool:
+        """Let a market go; whether it was held."""
+        if self.held.pop(market_id, None) is None:
+            return False
+        del self.books[market_id]
+        self._off_the_road(market_id)
+        self._shelf.close(market_id)
+        return True
+
+    def _off_the_road(self, ticker: str) -> None:
+        """No change of the market is applied any more."""
+        for channel in self._by_sid.values():
+            channel.live.pop(ticker, None)
+
+    # -- live and broken -------------------------------------------------------------------------------------
+
+    def came(self, held: Held, channel: Channel, now_ms: int) -> None:
+        """A market's book has come: its changes count from here on."""
+        before = held.stage
+        held.move(Saw.BOOK)
+        if held.stage is not Stage.LIVE:
+            return
+        book = held.book
+        if self._passive:
+            self._off_the_road(held.market_id)
+        channel.live[held.market_id] = book
+        book.live, book.err, book.integrity = True, None, self._proved
+        if book.crossed:
+            self.crossed(held.market_id, now_ms)
+        if before is Stage.LIVE:
+            return
+        took_ms = max(0, now_ms - held.since_ms)
+        if held.cause:
+            # Only a new connection leads from an interruption back to the first step.
+            step = "reconnect" if held.step is Step.FIRST else STEP_WORDS[held.step]
+            self._counters.repairs += 1
+            held.repaired_ms = now_ms
+            self._report(FeedEventKind.REPAIRED, now_ms, held.market_id, "snapshot" if self._passive else step, took_ms)
+        else:
+            self._report(FeedEventKind.LIVE, now_ms, held.market_id, "", took_ms)
+        held.cause, held.step = "", Step.FIRST
+
+    def gap(self, channel: Channel, now_ms: int) -> None:
+        """Changes of any market of a subscription may be missing."""
+        self._report(FeedEventKind.GAP, now_ms, "", ErrCode.GAP)
+        for ticker in list(channel.live):
+            self._break(self.held[ticker], ErrCode.GAP, Integrity.GAP, now_ms)
+
+    def wrong(self, ticker: str, err: ErrCode, integrity: Integrity, now_ms: int) -> bool:
+        """One market's book is wrong or lacks a change; whether it was live until now."""
+        held = self.held.get(ticker)
+        if held is None or held.stage is not Stage.LIVE:
+            return False
+        self._report(FeedEventKind.GAP, now_ms, ticker, err)
+        self._break(held, err, integrity, now_ms)
+        self._plan(now_ms)
+        return True
+
+    def _break(self, held: Held, err: ErrCode, integrity: Integrity, now_ms: int) -> None:
+        """A live market is live no more; its last content stays."""
+        held.move(Saw.FAULT)
+        self._off_the_road(held.market_id)
+        _stop(held.book, err, integrity)
+        held.cause, held.since_ms, held.step = err, now_ms, Step.SNAPSHOT
+        held.breaks = held.breaks + 1 if now_ms - held.repaired_ms < _SOON_MS else 0
+        self._pace(held, now_ms)
+
+    @staticmethod
+    def _pace(held: Held, now_ms: int) -> None:
+        """The third failure in quick succession waits a second, each further one twice as long."""
+        if held.breaks > 1:
+            held.not_before_ms = now_ms + min(_PACE_FIRST_MS << min(held.breaks - 2, 8), _PACE_CAP_MS)
+
+    def unreadable(self, held: Held, now_ms: int) -> None:
+        """A market's very snapshot does not read: asked for again, more and more slowly."""
+        if held.stage is Stage.LIVE:
+            self._break(held, ErrCode.GAP, Integrity.GAP, now_ms)
+        elif held.stage is not Stage.ENDED:
+            _stop(held.book, ErrCode.GAP, Integrity.GAP)
+            held.cause, held.step = held.cause or ErrCode.GAP, Step.SNAPSHOT
+            held.breaks = max(held.breaks + 1, 2)
+            self._pace(held, now_ms)
+        else:
+            return
+        self._report(FeedEventKind.GAP, now_ms, held.market_id, ErrCode.GAP)
+
+    def crossed(self, ticker: str, now_ms: int) -> None:
+        """Both sides meet: right for an instant while the venue matches, wrong if it lasts."""
+        self._crossed_since.setdefault(ticker, now_ms)
+
+    def _look_at_crossed(self, now_ms: int) -> None:
+        for ticker, since_ms in list(self._crossed_since.items()):
+            held = self.held.get(ticker)
+            lasts = held is not None and held.stage is Stage.LIVE and held.book.crossed
+            if not lasts or now_ms - since_ms >= _CROSSED_MS:
+                del self._crossed_since[ticker]
+                if lasts:
+                    self._counters.crossed += 1
+                    self.wrong(ticker, ErrCode.CROSSED, Integrity.SUSPECT, now_ms)
+
+    def lost(self, now_ms: int) -> None:
+        """The connection has ended: every book is ``reconnecting`` until its next snapshot."""
+        for held in self.held.values():
+            if held.stage is Stage.LIVE:
+                held.cause, held.since_ms = ErrCode.RECONNECTING, now_ms
+            held.move(Saw.LOST)
+            if held.stage is not Stage.ENDED:
+                held.step, held.not_before_ms = Step.FIRST, 0
+                _stop(held.book, ErrCode.RECONNECTING, Integrity.GAP)
+
+    # -- ends ------------------------------------------------------------------------------------------------
+
+    def close_at(self, held: Held, close_ts: int | None, now_ms: int) -> None:
+        """Set the timer that ends a market; a time that has passed already says nothing (it may have moved)."""
+        held.close_ts, held.ends_ms = close_ts, None
+        if close_ts is not None and close_ts > now_ms:
+            held.ends_ms = close_ts
+            heapq.heappush(self._closes, (close_ts, held.market_id))
+            self.resume(held, now_ms)
+
+    def at_close(self, held: Held, now_ms: int) -> bool:
+        """Whether an empty snapshot that comes now is the one that follows the close."""
+        return held.close_ts is not None and now_ms >= held.close_ts - _AT_CLOSE_MS
+
+    def end(self, held: Held, why: str, now_ms: int) -> None:
+        """Trading is over: the last content stays, marked."""
+        self._finish(held, Saw.ENDED, why, now_ms)
+
+    def unknown(self, held: Held, now_ms: int) -> None:
+        """The venue does not know the ticker: there is no book to wait for on this connection."""
+        self._finish(held, Saw.REFUSED, "unknown ticker", now_ms)
+
+    def _finish(self, held: Held, saw: Saw, why: str, now_ms: int) -> None:
+        if held.move(saw):
+            self._off_the_road(held.market_id)
+            held.cause = ""
+            _stop(held.book, ErrCode.CLOSED, Integrity.UNVERIFIED)
+            self._report(FeedEventKind.CLOSED, now_ms, held.market_id, why)
+            self._book_came(held.market_id, now_ms)
+
+    def resume(self, held: Held, now_ms: int) -> None:
+        """A market that ended trades on: it needs its book."""
+        if held.move(Saw.RESUMED):
+            _stop(held.book, ErrCode.GAP, Integrity.GAP)
+            held.cause, held.since_ms, held.step = ErrCode.CLOSED, now_ms, Step.SNAPSHOT
+            self._plan(now_ms)
+
+    def lifecycle(self, msg: LifecycleMsg, now_ms: int) -> None:
+        """What the venue says of a market's life; scheduled openings and closings are never announced."""
+        ticker, kind = msg.market_ticker, msg.event_type
+        held = self.held.get(ticker)
+        if kind == "created":
+            self._report(FeedEventKind.LISTED, now_ms, ticker, "")
+        elif kind == "price_level_structure_updated":
+            self._report(FeedEventKind.TICK, now_ms, ticker, msg.price_level_structure)
+        elif kind in ("determined", "settled"):
+            if held is not None:
+                self.end(held, kind, now_ms)
+            if kind == "determined":
+                self._report(FeedEventKind.RESOLVED, now_ms, ticker, msg.result)
+        elif held is None:
+            return
+        elif kind == "close_date_updated" and msg.close_ts is not None:
+            self.close_at(held, msg.close_ts * 1000, now_ms)
+        elif kind == "deactivated":
+            if held.stage is Stage.LIVE:
+                # Stale until it is activated, when its book restarts empty; without that word it is asked for late.
+                self._report(FeedEventKind.GAP, now_ms, ticker, ErrCode.VENUE_DOWN)
+                self._break(held, ErrCode.VENUE_DOWN, Integrity.STALE, now_ms)
+                held.not_before_ms = now_ms + _PAUSED_MS
+        elif kind == "activated":
+            held.not_before_ms = 0
+            self._plan(now_ms)
+
+    # -- time ------------------------------------------------------------------------------------------------
+
+    def tick(self, now_ms: int) -> None:
+        """End what has reached its close time; look at what stays crossed."""
+        while self._closes and self._closes[0][0] <= now_ms:
+            close_ts, ticker = heapq.heappop(self._closes)
+            held = self.held.get(ticker)
+            if held is not None and held.ends_ms == close_ts:
+                self.end(held, "closed", now_ms)
+        self._look_at_crossed(now_ms)
+
+    def deadline_ms(self) -> int | None:
+        """When ``tick`` is due next, or None."""
+        due = [self._closes[0][0]] if self._closes else []
+        if self._crossed_since:
+            due.append(min(self._crossed_since.values()) + _CROSSED_MS)
+        return min(due, default=None)
+
+    def verdict(self, market_id: MarketId, now_ms: int) -> Integrity:
+        """How far a market's book is proved; one past its close time ends here at the latest."""
+        held = self.held.get(market_id)
+        if held is None:
+            return Integrity.UNVERIFIED
+        if self._crossed_since:
+            self._look_at_crossed(now_ms)
+        book = held.book
+        if book.live:
+            if held.ends_ms is not None and held.ends_ms <= now_ms:
+                self.end(held, "closed", now_ms)
+            else:
+                book.integrity = Integrity.SUSPECT if book.crossed else self._proved
+        return book.integrity
+
+
+def _stop(book: Book, err: ErrCode, integrity: Integrity) -> None:
+    book.live, book.err, book.integrity = False, err, integrity
