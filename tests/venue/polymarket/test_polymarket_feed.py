@@ -682,7 +682,7 @@ def test_the_hot_path_looks_at_announced_best_prices_now_and_then() -> None:
     script = Scripted(min_size="17")
     feed = feed_with(script)
     script.bids[4950] = LOTS  # a level that we never hear of
-    for n in range(1, 300):
+    for n in range(1, 1_000):
         send(feed, script, script.change("BUY", 4600, n * LOTS), at_ms=T0 + n * 20)
         if not feed.books[MarketId(script.market_id)].live:
             break

@@ -42,9 +42,9 @@ from overround.venue.polymarket.parse import (
     mirror_text,
     mirror_text_by_px,
     mirrored,
+    new_size_e6,
     price_e4,
     px_by_text,
-    size_e6,
     sz_by_text,
     timestamp_ms,
 )
@@ -100,6 +100,47 @@ class PolymarketFeed:
     outbox, events, reconnect_reason, counters, last_recv_ns
         See ``venue.ports.Feed``.
     """
+
+    # More than thirty attributes: a dict of so many is no longer shared, and each access on the hot path would search it.
+    __slots__ = (
+        "_books",
+        "_by_token",
+        "_bytes",
+        "_canary_ms",
+        "_changes",
+        "_check_each",
+        "_chunk_gap_ms",
+        "_chunk_markets",
+        "_chunk_ms",
+        "_connected",
+        "_counters",
+        "_era_given",
+        "_eras",
+        "_follow_all",
+        "_forced_ms",
+        "_frames",
+        "_greeted",
+        "_heartbeat_ms",
+        "_held",
+        "_hot",
+        "_hot_frames",
+        "_passive",
+        "_ping_ms",
+        "_pings",
+        "_rate_changes",
+        "_rate_ms",
+        "_rate_per_s",
+        "_rate_samples",
+        "_recv_at_ping",
+        "_rng",
+        "_shelf",
+        "_to_ask",
+        "_wake_ms",
+        "events",
+        "last_recv_ns",
+        "outbox",
+        "reconnect_reason",
+    )
 
     def __init__(
         self,
@@ -317,7 +358,7 @@ class PolymarketFeed:
                 return self._other(frame, recv_ns)
             sz = sz_by_text.get(text)
             if sz is None:
-                sz = size_e6(text)
+                sz = new_size_e6(text)
         except _NOT_COMMON:
             return self._other(frame, recv_ns)
         book = held.book
@@ -341,7 +382,7 @@ class PolymarketFeed:
         held.frame = frame
         self._hot_frames += 1
         self._bytes += len(frame)
-        if not seq & 63:
+        if not seq & 255:
             self._spot_check(held, recv_ns // 1_000_000)
         return True
 
