@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
 @pytest.fixture(scope="module")
 def calm(tmp_path_factory: pytest.TempPathFactory) -> Trip:
-    return travel(tmp_path_factory.mktemp("calm"), duration_s=8)
+    return travel(tmp_path_factory.mktemp("calm"), duration_s=6)
 
 
 @pytest.mark.parametrize("venue", list(Venue))
@@ -33,25 +33,24 @@ def test_without_faults_there_is_no_gap_and_every_row_is_verified(calm: Trip, ve
     assert shares["verified"] == recorder.snapshotter.rows > 0
 
 
-@pytest.mark.parametrize("venue", list(Venue))
-@pytest.mark.parametrize(
-    "fault",
-    [
-        {"kind": "sequence_gap"},
-        {"kind": "drop"},
-        {"kind": "close", "params": {"mode": "abort"}},
-        {"kind": "reorder"},
-        {"kind": "duplicate", "params": {"count": 5}},
-        {"kind": "stall", "duration_ms": 500},
-    ],
-    ids=lambda fault: fault["kind"],
-)
-def test_a_fault_ends_in_right_books(tmp_path: Path, venue: Venue, fault: dict[str, object]) -> None:
-    script = FaultScript((Fault(venue=venue, at_ms=3_000, **fault),))  # type: ignore[arg-type]
-    trip = travel(tmp_path, duration_s=8, venues=[venue], faults=script, markets=200)
-    check, recorder = trip.checks[venue], trip.recorders[venue]
-    assert trip.faults[venue], "the fault was injected"
-    assert check.books_checked > 100
-    assert check.books_equal == check.books_checked, check.first_differences
-    assert recorder.gaps.n_open == 0
-    assert sum(book.live for connection in recorder.connections for book in connection.feed.books.values()) >= 50
+FAULTS: list[dict[str, object]] = [
+    {"kind": "sequence_gap"},
+    {"kind": "drop", "params": {"count": 3, "every": 5}},
+    {"kind": "close", "params": {"mode": "abort"}},
+    {"kind": "reorder"},
+    {"kind": "duplicate", "params": {"count": 5}},
+    {"kind": "stall", "duration_ms": 500},
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault["kind"])
+def test_a_fault_on_both_venues_ends_in_right_books(tmp_path: Path, fault: dict[str, object]) -> None:
+    script = FaultScript(tuple(Fault(venue=venue, at_ms=3_000, **fault) for venue in Venue))  # type: ignore[arg-type]
+    trip = travel(tmp_path, duration_s=7, faults=script)
+    for venue in Venue:
+        check, recorder = trip.checks[venue], trip.recorders[venue]
+        assert trip.faults[venue], "the fault was injected"
+        assert check.books_checked > 100
+        assert check.books_equal == check.books_checked, check.first_differences
+        books = [book for connection in recorder.connections for book in connection.feed.books.values()]
+        assert sum(book.live for book in books) >= 55
