@@ -49,7 +49,7 @@ Case = Callable[[], float]
 
 
 class KalshiMessage(msgspec.Struct, gc=False):
-    market_ticker: str
+    market_ticker: str = ""
     price_dollars: str = ""
     delta_fp: str = ""
     side: str = ""
@@ -58,9 +58,9 @@ class KalshiMessage(msgspec.Struct, gc=False):
 
 class KalshiBare(msgspec.Struct, gc=False):
     type: str
-    sid: int
-    seq: int
     msg: KalshiMessage
+    sid: int = 0
+    seq: int = 0
 
 
 class PolymarketEntry(msgspec.Struct, gc=False):
@@ -216,19 +216,23 @@ def show(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--frames", type=int, default=100_000)
+    parser.add_argument("--kalshi-frames", type=int, default=200_000)
+    parser.add_argument("--polymarket-frames", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--no-peer", action="store_true")
     parser.add_argument("--json", action="store_true", help="one JSON object after the tables")
     options = parser.parse_args()
     print(f"Python {sys.version.split()[0]}, msgspec {msgspec.__version__}, {options.rounds} alternating rounds")
+    if hasattr(os, "getloadavg") and (load := os.getloadavg()[0]) > 1:
+        # The interpreter suffers more from a shared cache than msgspec's C does.
+        print(f"load {load:.1f}: other work on this machine lowers our ratios")
 
-    frames, origin = kalshi_frames(options.frames)
+    frames, origin = kalshi_frames(options.kalshi_frames)
     cases = {"msgspec, bare decoding": decoding(frames, KalshiBare), "ours": ours_on_kalshi(frames)}
     taken = alternate(cases, options.rounds)
     results = {"kalshi": show(f"Kalshi ({origin})", taken, len(frames), {"msgspec, bare decoding": 0.4})}
 
-    dumps, changes = polymarket_frames(options.frames)
+    dumps, changes = polymarket_frames(options.polymarket_frames)
     cases = {
         "msgspec, bare decoding": decoding(changes, PolymarketBare),
         "ours": ours_on_polymarket(dumps, changes),
