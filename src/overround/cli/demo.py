@@ -14,10 +14,12 @@ from overround.cli.console import console
 from overround.cli.options import json_option
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from overround.collector import VenueStatus
     from overround.pipelines.demo import DemoResult
 
-__all__ = ["demo"]
+__all__ = ["demo", "show"]
 
 
 @click.command()
@@ -83,7 +85,7 @@ def demo(*, duration: float, markets: int, seed: int, data_dir: Path, log_level:
     if as_json:
         click.echo(msgspec.json.encode({"venues": result.venues, "data_dir": result.data_dir, "faults": result.faults}))
     else:
-        _print(result)
+        show(result, console())
     return 0 if result.agrees else 1
 
 
@@ -138,15 +140,16 @@ class _Screen:
             self._console.print(table)
 
 
-def _print(result: DemoResult) -> None:
+def show(result: DemoResult, screen: Console, *, files: bool = True, rankings: int = 3) -> None:
+    """Print a demo's result: rankings, figures, files, the verdict and the next command."""
     from rich.table import Table
 
     from overround.cli.mine import ranking_tables
 
-    screen = console()
     for venue, ranking in result.rankings.items():
-        for table in ranking_tables(ranking, title=venue):
+        for table in ranking_tables(ranking, title=venue)[:rankings]:
             screen.print(table)
+            screen.print()
     table = Table(title="what was recorded", title_justify="left")
     table.add_column("")
     for venue in result.venues:
@@ -166,16 +169,14 @@ def _print(result: DemoResult) -> None:
         table.add_row(name, *cells)
     screen.print(table)
     screen.print(f"faults injected: {'; '.join(result.faults) or 'none'}", highlight=False)
-    screen.print(f"files under {result.data_dir}:", highlight=False)
-    for name, size in result.file_list:
-        if name.endswith((".parquet", ".jsonl", ".zst")):
-            screen.print(f"  {size:>10,}  {name}", highlight=False)
+    if files:
+        screen.print(f"files under {result.data_dir}:", highlight=False)
+        for name, size in result.file_list:
+            if name.endswith((".parquet", ".jsonl", ".zst")):
+                screen.print(f"  {size:>10,}  {name}", highlight=False)
     for venue, found_venue in result.venues.items():
         for line in found_venue.differences:
             screen.print(f"[red]{venue}: {line}[/red]", highlight=False)
     verdict = "every stored row equals the exchange's truth" if result.agrees else "stored rows differ from the truth"
     screen.print(f"[bold]{verdict}[/bold]")
-    screen.print(
-        f"next: overround lake ls --data-dir {result.data_dir}   or   overround mine --venue kalshi --date today --data-dir {result.data_dir}",
-        highlight=False,
-    )
+    screen.print(f"next: overround lake ls --data-dir {result.data_dir}", highlight=False)
