@@ -1019,3 +1019,196 @@ def test_only_its_own_kind_of_book_is_taken_from_a_shelf() -> None:
 def test_the_first_channel_is_the_book() -> None:
     with pytest.raises(ValueError, match="orderbook_delta"):
         KalshiFeed(BookShelf(), channels=("trade",))
+
+
+# -- what is rarely seen ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", [1, 18])
+def test_a_command_with_an_unknown_outcome_is_tried_again(code: int) -> None:
+    wire = Wire()
+    wire.venue.deaf.add("subscribe")
+    wire.open()
+    wire.venue.deaf.clear()
+    wire.venue.error(code, "could not process", id=1)
+    wire.run()
+    assert wire.words()[:2] == ["subscribe", "subscribe"]
+    assert wire.live() == [True] * 3
+
+
+def test_a_venue_that_refuses_snapshots_is_asked_in_other_words() -> None:
+    wire = Wire().open()
+    wire.venue.deaf.add("get_snapshot")
+    broken(wire)
+    wire.venue.error(13, "Unsupported action", id=wire.venue.commands[-1]["id"])
+    wire.run()
+    assert wire.words()[-2:] == ["delete_markets", "add_markets"]
+    assert wire.live() == [True] * 3
+
+
+def test_refused_deletions_are_taken_as_done() -> None:
+    wire = Wire().open()
+    wire.venue.deaf.add("delete_markets")
+    wire.feed.remove([A.market_id], now_ms=wire.now_ms)
+    wire.run()
+    for _ in range(2):
+        wire.venue.error(11, "Invalid parameter", id=wire.venue.commands[-1]["id"])
+        wire.run()
+    asked = len(wire.venue.commands)
+    wire.wait(20_000)
+    assert len(wire.venue.commands) == asked
+    assert wire.live() == [True] * 2
+
+
+def test_a_whole_command_refused_names_each_of_its_markets() -> None:
+    wire = Wire()
+    wire.venue.deaf.add("subscribe")
+    wire.open()
+    wire.venue.error(26, "Market limit exceeded", id=1)
+    wire.run().wait(10_000)
+    named = {market for market, _ in wire.events(FeedEventKind.REFUSED)}
+    assert named == {"", *(str(m.market_id) for m in (A, B, C))}
+    assert wire.words() == ["subscribe"]
+
+
+def test_a_lost_acknowledgement_is_no_reason_to_ask_for_a_book_that_came() -> None:
+    wire = Wire().open()
+    wire.tamper = drop("ok")
+    wire.feed.add([a_market(9)], now_ms=wire.now_ms)
+    wire.venue.books["KXTEST-00009"] = {"yes": {5: 100}, "no": {}}
+    wire.run().wait(10_000)
+    assert wire.live() == [True] * 4
+    assert wire.words().count("add_markets") == 2, "one for the books, one for the prints"
+    assert (
+        wire.venue.subscriptions["trade"]["markets"].keys()
+        == wire.venue.subscriptions["orderbook_delta"]["markets"].keys()
+    )
+
+
+def test_answers_of_nobodys_commands_are_passed_over() -> None:
+    wire = Wire().open()
+    wire.venue.send({"type": "ok", "id": 999, "msg": [{"channel": "orderbook_delta", "sid": 1}]})
+    wire.venue.send({"type": "subscribed", "id": 998, "msg": {"channel": "orderbook_delta", "sid": 77}})
+    wire.venue.send({"type": "unsubscribed", "id": 997, "sid": 66, "seq": 4})
+    wire.venue.error(8, "Unknown channel name", id=996)
+    wire.run()
+    wire.venue.change(str(A.market_id))
+    wire.run()
+    assert wire.equal(A)
+    assert wire.feed.counters.rejected == 0
+
+
+def test_a_book_on_the_sid_of_another_channel_is_not_believed() -> None:
+    wire = Wire().open()
+    wire.venue.deaf.add("get_snapshot")
+    wire.feed.receive(snapshot(1, sid=wire.venue.subscriptions["trade"]["sid"]), wire.now_ms * 1_000_000)
+    assert wire.feed.counters.rejected == 1
+    assert not wire.feed.books[A.market_id].live
+
+
+def test_a_level_below_zero_is_noticed_in_a_replay_with_holes_too() -> None:
+    feed = feed_all(
+        listener(ignore_gaps=True), snapshot(1, "X"), delta(30, "X", price_dollars="0.4000", delta_fp="-9.00")
+    )
+    assert feed.counters.negative_levels == 1
+    assert feed.books["X"].err == "negative_level"  # type: ignore[index]
+    assert feed.books["X"].bids == {4_000: 5_000_000}  # type: ignore[index]
+
+
+def test_an_unusually_spelled_change_may_cross_too() -> None:
+    feed = feed_all(
+        listener(), snapshot(1, "X", no_dollars_fp=[["0.5000", "1.00"]]), delta(2, "X", price_dollars="0.5")
+    )
+    assert feed.verdict("X", now_ms=T0) == "suspect"  # type: ignore[arg-type]
+    assert feed.verdict("X", now_ms=T0 + 60_000) == "suspect"  # type: ignore[arg-type]
+    assert feed.books["X"].err == "crossed"  # type: ignore[index]
+
+
+def test_a_snapshot_may_be_crossed_from_the_start() -> None:
+    feed = feed_all(listener(), snapshot(1, "X", no_dollars_fp=[["0.7000", "1.00"]]))
+    assert feed.verdict("X", now_ms=T0 + 60_000) == "suspect"  # type: ignore[arg-type]
+    assert feed.counters.crossed == 1
+
+
+def test_the_memory_of_sizes_is_bounded() -> None:
+    feed = feed_all(listener(), snapshot(1, "X"))
+    for seq in range(2, 40_000):
+        feed.receive(delta(seq, "X", delta_fp=f"{seq}.01"), 1)
+    assert len(feed._sizes) <= 32_768
+    assert feed.books["X"].bids[5_000] == sum(seq * 1_000_000 + 10_000 for seq in range(2, 40_000))  # type: ignore[index]
+
+
+def test_an_ended_market_needs_no_more_than_the_venues_word() -> None:
+    wire = closing(Wire(channels=("orderbook_delta", "market_lifecycle_v2")), T0 + 10_000).open()
+    wire.wait(10_000)
+    for kind in ("determined", "settled", "deactivated", "activated"):
+        lifecycle(wire, kind, result="no")
+    assert wire.events(FeedEventKind.CLOSED) == [(str(A.market_id), "closed")]
+    wire.venue.snapshot(str(A.market_id))
+    wire.venue.change(str(A.market_id))
+    wire.run()
+    assert wire.feed.books[A.market_id].err == "closed"
+    wire.reopen()
+    assert str(A.market_id) not in wire.venue.commands[-2]["params"]["market_tickers"]
+    assert wire.feed.books[A.market_id].err == "closed"
+
+
+def test_an_unreadable_snapshot_of_an_ended_market_changes_nothing() -> None:
+    wire = closing(Wire(), T0 + 10_000).open()
+    wire.wait(10_000)
+    number = wire.venue.number("orderbook_delta")["seq"]
+    wire.feed.receive(snapshot(number, yes_dollars_fp=[["x", "y"]]), wire.now_ms * 1_000_000)
+    assert wire.feed.books[A.market_id].err == "closed"
+    assert wire.feed.counters.rejected == 1
+
+
+def test_an_unreadable_snapshot_of_a_live_market_breaks_it() -> None:
+    wire = Wire().open()
+    wire.venue.deaf.add("get_snapshot")
+    number = wire.venue.number("orderbook_delta")["seq"]
+    wire.feed.receive(snapshot(number, yes_dollars_fp=[["x", "y"]]), wire.now_ms * 1_000_000)
+    assert wire.live() == [False, True, True]
+
+
+def test_lifecycle_of_markets_not_held_is_reported_and_nothing_else() -> None:
+    wire = Wire(channels=("orderbook_delta", "market_lifecycle_v2")).open()
+    for kind in ("created", "determined", "settled", "deactivated", "activated", "close_date_updated"):
+        lifecycle(wire, kind, market_ticker="ELSEWHERE", result="yes", close_ts=1)
+    assert wire.events(FeedEventKind.LISTED) == [("ELSEWHERE", "")]
+    assert wire.events(FeedEventKind.RESOLVED) == [("ELSEWHERE", "yes")]
+    assert wire.live() == [True] * 3
+
+
+def test_a_ticker_refused_once_is_asked_for_on_the_next_connection() -> None:
+    wire = Wire()
+    book = wire.venue.books.pop(str(C.market_id))
+    wire.open()
+    wire.venue.books[str(C.market_id)] = book
+    wire.reopen()
+    assert wire.live() == [True] * 3
+
+
+def test_what_is_not_held_has_no_verdict_and_cannot_be_removed() -> None:
+    wire = Wire().open()
+    stranger = a_market(77)
+    assert wire.feed.verdict(stranger.market_id, now_ms=T0) == "unverified"
+    wire.feed.remove([stranger.market_id], now_ms=T0)
+    wire.feed.rest_book(RestBook(market_id=stranger.market_id, bids={}, asks={}), now_ms=T0)
+    assert wire.live() == [True] * 3
+
+
+def test_a_tick_before_the_connection_stands_does_nothing() -> None:
+    feed = KalshiFeed(BookShelf())
+    feed.add([A], now_ms=T0)
+    feed.tick(now_ms=T0 + 1_000_000)
+    assert not feed.outbox
+    with pytest.raises(AttributeError):
+        feed.counters = feed.counters
+
+
+def test_a_quiet_connection_without_a_live_book_is_not_probed() -> None:
+    wire = Wire(probe_ms=1_000)
+    wire.venue.books.clear()
+    wire.open().wait(10_000)
+    wire.feed.tick(now_ms=wire.now_ms + 60_000)
+    assert "get_snapshot" not in wire.words()
