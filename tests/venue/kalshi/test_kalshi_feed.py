@@ -278,9 +278,10 @@ def test_frames_of_a_subscription_given_up_are_dropped() -> None:
 # -- one market wrong ------------------------------------------------------------------------------------------
 
 
-def test_a_level_below_zero_is_that_markets_trouble_alone() -> None:
+@pytest.mark.parametrize("side", ["yes", "no"])
+def test_a_level_below_zero_is_that_markets_trouble_alone(side: str) -> None:
     wire = Wire().open()
-    wire.venue.put(str(A.market_id), "yes", 7, -100_000, true=False)
+    wire.venue.put(str(A.market_id), side, 7, -100_000, true=False)
     wire.venue.deaf.add("get_snapshot")
     wire.run()
     book = wire.feed.books[A.market_id]
@@ -396,6 +397,16 @@ def test_a_change_without_its_number_cannot_be_trusted() -> None:
     del frame["seq"]
     wire.feed.receive(json.dumps(frame).encode(), wire.now_ms * 1_000_000)
     assert wire.live() == [False] * 3
+
+
+def test_a_book_without_its_number_cannot_be_trusted() -> None:
+    wire = Wire().open()
+    wire.venue.deaf.add("get_snapshot")
+    frame = json.loads(snapshot(1))
+    del frame["seq"]
+    wire.feed.receive(json.dumps(frame).encode(), wire.now_ms * 1_000_000)
+    assert wire.feed.counters.rejected == 1
+    assert wire.live() == [False, True, True]
 
 
 def test_a_cut_book_frame_is_one_gap_and_not_two() -> None:
@@ -630,6 +641,19 @@ def test_a_market_that_trades_past_its_close_is_taken_up_again() -> None:
     wire.run()
     assert wire.equal(A)
     assert wire.live() == [True] * 3
+
+
+@pytest.mark.parametrize(
+    ("ts", "taken_up"), [("2036-01-01T00:00:00Z", True), ("2016-01-01T00:00:00Z", False), ("x", False)]
+)
+def test_only_a_time_after_the_close_takes_a_market_up_again(ts: str, taken_up: bool) -> None:
+    wire = closing(Wire(), T0 + 10_000).open()
+    wire.wait(10_000)
+    value = json.loads(delta(wire.venue.number("orderbook_delta")["seq"], ts=ts))
+    del value["msg"]["ts_ms"]
+    wire.feed.receive(json.dumps(value).encode(), wire.now_ms * 1_000_000)
+    wire.run()
+    assert wire.feed.books[A.market_id].live is taken_up
 
 
 def test_a_close_time_that_has_passed_says_nothing() -> None:

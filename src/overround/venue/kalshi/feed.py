@@ -425,7 +425,7 @@ class KalshiFeed:
         try:
             self._take(kind, env, channel, recv_ns)
         except (*_UNREADABLE, WireError) as exc:
-            self._rejected_message(kind, env, channel, exc, recv_ns)
+            self._rejected_message(kind, env, exc, recv_ns)
         return True
 
     def _take(self, kind: str, env: Envelope, channel: Channel | None, recv_ns: int) -> None:
@@ -450,8 +450,8 @@ class KalshiFeed:
             self._ok(env, channel, now_ms)
         elif kind == "unsubscribed":
             self._commander.acknowledged(env.id, now_ms)
-            if self._passive and env.sid is not None:
-                self._give_up(self._by_sid.get(env.sid), now_ms)
+            if self._passive and channel is not None:
+                self._give_up(channel, now_ms)
         elif kind == "error":
             self._error(_decode_error(env.msg), env, channel, now_ms)
         elif kind not in _CHANNEL_OF:
@@ -511,12 +511,10 @@ class KalshiFeed:
         self._markets.gap(channel, now_ms)
         self._commander.plan(now_ms)
 
-    def _give_up(self, channel: Channel | None, now_ms: int) -> None:
+    def _give_up(self, channel: Channel, now_ms: int) -> None:
         """A subscription is over: frames of its sid are dropped, its markets need their books anew."""
-        if channel is None:
-            return
-        if channel.sid is not None:
-            self._by_sid.pop(channel.sid, None)
+        if channel.sid is not None and self._by_sid.get(channel.sid) is channel:
+            del self._by_sid[channel.sid]
         if channel.live:
             self._markets.gap(channel, now_ms)
         channel.sid = None
@@ -692,26 +690,19 @@ class KalshiFeed:
         self._rejected(str(exc), recv_ns, None if not is_json or b"orderbook" in text else ())
         return is_json
 
-    def _rejected_message(
-        self, kind: str, env: Envelope, channel: Channel | None, exc: Exception, recv_ns: int
-    ) -> None:
+    def _rejected_message(self, kind: str, env: Envelope, exc: Exception, recv_ns: int) -> None:
         """A frame in order whose message cannot be used; a lost change breaks its market, or all of them."""
-        about_books = kind in ("orderbook_delta", "orderbook_snapshot")
-        ticker = _ticker_of(env)
-        if not about_books:
-            self._rejected(f"{kind}: {exc}", recv_ns, ())
-            self._commander.acknowledged(env.id, recv_ns // 1_000_000)
-            return
+        now_ms, ticker = recv_ns // 1_000_000, _ticker_of(env)
         held = self._held.get(ticker)
-        if channel is None and env.sid is not None:
-            # Of a sid given up: nothing of ours is lost.
-            self._rejected(f"{kind}: {exc}", recv_ns, ())
-        elif kind == "orderbook_snapshot" and held is not None:
+        if kind == "orderbook_snapshot" and held is not None:
             self._rejected(f"{kind} of {ticker}: {exc}", recv_ns, ())
-            self._markets.unreadable(held, recv_ns // 1_000_000)
-            self._commander.book_came(ticker, recv_ns // 1_000_000)
-        else:
+            self._markets.unreadable(held, now_ms)
+            self._commander.book_came(ticker, now_ms)
+        elif kind in ("orderbook_delta", "orderbook_snapshot"):
             self._rejected(f"{kind}: {exc}", recv_ns, (ticker,) if ticker else None)
+        else:
+            self._rejected(f"{kind}: {exc}", recv_ns, ())
+            self._commander.acknowledged(env.id, now_ms)
 
     def _rejected(self, why: str, recv_ns: int, lost: tuple[str, ...] | None) -> None:
         """Count and report a refusal; break the markets whose change is lost by it (None: any may be)."""
