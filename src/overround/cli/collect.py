@@ -57,7 +57,7 @@ def collect(*, app: App, venue: str | None, duration: float | None, data_dir: ob
     from overround.collector import collect as run_collect
     from overround.collector import run_until_signal
     from overround.pipelines.mock import mock_exchange
-    from overround.pipelines.scan import scan_every
+    from overround.pipelines.scan import scan_every, scan_venues
 
     settings = app.loaded.settings
     if data_dir is not None:
@@ -74,6 +74,8 @@ def collect(*, app: App, venue: str | None, duration: float | None, data_dir: ob
             if settings.mock.enabled:
                 live, _ = stack.enter_context(mock_exchange(settings))
                 origin = Origin.SYNTHETIC
+                # Each mock run is a world of its own: what it lists is scanned before it is recorded.
+                await scan_venues(live, venues=venues, clock=clock, rng=rng, origin=origin)
             on_status = stack.enter_context(_live_view()) if terminal else None
             scans = asyncio.create_task(scan_every(live, venues=venues, clock=clock, rng=rng, origin=origin))
             try:
