@@ -201,7 +201,10 @@ class CircuitOpen(VenueError):
     retryable = True
 
     def __init__(self, host: str, *, retry_after_s: float) -> None:
-        super().__init__(f"{host} failed repeatedly; next try in {retry_after_s:.1f} s")
+        super().__init__(
+            f"{host} failed repeatedly; next try in {retry_after_s:.1f} s",
+            hint="check the address in the settings, and that this machine is online",
+        )
         self.host, self.retry_after_s = host, retry_after_s
 
 

@@ -120,7 +120,7 @@ def open_recording(paths: Sequence[Path], venue: Venue) -> Recording:
         if not path.exists():
             raise RecordingError(f"{path} does not exist", hint="name a recording, a journal file or a folder of them")
         named = not path.is_dir()
-        for found in [path] if named else _files_below(path):
+        for found in [path] if named else _files_below(path, venue):
             file = _probed(found, venue, named=named)
             if file is None:
                 skipped.append(found)
@@ -135,9 +135,14 @@ def open_recording(paths: Sequence[Path], venue: Venue) -> Recording:
     return Recording(venue=venue, files=files, skipped=skipped)
 
 
-def _files_below(folder: Path) -> list[Path]:
-    """Files of a folder that may be recordings, in a stable order."""
-    return sorted(path for path in folder.rglob("*") if path.is_file() and _suffix(path) in _SUFFIXES)
+def _files_below(folder: Path, venue: Venue) -> list[Path]:
+    """Files of a folder that may be recordings, in a stable order; a lake's folders of other venues are not entered."""
+    others = {f"venue={other}" for other in Venue if other is not venue}
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and _suffix(path) in _SUFFIXES and not others.intersection(path.relative_to(folder).parts)
+    )
 
 
 def _suffix(path: Path) -> str:

@@ -141,13 +141,16 @@ def _kalshi_signer(settings: KalshiSettings) -> Signer | None:
             pem = path.read_bytes()
         except OSError as exc:
             raise ConfigError(
-                f"venues.kalshi.private_key_path: cannot read {path}: {exc.strerror}", hint="name the PEM file of your key"
+                f"venues.kalshi.private_key_path: cannot read {path}: {exc.strerror}",
+                hint="name the PEM file of your key",
             ) from exc
     if not settings.api_key and not pem:
         return None
     if not settings.api_key or not pem:
         missing = "api_key" if pem else "private_key_path (or api_secret)"
         raise ConfigError(
-            f"venues.kalshi.{missing} is not set, but its counterpart is", hint="set both, or neither to poll public books"
+            f"venues.kalshi.{missing} is not set, but its counterpart is",
+            hint="set both, or neither to poll public books",
         )
-    return Signer.from_pem(settings.api_key, pem)
+    named = f"venues.kalshi.private_key_path {path}" if path is not None else "venues.kalshi.api_secret"
+    return Signer.from_pem(settings.api_key, pem, named=named)
