@@ -70,5 +70,5 @@ def test_the_false_gamma_socket_is_warned_about_and_the_right_one_named(tmp_path
 
 def test_a_database_password_is_masked() -> None:
     loaded = load_settings(None, environ={"OVERROUND_DB__URL": "postgresql://me:hush@host/db"})
-    shown = dict((name, shown) for name, shown, _ in describe(loaded))["db.url"]
+    shown = {name: shown for name, shown, _ in describe(loaded)}["db.url"]
     assert shown == "postgresql://********@host/db"

@@ -2,7 +2,8 @@
 
 Order, later wins: defaults, ``surveillance.toml`` (or the file named), ``local.toml`` and
 ``secrets.local.toml`` beside it, then ``OVERROUND_…`` environment variables, where two underscores
-descend into a table (``OVERROUND_VENUES__KALSHI__API_KEY``).
+descend into a table (``OVERROUND_VENUES__KALSHI__API_KEY``). The layering is ours rather than
+pydantic-settings', which cannot tell afterwards where a value came from.
 """
 
 from __future__ import annotations

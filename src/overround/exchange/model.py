@@ -200,5 +200,6 @@ class Source(Protocol):
 
     def watch(self, keys: Sequence[str]) -> None:
         """Hint: these markets are subscribed now, too; a market that was never named may stand still (a generator's
-        economy), but never moves wrongly."""
+        economy), but never moves wrongly.
+        """
         ...
