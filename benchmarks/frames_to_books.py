@@ -3,8 +3,8 @@
     uv run python benchmarks/frames_to_books.py
     OVERROUND_CAPTURES=DIR uv run python benchmarks/frames_to_books.py     # real Kalshi frames
 
-Kalshi: frames of a real connection of 18 markets (book changes and trades, merged from the capture) where the
-captures are there, else a seeded tape of the same shape. Polymarket: seeded `price_change` frames of 20 markets
+Kalshi: book changes and trades of a real connection of 18 markets (merged from the capture, in the wire format
+before April 2026) and of one gold market in the present format, where the captures are there, else a seeded tape. Polymarket: seeded `price_change` frames of 20 markets
 (597 bytes, an entry for each token; no long capture in the present format exists), first dumps before them.
 
 *bare decoding* is msgspec with a dedicated struct that has just the fields needed to apply a change; it builds
@@ -45,6 +45,7 @@ from overround.venue.polymarket.parse import sz_by_text
 PEER = Path(__file__).parent / "peers" / "nautilus_polymarket.py"
 PEER_NAME = "nautilus_trader[polymarket]"
 NBA = "recordings/kalshi/ws_nba_20260318"
+GOLD = "recordings/kalshi/ws_gold15m/KXGOLD15M-26AUG102115-15.2026-08-11.ndjson.gz"
 Case = Callable[[], float]
 
 
@@ -63,6 +64,23 @@ class KalshiBare(msgspec.Struct, gc=False):
     seq: int = 0
 
 
+class KalshiMessageToday(msgspec.Struct, gc=False):
+    """The time as a number, which every frame has had since April 2026."""
+
+    market_ticker: str = ""
+    price_dollars: str = ""
+    delta_fp: str = ""
+    side: str = ""
+    ts_ms: int = 0
+
+
+class KalshiBareToday(msgspec.Struct, gc=False):
+    type: str
+    msg: KalshiMessageToday
+    sid: int = 0
+    seq: int = 0
+
+
 class PolymarketEntry(msgspec.Struct, gc=False):
     asset_id: str
     price: str
@@ -75,16 +93,21 @@ class PolymarketBare(msgspec.Struct, gc=False):
     timestamp: str
 
 
-def kalshi_frames(n: int) -> tuple[list[bytes], str]:
-    """A connection's frames in order, and where they are from."""
+def kalshi_frames(n: int) -> dict[str, tuple[list[bytes], bool]]:
+    """By where they are from: frames in order, and whether their numbers have holes (filtered by market)."""
     captures = os.environ.get("OVERROUND_CAPTURES")
-    folder = Path(captures) / NBA if captures else None
-    if folder is not None and folder.is_dir():
-        frames = [entry.frame for entry in islice(open_recording([folder], Venue.KALSHI), n)]
-        return frames, "real, 18 NBA markets"
+    if captures and (Path(captures) / NBA).is_dir():
+        return {
+            "real, 18 NBA markets, March 2026": (recorded(Path(captures) / NBA, n), False),
+            "real, one gold market, August 2026": (recorded(Path(captures) / GOLD, n), True),
+        }
     tape = KalshiTape(random.Random(1), [f"KXGAME-26MAR18AAABBB-T{at:02d}" for at in range(18)]).subscribe()
     tape.run(n)
-    return [frame for _, _, frame in tape.frames][:n], "seeded tape, 18 markets"
+    return {"seeded tape, 18 markets": ([frame for _, _, frame in tape.frames][:n], False)}
+
+
+def recorded(path: Path, n: int) -> list[bytes]:
+    return [entry.frame for entry in islice(open_recording([path], Venue.KALSHI), n) if entry.frame]
 
 
 def polymarket_frames(n: int) -> tuple[list[bytes], list[bytes]]:
@@ -123,8 +146,8 @@ def decoding(frames: Sequence[bytes], struct: type) -> Case:
     return lambda: timed(run)
 
 
-def ours_on_kalshi(frames: Sequence[bytes]) -> Case:
-    return lambda: driven(KalshiFeed(BookShelf(), passive=True), frames)
+def ours_on_kalshi(frames: Sequence[bytes], *, ignore_gaps: bool) -> Case:
+    return lambda: driven(KalshiFeed(BookShelf(), passive=True, ignore_gaps=ignore_gaps), frames)
 
 
 def ours_on_polymarket(dumps: Sequence[bytes], changes: Sequence[bytes]) -> Case:
@@ -227,10 +250,15 @@ def main() -> None:
         # The interpreter suffers more from a shared cache than msgspec's C does.
         print(f"load {load:.1f}: other work on this machine lowers our ratios")
 
-    frames, origin = kalshi_frames(options.kalshi_frames)
-    cases = {"msgspec, bare decoding": decoding(frames, KalshiBare), "ours": ours_on_kalshi(frames)}
-    taken = alternate(cases, options.rounds)
-    results = {"kalshi": show(f"Kalshi ({origin})", taken, len(frames), {"msgspec, bare decoding": 0.4})}
+    results = {}
+    for origin, (frames, has_holes) in kalshi_frames(options.kalshi_frames).items():
+        bare = KalshiBareToday if b'"ts_ms"' in frames[len(frames) // 2] else KalshiBare
+        cases = {
+            "msgspec, bare decoding": decoding(frames, bare),
+            "ours": ours_on_kalshi(frames, ignore_gaps=has_holes),
+        }
+        taken = alternate(cases, options.rounds)
+        results[origin] = show(f"Kalshi ({origin})", taken, len(frames), {"msgspec, bare decoding": 0.4})
 
     dumps, changes = polymarket_frames(options.polymarket_frames)
     cases = {
