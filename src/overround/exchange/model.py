@@ -199,7 +199,8 @@ class Source(Protocol):
         ...
 
     def watch(self, keys: Sequence[str]) -> None:
-        """Hint: these markets are subscribed now, too; a market that was never named may stand still (a generator's
-        economy), but never moves wrongly.
+        """Hint: these markets are subscribed now, too.
+
+        A market that was never named may stand still (a generator's economy), but never moves wrongly.
         """
         ...

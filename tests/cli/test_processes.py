@@ -1,0 +1,108 @@
+"""The commands as a user runs them: real processes, real signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+
+OVERROUND = [sys.executable, "-c", "from overround.cli import main; main()"]
+
+
+def environment(tmp_path: Path) -> dict[str, str]:
+    quick = {
+        "OVERROUND_DATA_DIR": str(tmp_path / "lake"),
+        "OVERROUND_MOCK__ENABLED": "true",
+        "OVERROUND_MOCK__MARKETS": "120",
+        "OVERROUND_VENUES__POLYMARKET__SNAPSHOT_INTERVAL_MS_WARM": "1000",
+        "OVERROUND_VENUES__KALSHI__SNAPSHOT_INTERVAL_MS_WARM": "1000",
+    }
+    return {**{k: v for k, v in os.environ.items() if not k.startswith("OVERROUND_")}, **quick}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals: Windows has no SIGTERM to send")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_collect_cleanly_with_everything_in_parquet(tmp_path: Path, number: signal.Signals) -> None:
+    env = environment(tmp_path)
+    with subprocess.Popen(
+        [*OVERROUND, "collect"], env=env, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not list(tmp_path.glob("lake/**/*.wal")):
+            time.sleep(0.2)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=40)
+    assert process.returncode == 0, err
+    lines = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+    stopped = {line["venue"]: line for line in lines if line["event"] == "collect.stopped"}
+    assert set(stopped) == {"polymarket", "kalshi"}
+    assert all(line["rows"] > 0 and line["rows_waiting"] == 0 for line in stopped.values())
+    assert list(tmp_path.glob("lake/**/*.parquet"))
+    assert not list(tmp_path.glob("lake/**/*.wal"))
+    checked = subprocess.run(
+        [*OVERROUND, "lake", "verify"], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_demo_agrees_and_says_so_in_json(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*OVERROUND, "demo", "--duration", "8", "--markets", "200", "--json", "--data-dir", "lake"],
+        cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(done.stdout)
+    for venue in ("polymarket", "kalshi"):
+        figures = found["venues"][venue]
+        assert {
+            "markets_scanned", "frames", "snapshots", "files", "bytes_per_snapshot", "books_checked", "books_equal", "gaps", "duration_s",
+        } <= set(figures)  # fmt: skip
+        assert figures["books_checked"] == figures["books_equal"] == figures["snapshots"] > 100
+        assert figures["gaps"] >= 1
+        assert figures["markets_scanned"] == 100
+    assert len(found["faults"]) >= 6
+
+
+def test_the_demo_leaves_a_foreign_folder_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("keep")
+    done = subprocess.run(
+        [*OVERROUND, "demo", "--data-dir", "."],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert "holds no synthetic lake" in done.stderr
+    assert (tmp_path / "mine.txt").read_text() == "keep"
+
+
+def test_a_live_collector_refuses_a_synthetic_lake(tmp_path: Path) -> None:
+    env = environment(tmp_path)
+    subprocess.run(
+        [*OVERROUND, "scan", "--venue", "kalshi"], cwd=tmp_path, env=env, check=True, capture_output=True, timeout=60
+    )
+    subprocess.run(
+        [*OVERROUND, "collect", "--venue", "kalshi", "--duration", "2"],
+        cwd=tmp_path,
+        env=env,
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+    done = subprocess.run(
+        [*OVERROUND, "collect", "--venue", "kalshi", "--duration", "2"],
+        cwd=tmp_path, env=env | {"OVERROUND_MOCK__ENABLED": "false"}, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "synthetic" in done.stderr
+    assert "hint:" in done.stderr
