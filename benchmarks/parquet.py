@@ -5,15 +5,14 @@
 
 Rows are synthetic and seeded (`overround.testing.evolving_books`): 100 markets of two outcomes, a tenth of
 them every 2 s and the others every 10 s, about 22 levels a side. Sizes are of a five-minute file and repeat
-to the byte. Speeds are of 50,000 rows on one core and one thread, cases alternating; a ratio of medians that
-differs much from the ratio of bests tells of a disturbed machine.
+to the byte. Speeds are of 50,000 rows on one core and one thread, cases alternating.
 
 What the cases start from:
 
-- *books to file*: the live integer books. The plain way sorts and divides them into a dict per row, collects
+- *books to Parquet*: the live integer books. The plain way sorts and divides them into a dict per row, collects
   the dicts, then `Table.from_pylist` and `write_table`; ours appends to typed buffers, makes columns from
   them, sorts the rows and writes.
-- *buffers to file*: what each way has collected by then. The plain way has every row's lists of floats, best
+- *buffers to Parquet*: what each way has collected by then. The plain way has every row's lists of floats, best
   first, and makes the dicts from them; ours has its typed buffers of unsorted integers.
 - *flush*: the same buffers until they are durable in the write-ahead file (fsync included); this is what
   happens every five seconds, the Parquet file is made in a thread when the bucket ends.
@@ -22,10 +21,7 @@ What the cases start from:
 from __future__ import annotations
 
 import argparse
-import gc
 import io
-import os
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -35,6 +31,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from rounds import CLIENT_CORE, Stopwatch, Took, alternate, machine, markdown, median, pin
 
 from overround.storage.bucket import FileMeta, sort_order, write_table
 from overround.storage.buffer import Cut, SnapshotBuffer, rows_of
@@ -130,25 +127,29 @@ def our_file(path: Path, rows: pa.Table, level: int) -> None:
         write_table(file, rows, SNAPSHOT_TABLE, level=level, meta=META)
 
 
-def alternate(title: str, cases: dict[str, Callable[[], object]], rounds: int, n_rows: int) -> None:
-    """Run the cases in turn, forth and back; the last one is ours, the others its peers."""
-    took: dict[str, list[float]] = {name: [] for name in cases}
-    names = list(cases)
-    for turn in range(rounds + 1):
-        for name in names if turn % 2 else names[::-1]:
-            gc.collect()
-            started = time.perf_counter()
-            cases[name]()
-            if turn:
-                took[name].append(time.perf_counter() - started)
-    ours = took[names[-1]]
-    print(f"\n{title} ({n_rows:,} rows, {rounds} rounds)")
-    for name in names:
-        median, best = statistics.median(took[name]), min(took[name])
-        print(
-            f"  {name:<58} {median / n_rows * 1e6:7.2f} us/row   "
-            f"ours is {median / statistics.median(ours):5.2f} x as fast (bests {best / min(ours):5.2f} x)"
-        )
+def timed(work: Callable[[], object], n_rows: int) -> Callable[[], Took]:
+    def case() -> Took:
+        watch = Stopwatch()
+        work()
+        return watch.per(n_rows)
+
+    return case
+
+
+def race(
+    title: str, peer: tuple[str, Callable[[], object]], ours: Callable[[], object], n_rows: int, rounds: int
+) -> list[str]:
+    """One peer against ours; a line of the table. Processor time: waiting for other processes is nobody's merit."""
+    took = alternate({peer[0]: timed(peer[1], n_rows), "ours": timed(ours, n_rows)}, rounds)
+    theirs, own = [one.cpu for one in took[peer[0]]], [one.cpu for one in took["ours"]]
+    return [
+        title,
+        peer[0],
+        f"{median(theirs) * 1e6:.2f}",
+        f"{median(own) * 1e6:.2f}",
+        f"{median(theirs) / median(own):.2f}",
+        f"{min(theirs) / min(own):.2f}",
+    ]
 
 
 def sizes() -> None:
@@ -212,44 +213,53 @@ def speeds(rounds: int, n_rows: int, folder: Path) -> None:
 
     def flush() -> None:
         wal = Wal(folder / f"{new_wal_id()}.wal", new_wal_id(), ROW_SCHEMA, bucket_s=300)
-        wal.add(rows_of(cut, venue="polymarket", top_k=TOP_K), number=1)
+        for number, block in enumerate(cut.blocks(2_000)):
+            wal.add(rows_of(block, venue="polymarket", top_k=TOP_K), number=number)
         wal.save(FileOps())
         wal.path.unlink()
 
+    table = []
     for level in (3, 9):
         same = {"compression": "zstd", "compression_level": level}
-        alternate(
-            f"buffers to file, zstd {level} on both sides",
-            {
-                "dict rows, Table.from_pylist, write_table": lambda same=same: plain_file(
-                    path, plain_rows(lists), **same
+        table.append(
+            race(
+                f"books to Parquet, zstd {level} on both sides",
+                (
+                    "lists, dict rows, from_pylist, write_table",
+                    lambda same=same: plain_file(
+                        path, plain_rows([row for book in snapshots for row in plain_lists(book)]), **same
+                    ),
                 ),
-                "ours": lambda level=level: our_file(path, columns(cut), level),
-            },
-            rounds,
-            n_rows,
+                lambda level=level: our_file(path, columns(filled(snapshots).cut()), level),
+                n_rows,
+                rounds,
+            )
         )
-        alternate(
-            f"books to file, zstd {level} on both sides",
-            {
-                "lists, dict rows, Table.from_pylist, write_table": lambda same=same: plain_file(
-                    path, plain_rows([row for book in snapshots for row in plain_lists(book)]), **same
-                ),
-                "ours": lambda level=level: our_file(path, columns(filled(snapshots).cut()), level),
-            },
-            rounds,
-            n_rows,
+        table.append(
+            race(
+                f"buffers to Parquet, zstd {level} on both sides",
+                ("dict rows, from_pylist, write_table", lambda same=same: plain_file(path, plain_rows(lists), **same)),
+                lambda level=level: our_file(path, columns(cut), level),
+                n_rows,
+                rounds,
+            )
         )
-    alternate(
-        "flush: buffers to a durable file",
-        {
-            "dict rows, Table.from_pylist, write_table (defaults)": lambda: plain_file(path, plain_rows(lists)),
-            "ours, write-ahead file, fsynced": flush,
-        },
-        rounds,
-        n_rows,
+    table.append(
+        race(
+            "flush: buffers to a durable write-ahead file",
+            ("dict rows, from_pylist, write_table", lambda: plain_file(path, plain_rows(lists))),
+            flush,
+            n_rows,
+            rounds,
+        )
     )
-    alternate("append: books into typed buffers", {"ours": lambda: filled(snapshots)}, rounds, n_rows)
+    head = ["case", "peer", "peer us/row", "ours us/row", "ratio of medians", "of bests"]
+    print(f"\nspeed, {n_rows:,} rows, one core, processor time, {rounds} rounds\n")
+    print(markdown(head, table))
+    appending = median(
+        one.cpu for one in alternate({"append": timed(lambda: filled(snapshots), n_rows)}, rounds)["append"]
+    )
+    print(f"\nappending a book (two rows) to the buffers: {2 * appending * 1e6:.2f} us")
 
 
 def main() -> None:
@@ -258,10 +268,9 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=50_000, help="rows of the speed cases")
     parser.add_argument("--encodings", action="store_true", help="also compare encodings")
     options = parser.parse_args()
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    pin(CLIENT_CORE)
     pa.set_cpu_count(1)
-    print(f"pyarrow {pa.__version__}, numpy {np.__version__}")
+    print(machine("pyarrow", "numpy"))
     sizes()
     if options.encodings:
         encodings()

@@ -97,6 +97,19 @@ def test_rows_equal_those_made_naively_from_the_venues_texts(books: list[dict[st
     assert repr(rows.to_pylist()) == repr(expected)  # by text, so that NaN equals NaN and 0.0 differs from -0.0
 
 
+@settings(max_examples=50, deadline=None)
+@given(st.lists(BOOK, max_size=9), st.integers(1, 4))
+def test_rows_made_in_blocks_are_those_made_at_once(books: list[dict[str, Any]], n_books: int) -> None:
+    buffer = SnapshotBuffer()
+    for book in books:
+        put(buffer, book)
+    cut = buffer.cut()
+    blocks = [rows_of(block, venue="kalshi", top_k=3) for block in cut.blocks(n_books)]
+    whole = rows_of(cut, venue="kalshi", top_k=3).to_pylist()
+    assert sorted(repr(row) for block in blocks for row in block.to_pylist()) == sorted(map(repr, whole))
+    assert len(blocks) == max(1, -(-len(books) // n_books))
+
+
 def test_schema_has_the_fixed_columns_in_their_order_and_integrity_after_them() -> None:
     names = (
         "ts_recv venue market_id outcome_id seq best_bid_px best_bid_sz best_ask_px best_ask_sz mid spread "

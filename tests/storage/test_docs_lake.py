@@ -11,6 +11,7 @@ import pytest
 
 from overround.market import BookStatus, ErrCode, Integrity
 from overround.storage import ROW_SCHEMA, LakePaths, SnapshotWriter
+from overround.storage.verify import ProblemKind
 from overround.testing.clock import ManualClock
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/lake.md").read_text(encoding="utf-8")
@@ -92,6 +93,10 @@ def test_the_table_of_columns_is_the_schema() -> None:
     assert [(name, types[kind], null == "yes") for name, kind, null in rows] == [
         (field.name, str(field.type).replace("element", "item"), field.nullable) for field in ROW_SCHEMA
     ]
+
+
+def test_every_kind_of_problem_is_on_the_page() -> None:
+    assert [kind for kind in ProblemKind if f"`{kind}`" not in PAGE] == []
 
 
 def test_every_word_a_row_may_carry_is_on_the_page() -> None:

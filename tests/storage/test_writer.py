@@ -383,6 +383,36 @@ def test_a_lock_dies_with_its_process(paths: LakePaths, open_writer: Open) -> No
     open_writer()
 
 
+def test_writing_never_loads_pandas_or_polars_into_the_collector(paths: LakePaths) -> None:
+    # Loading them in the first flush would stop the event loop for a second.
+    script = """
+import asyncio, sys
+from pathlib import Path
+from overround.config import StorageSettings
+from overround.market import Origin
+from overround.storage import LakePaths, SnapshotWriter, newest_stats
+from overround.testing.clock import ManualClock
+
+async def main():
+    clock = ManualClock()
+    paths = LakePaths(Path(sys.argv[1]))
+    writer = SnapshotWriter(paths, "kalshi", settings=StorageSettings(), top_k=5, origin=Origin.LIVE, clock=clock)
+    writer.start()
+    key = writer.buffer.register("m", ("yes", "no"))
+    for ts in (clock.now_ms(), clock.now_ms() + 300_000):
+        writer.buffer.append(key, ts, {1: 1}, {2: 1}, seq=1, source_ts=None, stale=False, err=None, integrity=None)
+    await writer.flush(clock.now_ms())
+    await writer.stop()
+    newest_stats(paths, "kalshi")
+
+asyncio.run(main())
+print(sorted({"pandas", "polars", "duckdb"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", script, str(paths.root)], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert len(parquet_names(paths)) == 2
+
+
 def test_live_and_synthetic_rows_never_share_a_folder(paths: LakePaths, open_writer: Open) -> None:
     open_writer(origin=Origin.SYNTHETIC).abandon()
     with pytest.raises(OriginMismatch, match="holds synthetic rows, these would be live"):

@@ -24,6 +24,7 @@ import structlog
 
 from overround import __version__
 from overround.errors import FileDamaged
+from overround.storage.columns import column, numbers
 from overround.storage.fileops import FileOps
 from overround.storage.manifest import ManifestLine, append_line, read_manifest
 from overround.storage.paths import LakePaths, Shard
@@ -150,15 +151,18 @@ def sort_order(rows: pa.Table, key: Sequence[str]) -> npt.NDArray[np.int64]:
     return np.lexsort(keys[::-1]).astype(np.int64)
 
 
-def _ranks(column: pa.ChunkedArray[Any]) -> npt.NDArray[Any]:
+def _ranks(chunks: pa.ChunkedArray[Any]) -> npt.NDArray[Any]:
     """Integers that sort as the column's values do."""
-    if not pa.types.is_string(column.type):
-        return column.to_numpy()
-    encoded = column.combine_chunks().dictionary_encode()
-    words = np.array(encoded.dictionary.to_pylist(), dtype=object)
-    rank = np.empty(len(words), np.int64)
-    rank[np.argsort(words)] = np.arange(len(words))
-    return rank[encoded.indices.to_numpy()] if len(words) else np.empty(0, np.int64)
+    values = chunks.combine_chunks()
+    if not pa.types.is_string(values.type):
+        return numbers(values)
+    encoded = values.dictionary_encode()
+    # Arrow sorts the texts: it leaves the interpreter to the event loop meanwhile.
+    by_rank = numbers(pc.sort_indices(encoded.dictionary))
+    rank = np.empty(len(by_rank), np.int64)
+    rank[by_rank] = np.arange(len(by_rank))
+    ranks: npt.NDArray[Any] = rank[numbers(encoded.indices)]
+    return ranks
 
 
 class _Hashing(io.RawIOBase):
@@ -214,7 +218,7 @@ def write_table(file: BinaryIO, rows: pa.Table, table: TableSpec, *, level: int,
     )
     with writer:
         for part in np.array_split(order, max(1, round(len(order) / table.row_group_rows))):
-            writer.write_table(rows.take(pa.array(part, pa.int64())))
+            writer.write_table(rows.take(column(part)))
         writer.add_key_value_metadata({_META_KEY.decode(): msgspec.json.encode(meta).decode()})
     return Written(n_bytes=sink.n_bytes, sha256=sink.hexdigest())
 

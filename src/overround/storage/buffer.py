@@ -8,7 +8,7 @@ floats and the Arrow columns happen once per flush, vectorised, in numpy, which 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from overround.market import PX_ONE_E4, SZ_ONE_E6, BookStatus, ErrCode, Integrity, MarketId, OutcomeId
+from overround.storage.columns import column, lists, texts
 from overround.storage.schema import ROW_SCHEMA
 
 __all__ = ["Cut", "SnapshotBuffer", "rows_of"]
@@ -58,6 +59,25 @@ class Cut(NamedTuple):
     ask_px: array[int]
     ask_sz: array[int]
     names: Sequence[tuple[MarketId, tuple[OutcomeId, ...]]]
+
+    def blocks(self, n_books: int) -> Iterator[Cut]:
+        """The same books in blocks, so that no single step of making rows keeps the interpreter for long."""
+        if len(self.heads) <= n_books * _FIELDS:
+            yield self
+            return
+        bid = ask = 0
+        for start in range(0, len(self.heads), n_books * _FIELDS):
+            heads = self.heads[start : start + n_books * _FIELDS]
+            next_bid, next_ask = bid + sum(heads[7::_FIELDS]), ask + sum(heads[8::_FIELDS])
+            yield Cut(
+                heads,
+                self.bid_px[bid:next_bid],
+                self.bid_sz[bid:next_bid],
+                self.ask_px[ask:next_ask],
+                self.ask_sz[ask:next_ask],
+                self.names,
+            )
+            bid, ask = next_bid, next_ask
 
 
 class SnapshotBuffer:
@@ -208,24 +228,24 @@ def rows_of(cut: Cut, *, venue: str, top_k: int) -> pa.RecordBatch:
     outcome_codes[len(heads) :] += len(names)
     return pa.record_batch(
         [
-            pa.array(heads[rows, 1]),
-            pa.repeat(pa.scalar(venue, pa.string()), len(rows)),
+            column(heads[rows, 1]),
+            _words(np.zeros(len(rows), np.int64), [venue]),
             _words(market_codes, [market_id for market_id, _ in names]),
             _words(outcome_codes, [ids[0] for _, ids in names] + [ids[-1] for _, ids in names]),
-            pa.array(heads[rows, 2]),
-            pa.array(np.where(bid.counts > 0, bid.best_e4 / PX_ONE_E4, np.nan)),
-            pa.array(bid.best_sz),
-            pa.array(np.where(ask.counts > 0, ask.best_e4 / PX_ONE_E4, np.nan)),
-            pa.array(ask.best_sz),
-            pa.array(np.where(two_sided, (bid.best_e4 + ask.best_e4) / (2 * PX_ONE_E4), np.nan)),
-            pa.array(np.where(two_sided, (ask.best_e4 - bid.best_e4) / PX_ONE_E4, np.nan)),
+            column(heads[rows, 2]),
+            column(np.where(bid.counts > 0, bid.best_e4 / PX_ONE_E4, np.nan)),
+            column(bid.best_sz),
+            column(np.where(ask.counts > 0, ask.best_e4 / PX_ONE_E4, np.nan)),
+            column(ask.best_sz),
+            column(np.where(two_sided, (bid.best_e4 + ask.best_e4) / (2 * PX_ONE_E4), np.nan)),
+            column(np.where(two_sided, (ask.best_e4 - bid.best_e4) / PX_ONE_E4, np.nan)),
             bid.px,
             bid.sz,
             ask.px,
             ask.sz,
             _words(status, _STATUS_WORDS),
             _words(heads[rows, 5], _ERR_WORDS),
-            pa.array(source_ts, mask=source_ts == _NO_TIME),
+            column(source_ts, present=source_ts != _NO_TIME),
             _words(heads[rows, 6], _INTEGRITY_WORDS),
         ],
         schema=ROW_SCHEMA,
@@ -276,13 +296,12 @@ def _both(first: _Side, other: _Side) -> _Columns:
     np.take(_COMPLEMENT, other.px_e4, out=px[n_first:], mode="clip")
     offsets = np.zeros(len(counts) + 1, np.int32)
     np.cumsum(counts, out=offsets[1:])
-    starts = pa.array(offsets, pa.int32())
     return _Columns(
         counts,
         np.concatenate([best_e4, PX_ONE_E4 - other_e4]),
         np.concatenate([best_sz, other_sz]),
-        pa.ListArray.from_arrays(starts, pa.array(px, pa.float64())),
-        pa.ListArray.from_arrays(starts, pa.array(np.concatenate([first.sz, other.sz]), pa.float64())),
+        lists(offsets, px),
+        lists(offsets, np.concatenate([first.sz, other.sz])),
     )
 
 
@@ -322,4 +341,4 @@ def _contracts(sz_e6: Ints) -> Floats:
 
 def _words(codes: npt.NDArray[np.integer[Any]], words: Sequence[str | None]) -> pa.Array[Any]:
     """Texts by code."""
-    return pa.array(words, pa.string()).take(pa.array(codes))
+    return texts(words).take(column(codes))

@@ -18,6 +18,7 @@ import structlog
 
 from overround.errors import LakeLocked, StorageError
 from overround.storage.bucket import finalise_bucket
+from overround.storage.columns import mask, numbers
 from overround.storage.fileops import FileOps, FileShortened
 from overround.storage.lock import CollectorLock
 from overround.storage.manifest import ManifestLine
@@ -142,11 +143,11 @@ class TableWriter:
         now_ms : int
         """
         counted = bucket_of(now_ms, self._bucket_s).start_ms if tallies else None
-        starts = batch.column(self._table.time_column).to_numpy()
+        starts = numbers(batch.column(self._table.time_column))
         starts = starts - starts % (self._bucket_s * 1000)
         found: set[int] = set(np.unique(starts).tolist())
         for start in sorted(found if counted is None else found | {counted}):
-            part = batch if found == {start} else batch.filter(pa.array(starts == start, pa.bool_()))
+            part = batch if found == {start} else batch.filter(mask(starts == start))
             self._add_part(start, part, tallies if start == counted else None)
         self._bound()
 

@@ -28,6 +28,7 @@ __all__ = ["SnapshotWriter", "WriterStats"]
 
 log = structlog.get_logger()
 
+_BLOCK_BOOKS = 2_000
 _LAST_TRIES = 3
 _LAST_PAUSE_MS = 500
 
@@ -262,9 +263,10 @@ class SnapshotWriter:
     # -- threads ------------------------------------------------------------------------------------
 
     def _save(self, cut: Cut, gaps: int, now_ms: int) -> bool:
-        if cut.heads or gaps:
-            rows = rows_of(cut, venue=self._venue, top_k=self._top_k)
-            self._table.add(rows, tallies={"gaps": gaps} if gaps else None, now_ms=now_ms)
+        tallies = {"gaps": gaps} if gaps else None
+        for block in cut.blocks(_BLOCK_BOOKS) if cut.heads or gaps else ():
+            self._table.add(rows_of(block, venue=self._venue, top_k=self._top_k), tallies=tallies, now_ms=now_ms)
+            tallies = None
         return self._table.save(now_ms=now_ms)
 
     def _finalise_ended(self, now_ms: int | None) -> None:
