@@ -39,6 +39,7 @@ from overround.venue.polymarket.parse import (
     book_sides,
     decimal_text,
     deltas,
+    ladder,
     mirror_text,
     mirror_text_by_px,
     mirrored,
@@ -48,7 +49,15 @@ from overround.venue.polymarket.parse import (
     sz_by_text,
     timestamp_ms,
 )
-from overround.venue.polymarket.wire import Event, Number, decode_change, decode_event, split_array
+from overround.venue.polymarket.wire import (
+    BookFrame,
+    Event,
+    Number,
+    decode_book,
+    decode_change,
+    decode_event,
+    split_array,
+)
 from overround.venue.ports import FeedCounters, FeedEvent, FeedEventKind, RestBook
 
 __all__ = ["PolymarketFeed"]
@@ -70,6 +79,10 @@ _AUDIT_GRACE_MS = 2_000
 _OLD_BOOK_MS = 1_000
 _MUTE_AFTER_MS = 60_000
 _MUTE_EXPECTED = 20
+# A change with an entry for each token has about 600 bytes, blanks after separators included; a longer frame is most
+# likely a book. Only a hint: both roads end in `_other` if they are the wrong one.
+_LONGEST_CHANGE = 900
+_TIMES_END_MS = 10**15
 
 
 class PolymarketFeed:
@@ -337,6 +350,9 @@ class PolymarketFeed:
 
     def receive(self, frame: bytes, recv_ns: int) -> bool:
         """Apply one frame; returns whether it was JSON."""
+        size = len(frame)
+        if size > _LONGEST_CHANGE:
+            return self._long(frame, recv_ns)
         try:
             message = decode_change(frame)
             first, second = message.price_changes  # type: ignore[misc]  # None and other lengths are caught below
@@ -381,9 +397,30 @@ class PolymarketFeed:
         book.ts_venue_ms = held.newest_ms = ts_ms
         held.frame = frame
         self._hot_frames += 1
-        self._bytes += len(frame)
+        self._bytes += size
         if not seq & 255:
             self._spot_check(held, recv_ns // 1_000_000)
+        return True
+
+    def _long(self, frame: bytes, recv_ns: int) -> bool:
+        """A frame too long for a common change: a whole book in the common form, or any other."""
+        try:
+            message = decode_book(frame)
+            held = self._by_token[message.asset_id]
+            ts_ms = message.timestamp
+            if message.event_type != "book" or not 0 <= ts_ms < _TIMES_END_MS:
+                return self._other(frame, recv_ns)
+            bids, asks = ladder(message.bids), ladder(message.asks)
+        except _NOT_COMMON:
+            return self._other(frame, recv_ns)
+        self.last_recv_ns = recv_ns
+        self._frames += 1
+        self._bytes += len(frame)
+        first = message.asset_id == held.tokens[0]
+        try:
+            self._whole_book(held, message, bids, asks, first=first, ts_ms=ts_ms, recv_ns=recv_ns)
+        except WireError as exc:
+            self._refuse(decode_event(frame), exc, recv_ns)
         return True
 
     def _other(self, frame: bytes, recv_ns: int) -> bool:
@@ -469,9 +506,23 @@ class PolymarketFeed:
         first = (event.asset_id or event.token_id) == held.tokens[0]
         ts_ms = timestamp_ms(event.timestamp)
         bids, asks = book_sides(event)
+        self._whole_book(held, event, bids, asks, first=first, ts_ms=ts_ms, recv_ns=recv_ns)
+
+    def _whole_book(
+        self,
+        held: Held,
+        said: Event | BookFrame,
+        bids: dict[int, int],
+        asks: dict[int, int],
+        *,
+        first: bool,
+        ts_ms: int,
+        recv_ns: int,
+    ) -> None:
+        """A token's whole book, its levels read."""
         if not first:
             bids, asks = mirrored(asks), mirrored(bids)
-        text = event.hash or ""
+        text = said.hash or ""
         if held.newest_ms == NEVER or not self._is_past(held, bids, asks, first=first, text=text, ts_ms=ts_ms):
             self._replace(held, bids, asks, ts_ms, recv_ns)
             if ts_ms >= held.newest_ms or held.newest_ms == NEVER:
@@ -481,10 +532,10 @@ class PolymarketFeed:
                 self._apply(held, held.recent(), recv_ns)
             held.snapshot_ms, held.snapshot_seq = ts_ms, held.book.seq
             held.snapshot_hash = [text, ""] if first else ["", text]
-            if event.tick_size not in (None, ""):
-                held.tick = decimal_text(event.tick_size)
-            if event.last_trade_price is not None:
-                held.last_trade = decimal_text(event.last_trade_price)
+            if said.tick_size not in (None, ""):
+                held.tick = decimal_text(said.tick_size)
+            if said.last_trade_price is not None:
+                held.last_trade = decimal_text(said.last_trade_price)
             if not held.book.live:
                 self._revive(held, recv_ns // 1_000_000, prove=True)
         if self._check_each and text:

@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -39,7 +39,6 @@ from overround.market import (
 )
 from overround.venue.polymarket.hash import HashEra, HashInputs, book_hash
 from overround.venue.polymarket.wire import (
-    BookLevel,
     ClobBook,
     Event,
     GammaEvent,
@@ -211,7 +210,17 @@ def epoch_ms(text: str | None) -> int | None:
 # --- books ----------------------------------------------------------------------------------------------------------
 
 
-def ladder(levels: Iterable[BookLevel]) -> dict[int, int]:
+class _Level(Protocol):
+    """A level of any of the wire structs."""
+
+    @property
+    def price(self) -> Number: ...
+
+    @property
+    def size(self) -> Number: ...
+
+
+def ladder(levels: Iterable[_Level]) -> dict[int, int]:
     """Levels in any order as ``px_e4`` to ``sz_e6``; empty levels are left out.
 
     Raises
@@ -219,7 +228,12 @@ def ladder(levels: Iterable[BookLevel]) -> dict[int, int]:
     ValueOutOfScale
         If a price or size does not fit.
     """
-    found = {price_e4(level.price): size_e6(level.size) for level in levels}
+    found: dict[int, int] = {}
+    for level in levels:
+        try:
+            found[px_by_text[level.price]] = sz_by_text[level.size]  # type: ignore[index]  # a number is no key
+        except KeyError:
+            found[price_e4(level.price)] = size_e6(level.size)
     if 0 in found.values():
         return {px: sz for px, sz in found.items() if sz}
     return found
