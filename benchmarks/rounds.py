@@ -1,7 +1,7 @@
 """What the benchmarks share: cases run in turn, the machine and the versions, tables in Markdown.
 
 Ratios are the result; absolute numbers are context. A ratio of medians that differs much from the ratio of the best
-rounds tells of a disturbed machine.
+rounds tells of a disturbed machine; so does a wall time well above the processor time of a case that never waits.
 """
 
 from __future__ import annotations
@@ -12,11 +12,22 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import NamedTuple
 
-__all__ = ["CLIENT_CORE", "SENDER_CORE", "alternate", "best", "machine", "markdown", "median", "pin"]
+__all__ = [
+    "CLIENT_CORE",
+    "SENDER_CORE",
+    "Stopwatch",
+    "Took",
+    "alternate",
+    "machine",
+    "markdown",
+    "median",
+    "pin",
+]
 
 SENDER_CORE, CLIENT_CORE = 0, 1
 
@@ -30,23 +41,40 @@ def pin(core: int) -> bool:
     return True
 
 
-def alternate(cases: dict[str, Callable[[], float]], rounds: int, *, warm: int = 1) -> dict[str, list[float]]:
-    """Run the cases in turn, forth and back; a case answers with its seconds per unit of work.
+class Took(NamedTuple):
+    """Seconds per unit of work: on the wall, and of this process's processor time."""
+
+    wall: float
+    cpu: float
+
+
+class Stopwatch:
+    """Starts when it is made."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def per(self, units: int) -> Took:
+        """What passed since, for each of so many units."""
+        return Took((time.perf_counter() - self._wall) / units, (time.process_time() - self._cpu) / units)
+
+
+def alternate(cases: dict[str, Callable[[], Took]], rounds: int, *, warm: int = 1) -> dict[str, list[Took]]:
+    """Run the cases in turn, forth and back.
 
     What stands at the start is frozen for the collector of garbage, so that no case pays for another's data.
     """
-    took: dict[str, list[float]] = {name: [] for name in cases}
+    took: dict[str, list[Took]] = {name: [] for name in cases}
     names = list(cases)
     for turn in range(-warm, rounds):
         for name in names if turn % 2 else names[::-1]:
             gc.collect()
             gc.freeze()
-            started = time.perf_counter()
-            seconds = cases[name]()
+            one = cases[name]()
             gc.unfreeze()
             if turn >= 0:
-                took[name].append(seconds)
-            progress(f"round {turn + 1:>2}  {name}: {seconds * 1e6:.2f} us ({time.perf_counter() - started:.1f} s)")
+                took[name].append(one)
+            progress(f"round {turn + 1:>2}  {name}: {one.wall * 1e6:.2f} us, {one.cpu * 1e6:.2f} us of processor")
     return took
 
 
@@ -54,12 +82,8 @@ def progress(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def median(values: Sequence[float]) -> float:
+def median(values: Iterable[float]) -> float:
     return statistics.median(values)
-
-
-def best(values: Sequence[float]) -> float:
-    return min(values)
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

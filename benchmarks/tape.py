@@ -20,7 +20,7 @@ from overround.book import BookShelf
 from overround.exchange.generator import GeneratedSource
 from overround.exchange.kalshi_hub import KalshiHub
 from overround.exchange.link import Link
-from overround.exchange.model import Listed
+from overround.exchange.model import ChangeKind, Listed
 from overround.exchange.polymarket_hub import PolymarketHub
 from overround.exchange.settings import KalshiOptions, PolymarketOptions
 from overround.exchange.universe import WorldSpec
@@ -32,7 +32,11 @@ from overround.venue.ports import Feed
 __all__ = ["OfflineVenue", "Stage", "Tape", "make_feed", "make_tape", "market_of", "world"]
 
 STEP_MS = 10
+PRINTS_KEPT = {Venue.POLYMARKET: 0.36, Venue.KALSHI: 1.0}
+"""Of the generated world's prints. Its busiest markets print once in nine changes, as Kalshi's did on an NBA evening;
+Polymarket's recorded stream has 16 prints (each shown with two whole books) to 401 changes."""
 _LONG_MS = 1_000_000_000
+_SETTLES_WITHIN_MS = 30_000
 
 
 def make_feed(venue: Venue, shelf: BookShelf, *, heartbeat_ms: int = 10_000) -> Feed:
@@ -129,7 +133,7 @@ class OfflineVenue:
         self.now_ms = source.spec.now_ms + 1
         self.commands: list[str] = []
         self._on_frame = on_frame
-        rng = random.Random(5)
+        rng, self._prints = random.Random(5), random.Random(6)
         self._hub: PolymarketHub | KalshiHub
         if venue is Venue.POLYMARKET:
             self._hub = PolymarketHub(source, PolymarketOptions(heartbeat_ms=0), rng)
@@ -148,7 +152,11 @@ class OfflineVenue:
     def step(self, to_ms: int) -> None:
         """Let the time pass: changes, put-off frames, the feed's deadlines and commands."""
         self.now_ms = to_ms
-        changes = self.source.advance(to_ms)
+        changes = [
+            change
+            for change in self.source.advance(to_ms)
+            if change.kind is not ChangeKind.TRADE or self._prints.random() < PRINTS_KEPT[self.venue]
+        ]
         if changes:
             self._hub.apply(changes, to_ms)
         self._hub.poll(to_ms)
@@ -242,8 +250,10 @@ def make_tape(venue: Venue, *, n_markets: int, n_frames: int, seed: int = 7) -> 
     markets = offline.markets(n_markets)
     feed.add(markets, now_ms=offline.now_ms)
     offline.exchange_commands()
+    give_up_ms = offline.now_ms + _SETTLES_WITHIN_MS
     while not _settled(feed):
         offline.step(offline.now_ms + STEP_MS)
+        assert offline.now_ms < give_up_ms, [str(m) for m, book in feed.books.items() if not book.live]
     prologue = [Stage(heard, frames) for heard, frames in stages.items()]
     n_commands, started_ms = len(offline.commands), offline.now_ms
     frames = stages[n_commands] = []
