@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
+
 from overround.clock import SystemClock
 from overround.collector import VenueRecorder, collect
 from overround.config import MockSettings, Settings
@@ -41,6 +43,7 @@ def travel(
     markets: int = 400,
     seed: int = 11,
     change: Callable[[Settings], Settings] = lambda settings: settings,
+    keyless: bool = False,
     meanwhile: Callable[[ExchangeThread, Settings], Coroutine[Any, Any, None]] | None = None,
 ) -> Trip:
     """Record the generated world for some seconds and compare every stored row with the truth."""
@@ -50,6 +53,9 @@ def travel(
     settings = change(settings.model_copy(update={"mock": MockSettings(enabled=True, markets=markets, seed=seed)}))
     clock, rng = SystemClock(), random.Random(seed)
     with mock_exchange(settings, faults=faults, spec=spec) as (live, thread):
+        if keyless:
+            kalshi = live.venues.kalshi.model_copy(update={"api_key": "", "api_secret": SecretStr("")})
+            live = live.model_copy(update={"venues": live.venues.model_copy(update={"kalshi": kalshi})})
 
         async def main() -> list[VenueRecorder]:
             await scan_venues(live, venues=venues, clock=clock, rng=rng, origin=Origin.SYNTHETIC)

@@ -54,3 +54,14 @@ def test_a_fault_on_both_venues_ends_in_right_books(tmp_path: Path, fault: dict[
         assert check.books_equal == check.books_checked, check.first_differences
         books = [book for connection in recorder.connections for book in connection.feed.books.values()]
         assert sum(book.live for book in books) >= 55
+
+
+def test_without_a_key_kalshis_public_books_are_polled_and_unverified(tmp_path: Path) -> None:
+    trip = travel(tmp_path, duration_s=6, venues=[Venue.KALSHI], keyless=True)
+    recorder = trip.recorders[Venue.KALSHI]
+    status = recorder.status()
+    assert (status.mode, status.connected, status.live) == ("polling", 1, 60)
+    assert recorder.journal is None
+    shares = recorder.snapshotter.by_integrity
+    assert shares["unverified"] == recorder.snapshotter.rows > 100
+    assert recorder.counters().snapshots > 60, "books change between polls"

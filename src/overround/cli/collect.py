@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import random
 import sys
 from collections.abc import Sequence
@@ -65,6 +66,8 @@ def collect(*, app: App, venue: str | None, duration: float | None, data_dir: ob
     venues = enabled_venues(settings, venue)
     terminal = sys.stdout.isatty()
     # A terminal shows the live view and keeps warnings; elsewhere every event is a JSON line on stdout.
+    if terminal and app.log_level == "info":
+        app = dataclasses.replace(app, log_level="warning")
     app.start_logging(to_stdout=not terminal)
     clock, rng = SystemClock(), random.Random()
 
