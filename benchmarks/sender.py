@@ -27,7 +27,7 @@ from tape import Stage
 
 from overround.exchange.link import text_frame
 
-__all__ = ["Sender", "handshake_answer", "tls_context", "tls_files"]
+__all__ = ["Sender", "Texts", "handshake_answer", "tls_context", "tls_files"]
 
 PIECE = 256 * 1024
 _MAGIC = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -198,37 +198,60 @@ def _paced(link: socket.socket, tape: memoryview, cuts: list[int], gap: float) -
         link.sendall(tape[cuts[i] : cuts[i + 1]])
 
 
+class Texts:
+    """Takes a client's handshake and masked text frames out of a stream of bytes.
+
+    Attributes
+    ----------
+    head : bytes
+        The handshake request, once it has come.
+    """
+
+    def __init__(self, *, opened: bool = False) -> None:
+        self.head = b""
+        self._opened = opened
+        self._data = b""
+
+    def feed(self, data: bytes) -> Iterator[bytes | None]:
+        """None for the handshake, then the payload of each text frame."""
+        if not data:
+            raise EOFError
+        self._data += data
+        if not self._opened:
+            if b"\r\n\r\n" not in self._data:
+                return
+            self.head, _, self._data = self._data.partition(b"\r\n\r\n")
+            self.head += b"\r\n\r\n"
+            self._opened = True
+            yield None
+        while (frame := self._next()) is not None:
+            kind, payload = frame
+            if kind == 1:
+                yield payload
+
+    def _next(self) -> tuple[int, bytes] | None:
+        data = self._data
+        if len(data) < 2:
+            return None
+        size, start = data[1] & 127, 2
+        if size >= 126:
+            start = 4 if size == 126 else 10
+            size = int.from_bytes(data[2:start], "big")
+        end = start + 4 + size
+        if len(data) < end:
+            return None
+        mask, body = data[start : start + 4], data[start + 4 : end]
+        self._data = data[end:]
+        key = int.from_bytes((mask * (size // 4 + 1))[:size], "big")
+        return data[0] & 15, (int.from_bytes(body, "big") ^ key).to_bytes(size, "big")
+
+
 def _texts(link: socket.socket) -> Iterator[bytes]:
     """The client's text frames, after its handshake has been answered."""
-    data = b""
-    while b"\r\n\r\n" not in data:
-        data += _more(link)
-    head, _, data = data.partition(b"\r\n\r\n")
-    link.sendall(handshake_answer(head + b"\r\n\r\n"))
+    reader = Texts()
     while True:
-        while len(data) < 14 and not _whole(data):
-            data += _more(link)
-        size, start = data[1] & 127, 2
-        if size == 126:
-            size, start = int.from_bytes(data[2:4], "big"), 4
-        elif size == 127:
-            size, start = int.from_bytes(data[2:10], "big"), 10
-        end = start + 4 + size
-        while len(data) < end:
-            data += _more(link)
-        kind, masked = data[0] & 15, data[start + 4 : end]
-        data = data[end:]
-        if kind == 1:
-            yield masked
-
-
-def _whole(data: bytes) -> bool:
-    """Whether the buffer holds at least a whole short frame."""
-    return len(data) >= 6 and data[1] & 127 < 126 and len(data) >= 6 + (data[1] & 127)
-
-
-def _more(link: socket.socket) -> bytes:
-    got = link.recv(1 << 16)
-    if not got:
-        raise EOFError
-    return got
+        for text in reader.feed(link.recv(1 << 16)):
+            if text is None:
+                link.sendall(handshake_answer(reader.head))
+            else:
+                yield text
