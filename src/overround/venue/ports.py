@@ -111,7 +111,7 @@ class FeedCounters(msgspec.Struct, kw_only=True):
     Attributes
     ----------
     frames, bytes : int
-        Received.
+        Received; a feed may estimate the bytes from a sample.
     changes, snapshots, trades, heartbeats : int
         Applied level changes, whole books, prints, and signs of life without content.
     gaps, repairs, resyncs : int

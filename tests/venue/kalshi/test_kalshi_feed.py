@@ -120,6 +120,24 @@ def test_changes_after_the_snapshot_keep_every_book_equal() -> None:
     assert max(book.ts_venue_ms or 0 for book in wire.feed.books.values()) == wire.venue.now_ms
 
 
+def test_frames_changes_and_prints_are_counted_and_bytes_nearly() -> None:
+    wire = Wire().open()
+    received = []
+    wire.tamper = lambda frame: [received.append(frame) or frame]  # type: ignore[func-returns-value]
+    before = wire.feed.counters
+    frames, size = before.frames, before.bytes
+    for n in range(1, 401):
+        wire.venue.change(str(A.market_id))
+        if n % 10 == 0:
+            wire.venue.send(
+                {"type": "trade", **wire.venue.number("trade"), "msg": {"market_ticker": "X", "yes": "0.5000"}}
+            )
+    wire.run()
+    counters = wire.feed.counters
+    assert (counters.frames - frames, counters.changes, counters.trades) == (440, 400, 40)
+    assert counters.bytes - size == pytest.approx(sum(map(len, received)), rel=0.1)
+
+
 def test_the_best_prices_are_those_of_the_ladders() -> None:
     wire = Wire(seed=5).open()
     for _ in range(300):

@@ -41,8 +41,6 @@ class Markets:
     Parameters
     ----------
     shelf : BookShelf
-    channels : dict of int to Channel
-        The subscriptions by sid; the feed's own.
     counters : FeedCounters
     report : Report
     plan : callable
@@ -56,12 +54,13 @@ class Markets:
     ----------
     held : dict of str to Held
     books : dict of MarketId to Book
+    live : dict of str to TimedBook
+        Books whose changes are applied, of all subscriptions.
     """
 
     def __init__(
         self,
         shelf: BookShelf,
-        channels: dict[int, Channel],
         counters: FeedCounters,
         *,
         report: Report,
@@ -72,8 +71,8 @@ class Markets:
     ) -> None:
         self.held: dict[str, Held] = {}
         self.books: dict[MarketId, Book] = {}
+        self.live: dict[str, TimedBook] = {}
         self._shelf = shelf
-        self._by_sid = channels
         self._counters = counters
         self._report = report
         self._plan = plan
@@ -117,8 +116,9 @@ class Markets:
 
     def _off_the_road(self, ticker: str) -> None:
         """No change of the market is applied any more."""
-        for channel in self._by_sid.values():
-            channel.live.pop(ticker, None)
+        book = self.live.pop(ticker, None)
+        if book is not None:
+            book.channel.live.pop(ticker, None)
 
     # -- live and broken -------------------------------------------------------------------------------------
 
@@ -129,9 +129,9 @@ class Markets:
         if held.stage is not Stage.LIVE:
             return
         book = held.book
-        if self._passive:
-            self._off_the_road(held.market_id)
-        channel.live[held.market_id] = book
+        self._off_the_road(held.market_id)
+        self.live[held.market_id] = channel.live[held.market_id] = book
+        book.channel = channel
         book.live, book.err, book.integrity = True, None, self._proved
         if book.crossed:
             self.crossed(held.market_id, now_ms)
@@ -208,6 +208,7 @@ class Markets:
 
     def lost(self, now_ms: int) -> None:
         """The connection has ended: every book is ``reconnecting`` until its next snapshot."""
+        self.live.clear()
         for held in self.held.values():
             if held.stage is Stage.LIVE:
                 held.cause, held.since_ms = ErrCode.RECONNECTING, now_ms

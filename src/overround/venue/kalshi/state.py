@@ -24,10 +24,12 @@ from enum import Enum, IntEnum
 
 from overround.book import Book
 from overround.errors import WireError
-from overround.market import MarketId
+from overround.market import MarketId, sz_e6
 from overround.venue.kalshi.parse import time_ms
 
-__all__ = ["NEXT", "STEP_WORDS", "Channel", "Command", "Held", "Saw", "Stage", "Step", "TimedBook", "Verb"]
+__all__ = ["NEXT", "STEP_WORDS", "Channel", "Command", "Held", "Saw", "Sizes", "Stage", "Step", "TimedBook", "Verb"]
+
+_SIZE_TEXTS = 32_768
 
 
 class Stage(Enum):
@@ -136,11 +138,14 @@ class TimedBook(Book):
     ----------
     stamp : int, str or None
         Venue time of the last change: milliseconds, or the RFC 3339 text.
+    channel : Channel
+        The subscription whose changes it takes, while it is live.
     """
 
-    __slots__ = ("stamp",)
+    __slots__ = ("channel", "stamp")
 
     stamp: int | str | None
+    channel: Channel
 
     @property
     def ts_venue_ms(self) -> int | None:
@@ -224,6 +229,40 @@ class Held:
         return self.stage is Stage.IDLE or self.stage is Stage.JOINING or self.stage is Stage.BROKEN
 
 
+class Sizes(dict[str, int]):
+    """Signed sizes by their texts: few make up nearly all changes, so each text is read once.
+
+    Bounded: when it is full it begins anew.
+
+    Examples
+    --------
+    >>> Sizes()["-54.00"]
+    -54000000
+    """
+
+    __slots__ = ()
+
+    def __missing__(self, text: str) -> int:
+        """Read a size not met before.
+
+        Raises
+        ------
+        ValueOutOfScale
+            If it does not fit our integers.
+        """
+        minus = text[:1] == "-"
+        digits = text[1:-3] + text[-2:] if minus else text[:-3] + text[-2:]
+        if text[-3:-2] == "." and len(digits) < 16 and digits.isascii() and digits.isdigit():
+            # The venue's usual two decimals.
+            change = int(digits) * (-10_000 if minus else 10_000)
+        else:
+            change = sz_e6(text, field="delta_fp", signed=True)
+        if len(self) >= _SIZE_TEXTS:
+            self.clear()
+        self[text] = change
+        return change
+
+
 class Channel:
     """One subscription: the venue gives one per channel and connection.
 
@@ -233,12 +272,12 @@ class Channel:
         Channel name.
     sid : int or None
         The venue's number of it; None while there is none.
-    due : int
-        The number that the next frame of this sid must carry; acknowledgements count.
+    last : int
+        The number of the last frame of this sid; acknowledgements count.
     base : int
-        ``due`` less the frames taken on the fast road, so that nothing else need count them.
+        ``last`` less the frames taken on the fast road, so that nothing else need count them.
     live : dict of str to TimedBook
-        Books whose changes are applied: exactly the markets that are whole.
+        Books whose changes it brings: exactly its markets that are whole.
     on_wire : set of str
         Markets that the venue has confirmed (or that we must assume) on it.
     refused : bool
@@ -252,9 +291,9 @@ class Channel:
 
     __slots__ = (
         "base",
-        "due",
         "excused",
         "excused_at",
+        "last",
         "live",
         "name",
         "on_wire",
@@ -268,8 +307,8 @@ class Channel:
     def __init__(self, name: str, *, sid: int | None = None, due: int = 1) -> None:
         self.name = name
         self.sid = sid
-        self.due = due
-        self.base = due
+        self.last = due - 1
+        self.base = due - 1
         self.live: dict[str, TimedBook] = {}
         self.on_wire: set[str] = set()
         self.refused = False
@@ -279,10 +318,20 @@ class Channel:
         self.excused = 0
         self.excused_at = 0
 
+    @property
+    def due(self) -> int:
+        """The number that the next frame of this sid must carry."""
+        return self.last + 1
+
+    @property
+    def n_fast(self) -> int:
+        """Frames taken on the fast road."""
+        return self.last - self.base
+
     def advance(self, due: int) -> None:
         """Set the number that is due, for a frame that did not take the fast road."""
-        self.base += due - self.due
-        self.due = due
+        self.base += due - 1 - self.last
+        self.last = due - 1
 
 
 class Verb(Enum):

@@ -29,7 +29,6 @@ __all__ = [
     "ExchangeSchedule",
     "ExchangeStatus",
     "FillsPage",
-    "Head",
     "LifecycleMsg",
     "MarketOnly",
     "MarketPage",
@@ -55,6 +54,7 @@ __all__ = [
     "TextTimedFrame",
     "TextTimedMsg",
     "TickerMsg",
+    "TradeHead",
     "TradeMsg",
     "TradesPage",
 ]
@@ -65,13 +65,11 @@ Levels = list[tuple[str, str]]
 # -- socket ------------------------------------------------------------------------------------------------
 
 
-class Head(Struct, gc=False):
-    """What every frame may carry beside its message; the message is skipped without being built."""
+class TradeHead(Struct, gc=False, tag_field="type", tag="trade"):
+    """What a print means to the books: its number. The message is skipped without being built."""
 
-    type: str = ""
-    sid: int | None = None
-    seq: int | None = None
-    id: int | None = None
+    sid: int
+    seq: int
 
 
 class Envelope(Struct):
