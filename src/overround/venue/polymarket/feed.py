@@ -13,8 +13,7 @@ Both tokens of a market are subscribed on the same connection. They are two view
 token's ladders are kept and the second's frames are turned over. Times order what has none: a change older than the
 last whole book is late and dropped; one older than another change is applied unless the newer one set that level.
 
-Repair climbs ``NEXT_STEP`` and never storms: a market that breaks again within a minute goes on where it left off, a
-new connection is asked for at most every ten minutes, and after the last step the market rests for ten.
+Commands and heartbeats are in ``connection``, proof and repair in ``repair``; here are the frames.
 
 ``receive`` applies the common frame itself: a ``price_change`` with one entry for each token of a market we hold.
 Everything it cannot take at a glance goes to `_other`, which is complete, strict and slower. Neither ever raises.
@@ -22,18 +21,14 @@ Everything it cannot take at a glance goes to `_other`, which is complete, stric
 
 from __future__ import annotations
 
-import random
-from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from overround.book import NO_ASK_E4, NO_BID_E4, Book, BookShelf, Side
+from overround.book import NO_ASK_E4, NO_BID_E4, Side
 from overround.errors import WireError
-from overround.market import PX_ONE_E4, ErrCode, Integrity, Market, MarketId, OutcomeId
-from overround.venue.polymarket.hash import HashEra
-from overround.venue.polymarket.held import NEVER, NEXT_STEP, Announced, Change, Claim, Held, Step
+from overround.market import ErrCode, Integrity, MarketId
+from overround.venue.polymarket.held import NEVER, Announced, Change, Claim, Held
 from overround.venue.polymarket.parse import (
     Delta,
     book_sides,
@@ -49,16 +44,16 @@ from overround.venue.polymarket.parse import (
     sz_by_text,
     timestamp_ms,
 )
+from overround.venue.polymarket.repair import Repair
 from overround.venue.polymarket.wire import (
     BookFrame,
     Event,
-    Number,
     decode_book,
     decode_change,
     decode_event,
     split_array,
 )
-from overround.venue.ports import FeedCounters, FeedEvent, FeedEventKind, RestBook
+from overround.venue.ports import FeedEventKind
 
 __all__ = ["PolymarketFeed"]
 
@@ -67,284 +62,17 @@ _UNKNOWN_NAMES_MAX = 100
 # The reasons for which the hot path hands a frame on; none of them is exceptional there.
 _NOT_COMMON = (msgspec.MsgspecError, WireError, LookupError, ValueError, TypeError, RecursionError)
 
-_BOOK_DUE_MS = 30_000
-_REPAIR_DUE_MS = 10_000
-_RECHECK_MS = 500
-_REST_AGAIN_MS = 30_000
-_REST_AFTER_MS = 600_000
-_RECONNECT_EVERY_MS = 600_000
-_CALM_MS = 60_000
-_BEST_TOLERANCE_MS = 2_000
-_AUDIT_GRACE_MS = 2_000
 _OLD_BOOK_MS = 1_000
-_MUTE_AFTER_MS = 60_000
-_MUTE_EXPECTED = 20
 # A change with an entry for each token has about 600 bytes, blanks after separators included; a longer frame is most
 # likely a book. Only a hint: both roads end in `_other` if they are the wrong one.
 _LONGEST_CHANGE = 900
 _TIMES_END_MS = 10**15
 
 
-class PolymarketFeed:
-    """One connection to the market channel, sans-IO.
+class PolymarketFeed(Repair):
+    """One connection to the market channel, sans-IO; see `Connection` for its parameters."""
 
-    Parameters
-    ----------
-    shelf : BookShelf
-        Where the books live.
-    rng : random.Random or None
-        Jitter of heartbeats and choice of canaries; None for neither.
-    heartbeat_ms : int
-        Milliseconds between two ``PING``; the connection is given up when nothing at all has come since the last but
-        one.
-    passive : bool
-        Replay: takes every market it sees, sends nothing, repairs nothing.
-    hash_era : HashEra or None
-        None: ten members when live; tried out and remembered when passive.
-    check_each : bool
-        Recompute every announced hash (replay), not only what ``verdict`` asks for.
-    follow_all : bool
-        Report LISTED and RESOLVED of markets not held here: one connection of a venue should.
-    chunk_tokens, chunk_gap_ms : int
-        A large subscription goes out in commands of so many tokens, so far apart.
-
-    Attributes
-    ----------
-    outbox, events, reconnect_reason, counters, last_recv_ns
-        See ``venue.ports.Feed``.
-    """
-
-    # More than thirty attributes: a dict of so many is no longer shared, and each access on the hot path would search it.
-    __slots__ = (
-        "_books",
-        "_by_token",
-        "_bytes",
-        "_canary_ms",
-        "_changes",
-        "_check_each",
-        "_chunk_gap_ms",
-        "_chunk_markets",
-        "_chunk_ms",
-        "_connected",
-        "_counters",
-        "_era_given",
-        "_eras",
-        "_follow_all",
-        "_forced_ms",
-        "_frames",
-        "_greeted",
-        "_heartbeat_ms",
-        "_held",
-        "_hot",
-        "_hot_frames",
-        "_passive",
-        "_ping_ms",
-        "_pings",
-        "_rate_changes",
-        "_rate_ms",
-        "_rate_per_s",
-        "_rate_samples",
-        "_recv_at_ping",
-        "_rng",
-        "_shelf",
-        "_to_ask",
-        "_wake_ms",
-        "events",
-        "last_recv_ns",
-        "outbox",
-        "reconnect_reason",
-    )
-
-    def __init__(
-        self,
-        shelf: BookShelf,
-        *,
-        rng: random.Random | None = None,
-        heartbeat_ms: int = 10_000,
-        passive: bool = False,
-        hash_era: HashEra | None = None,
-        check_each: bool = False,
-        follow_all: bool = False,
-        chunk_tokens: int = 100,
-        chunk_gap_ms: int = 250,
-    ) -> None:
-        self.outbox: list[str] = []
-        self.events: list[FeedEvent] = []
-        self.reconnect_reason: str | None = None
-        self.last_recv_ns = 0
-        # What every frame counts up are ints of the feed's own: in the struct they would cost three times more. A frame
-        # of the hot path is one change.
-        self._hot_frames = self._frames = self._bytes = self._changes = 0
-        self._counters = FeedCounters()
-        self._shelf = shelf
-        self._rng = rng
-        self._heartbeat_ms = heartbeat_ms
-        self._passive = passive
-        self._check_each = check_each
-        self._follow_all = follow_all
-        self._chunk_markets = max(1, chunk_tokens // 2)
-        self._chunk_gap_ms = chunk_gap_ms
-        self._eras = _eras(hash_era, passive=passive)
-        self._era_given = hash_era is not None
-        self._held: dict[MarketId, Held] = {}
-        self._books: dict[MarketId, Book] = {}
-        self._by_token: dict[str, Held] = {}
-        # First tokens only, and empty while every hash is to be checked: the hot path then finds nothing.
-        self._hot: dict[str, Held] = {}
-        self._connected = False
-        self._greeted = False
-        self._to_ask: deque[MarketId] = deque()
-        self._chunk_ms = 0
-        self._ping_ms = 0
-        self._pings = 0
-        self._recv_at_ping = 0
-        self._wake_ms = NEVER
-        self._forced_ms: int | None = None
-        self._rate_per_s = 0.0
-        self._rate_samples = 0
-        self._rate_changes = 0
-        self._rate_ms = 0
-        self._canary_ms = 0
-
-    # --- what the shell reads ---------------------------------------------------------------------------------------
-
-    @property
-    def counters(self) -> FeedCounters:
-        """What was counted so far; read anew each time."""
-        counted = self._counters
-        counted.frames = self._hot_frames + self._frames
-        counted.changes = self._hot_frames + self._changes
-        counted.bytes = self._bytes
-        return counted
-
-    @property
-    def books(self) -> Mapping[MarketId, Book]:
-        """Books of the markets wanted on this connection, live or not."""
-        return self._books
-
-    @property
-    def hash_era(self) -> HashEra | None:
-        """The era in which hashes are recomputed; None while a replay has not found out."""
-        return self._eras[0] if len(self._eras) == 1 else None
-
-    def tokens(self, market_id: MarketId) -> tuple[OutcomeId, ...]:
-        """Outcome ids of a market, first outcome first (in replay, as far as they have been seen)."""
-        held = self._held.get(market_id)
-        return tuple(OutcomeId(token) for token in held.tokens if token) if held else ()
-
-    def hash_counts(self, outcome_id: OutcomeId) -> tuple[int, int]:
-        """How many announced hashes of that token were recomputed, and how many matched."""
-        held = self._by_token.get(outcome_id)
-        if held is None:
-            return 0, 0
-        index = 0 if outcome_id == held.tokens[0] else 1
-        return held.checked[index], held.matched[index]
-
-    def deadline_ms(self) -> int | None:
-        """When ``tick`` is due next, or None."""
-        if not self._connected or self._passive:
-            return None
-        return min(self._wake_ms, self._ping_ms)
-
-    # --- what is wanted ---------------------------------------------------------------------------------------------
-
-    def add(self, markets: Sequence[Market], *, now_ms: int) -> None:
-        """Want more markets; commands are sent if the connection stands, else at ``opened``."""
-        for market in markets:
-            if market.market_id in self._held:
-                continue
-            if len(market.outcome_ids) != 2:
-                self._report(FeedEventKind.REJECTED, market.market_id, "market has not two tokens", now_ms=now_ms)
-                continue
-            self._hold(Held.of(market, self._shelf.open(market.market_id)))
-            if self._connected:
-                self._to_ask.append(market.market_id)
-        self._ask(now_ms)
-
-    def remove(self, market_ids: Sequence[MarketId], *, now_ms: int) -> None:  # noqa: ARG002 - the port's signature
-        """Want fewer markets; their levels are dropped."""
-        waiting = set(self._to_ask)
-        asked: list[str] = []
-        for market_id in market_ids:
-            held = self._held.pop(market_id, None)
-            if held is None:
-                continue
-            for token in held.tokens:
-                self._by_token.pop(token, None)
-            self._hot.pop(held.tokens[0], None)
-            del self._books[market_id]
-            self._shelf.close(market_id)
-            if market_id not in waiting:
-                asked += held.tokens
-        self._to_ask = deque(market_id for market_id in self._to_ask if market_id in self._held)
-        if asked and self._connected and not self._passive:
-            self._send({"operation": "unsubscribe", "assets_ids": asked})
-
-    # --- the connection ---------------------------------------------------------------------------------------------
-
-    def opened(self, *, now_ms: int) -> None:
-        """The connection stands: ask for everything wanted."""
-        self._connected = True
-        self._greeted = False
-        self._pings = 0
-        self._rate_per_s, self._rate_samples = 0.0, 0
-        self._rate_changes, self._rate_ms = self.counters.changes, now_ms
-        self._canary_ms = now_ms + _MUTE_AFTER_MS
-        self._wake_ms = NEVER
-        self._plan_ping(now_ms)
-        self._to_ask = deque(market_id for market_id, held in self._held.items() if not held.closed)
-        self._chunk_ms = now_ms
-        self._ask(now_ms)
-
-    def lost(self, *, now_ms: int, reason: str) -> None:
-        """The connection has ended: every book is ``reconnecting`` until its next snapshot."""
-        self._connected = False
-        self.reconnect_reason = None
-        self.outbox.clear()
-        self._to_ask.clear()
-        self._wake_ms = NEVER
-        broken = False
-        for held in self._held.values():
-            held.forget()
-            held.due_ms = None
-            if held.closed:
-                continue
-            book = held.book
-            if book.live:
-                broken = True
-                held.gap_ms = now_ms
-                held.step = Step.NONE
-            elif held.step is not Step.NONE:
-                held.step = Step.RECONNECT  # a new connection is what it gets; the next step is the one after that
-            book.live = False
-            book.err = ErrCode.RECONNECTING
-            book.integrity = Integrity.GAP if book.had_book else Integrity.UNVERIFIED
-        if broken:
-            self._counters.gaps += 1
-            self._report(FeedEventKind.GAP, MarketId(""), f"{ErrCode.RECONNECTING}: {reason}", now_ms=now_ms)
-
-    def tick(self, *, now_ms: int) -> None:
-        """Do what is due: heartbeats, waiting commands, overdue books, the next repair step."""
-        if not self._connected or self._passive:
-            return
-        if now_ms >= self._ping_ms:
-            self._heartbeat(now_ms)
-        if now_ms < self._wake_ms:
-            return
-        self._wake_ms = NEVER
-        self._ask(now_ms)
-        for held in self._held.values():
-            if held.audit_ms is not None:
-                if now_ms >= held.audit_ms:
-                    self._settle_audit(held, now_ms)
-                else:
-                    self._wake_at(held.audit_ms)
-            if held.due_ms is not None:
-                if now_ms >= held.due_ms:
-                    held.due_ms = None
-                    self._overdue(held, now_ms)
-                if held.due_ms is not None:
-                    self._wake_at(held.due_ms)
+    __slots__ = ()
 
     # --- frames -----------------------------------------------------------------------------------------------------
 
@@ -417,10 +145,7 @@ class PolymarketFeed:
         self._frames += 1
         self._bytes += len(frame)
         first = message.asset_id == held.tokens[0]
-        try:
-            self._whole_book(held, message, bids, asks, first=first, ts_ms=ts_ms, recv_ns=recv_ns)
-        except WireError as exc:
-            self._refuse(decode_event(frame), exc, recv_ns)
+        self._whole_book(held, message, bids, asks, first=first, ts_ms=ts_ms, recv_ns=recv_ns)
         return True
 
     def _other(self, frame: bytes, recv_ns: int) -> bool:
@@ -562,15 +287,6 @@ class PolymarketFeed:
             return True
         return False
 
-    def _replace(self, held: Held, bids: dict[int, int], asks: dict[int, int], ts_ms: int, recv_ns: int) -> None:
-        held.book.replace(bids, asks)
-        held.book.ts_recv_ns = recv_ns
-        held.best_off_ms = None
-        held.rest_seq = None
-        self._counters.snapshots += 1
-        if held.audit is not None and held.audit.ts_venue_ms is not None and ts_ms >= held.audit.ts_venue_ms:
-            held.audit = held.audit_ms = None
-
     def _on_change(self, event: Event, recv_ns: int) -> None:
         found = deltas(event)
         ts_ms = timestamp_ms(event.timestamp)
@@ -637,15 +353,6 @@ class PolymarketFeed:
             held.learn_second(token)
         self._hold(held)
         return held
-
-    def _hold(self, held: Held) -> None:
-        self._held[held.market_id] = held
-        self._books[held.market_id] = held.book
-        for token in held.tokens:
-            if token:
-                self._by_token[token] = held
-        if not self._check_each:
-            self._hot[held.tokens[0]] = held
 
     # --- other events -----------------------------------------------------------------------------------------------
 
@@ -729,379 +436,6 @@ class PolymarketFeed:
     def _reject(self, market_id: MarketId, exc: WireError, recv_ns: int) -> None:
         self._counters.rejected += 1
         self._report(FeedEventKind.REJECTED, market_id, str(exc), now_ms=recv_ns // 1_000_000)
-
-    # --- proof ------------------------------------------------------------------------------------------------------
-
-    def verdict(self, market_id: MarketId, *, now_ms: int) -> Integrity:
-        """Prove the book as it stands now by the last announced hash.
-
-        Returns
-        -------
-        Integrity
-            ``verified``: the hash recomputes. ``unverified``: no hash is known, or none of this market ever
-            recomputed. ``suspect``: it did before and does not now; the book is no longer live and repair has begun.
-            While the book is not live: why.
-        """
-        held = self._held.get(market_id)
-        if held is None:
-            return Integrity.UNVERIFIED
-        book = held.book
-        if held.claim is not None and book.live:
-            self._settle_claim(held, now_ms)
-        if held.checked_seq == book.seq:
-            return book.integrity
-        if not book.live:
-            if book.err == ErrCode.HASH_MISMATCH and held.newest_ms != NEVER and self._proof(held):
-                self._heal(held, now_ms)
-            return book.integrity
-        held.checked_seq = book.seq
-        found = self._proof(held)
-        if found:
-            book.integrity = Integrity.VERIFIED
-            held.best_off_ms = None
-        elif found is False and held.proved:
-            self._doubt(held, ErrCode.HASH_MISMATCH, now_ms)
-        else:
-            book.integrity = Integrity.UNVERIFIED
-            self._spot_check(held, now_ms)
-            if book.live and book.crossed:
-                self._counters.crossed += 1
-                book.integrity = Integrity.SUSPECT
-                held.checked_seq = -1
-        return book.integrity
-
-    def _proof(self, held: Held) -> bool | None:
-        """Whether the newest announced hash recomputes; None if none is known."""
-        said = held.announced()
-        if not said:
-            return None
-        best = next((one for one in said if one.first), said[0])
-        return self._recompute(held, best)
-
-    def _recompute(self, held: Held, said: Announced) -> bool:
-        self._counters.hash_checked += 1
-        proof = held.prove(said, self._eras)
-        if proof is None:
-            return False
-        self._counters.hash_matched += 1
-        if len(self._eras) > 1 and not self._era_given:
-            self._eras = (proof.era,)
-        return True
-
-    def _check_each_of(self, held: Held, said: Iterable[Announced]) -> None:
-        good = [self._recompute(held, one) for one in said]
-        if not good:
-            return
-        held.checked_seq = held.book.seq
-        if all(good):
-            held.book.integrity = Integrity.VERIFIED
-        else:
-            held.book.integrity = Integrity.SUSPECT if held.proved else Integrity.UNVERIFIED
-
-    def _spot_check(self, held: Held, now_ms: int) -> None:
-        """Compare the best prices that the newest change announced with ours."""
-        if held.frame is not None:
-            self._compare_any_best(held, held.newest_deltas(), now_ms)
-
-    def _compare_any_best(self, held: Held, found: Sequence[Delta], now_ms: int) -> None:
-        delta = next(
-            (each for each in reversed(found) if each.best_bid is not None and each.token in held.tokens), None
-        )
-        if delta is not None:
-            with suppress(WireError):  # a price that does not read says nothing about ours
-                self._compare_best(held, delta.best_bid, delta.best_ask, delta.token, now_ms)
-
-    @staticmethod
-    def _first_best(held: Held, bid: Number, ask: Number, token: str) -> tuple[int, int]:
-        """Announced best prices as the first token's."""
-        theirs = (_best(bid, empty=NO_BID_E4), _best(ask, empty=NO_ASK_E4))
-        # The sentinels mirror each other as prices do: -1 is one minus 10,001.
-        return theirs if token == held.tokens[0] else (PX_ONE_E4 - theirs[1], PX_ONE_E4 - theirs[0])
-
-    def _settle_claim(self, held: Held, now_ms: int) -> None:
-        """Best prices announced two seconds ago, with no change since: if ours differ, a change was lost."""
-        claim, book = held.claim, held.book
-        if claim is None or now_ms - claim.recv_ms < _BEST_TOLERANCE_MS:
-            return
-        held.claim = None
-        if claim.ts_ms > held.newest_ms and (claim.bid_e4, claim.ask_e4) != (book.best_bid_e4, book.best_ask_e4):
-            self._counters.best_mismatches += 1
-            self._doubt(held, ErrCode.GAP, now_ms)
-
-    def _compare_best(self, held: Held, bid: Number, ask: Number, token: str, now_ms: int) -> None:
-        book = held.book
-        if self._first_best(held, bid, ask, token) == (book.best_bid_e4, book.best_ask_e4):
-            held.best_off_ms = None
-            return
-        self._counters.best_mismatches += 1
-        if held.best_off_ms is None:
-            held.best_off_ms = now_ms
-        elif now_ms - held.best_off_ms >= _BEST_TOLERANCE_MS and book.live:
-            held.best_off_ms = None
-            if not self._proof(held):
-                self._doubt(held, ErrCode.CROSSED if book.crossed else ErrCode.GAP, now_ms)
-
-    # --- repair -----------------------------------------------------------------------------------------------------
-
-    def _doubt(self, held: Held, err: ErrCode, now_ms: int) -> None:
-        """The book is known to be wrong: it is not live any more, and repair begins."""
-        book = held.book
-        if not book.live:
-            return
-        book.live = False
-        book.err = err
-        book.integrity = Integrity.SUSPECT if err is ErrCode.HASH_MISMATCH else Integrity.GAP
-        held.gap_ms = now_ms
-        held.checked_seq = -1
-        self._counters.gaps += 1
-        self._report(FeedEventKind.GAP, held.market_id, err, now_ms=now_ms)
-        if held.healed_ms is None or now_ms - held.healed_ms > _CALM_MS:
-            held.step = Step.NONE
-        if self._passive or not self._connected:
-            return
-        if err is ErrCode.HASH_MISMATCH and held.step is Step.NONE:
-            held.step = Step.RECHECK
-            self._plan(held, now_ms + _RECHECK_MS)
-        else:
-            self._climb(held, now_ms)
-
-    def _overdue(self, held: Held, now_ms: int) -> None:
-        if held.book.live:
-            if held.rest_seq is not None and held.rest_seq == held.book.seq:
-                # The book came from REST and the socket is still silent about it: go on polling.
-                self._want_rest(held, Step.REST, now_ms)
-                self._plan(held, now_ms + _REST_AGAIN_MS)
-        elif held.step is Step.RECHECK and held.newest_ms != NEVER and self._proof(held):
-            self._heal(held, now_ms)
-        else:
-            self._climb(held, now_ms)
-
-    def _climb(self, held: Held, now_ms: int) -> None:
-        """Take the next repair step."""
-        held.step = NEXT_STEP[held.step]
-        if held.step is Step.RECONNECT and not self._may_reconnect(now_ms):
-            held.step = Step.REST
-        self._counters.resyncs += 1
-        self._report(FeedEventKind.RESYNC, held.market_id, held.step, now_ms=now_ms)
-        due_ms = now_ms + _REPAIR_DUE_MS
-        match held.step:
-            case Step.RESUBSCRIBE:
-                held.forget()
-                held.asked_ms = now_ms
-                self._send({"operation": "unsubscribe", "assets_ids": held.tokens})
-                self._send_subscribe(list(held.tokens))
-            case Step.RECONNECT:
-                self._forced_ms = now_ms
-                self.reconnect_reason = f"repair of {held.market_id}"
-            case Step.REST:
-                self._want_rest(held, Step.REST, now_ms)
-            case _:
-                due_ms = now_ms + _REST_AFTER_MS
-        self._plan(held, due_ms)
-
-    def _may_reconnect(self, now_ms: int) -> bool:
-        return self._forced_ms is None or now_ms - self._forced_ms >= _RECONNECT_EVERY_MS
-
-    def _revive(self, held: Held, now_ms: int, *, prove: bool, how: str = "") -> None:
-        """A whole book has arrived where none was live."""
-        book = held.book
-        book.live = True
-        book.err = None
-        book.integrity = Integrity.UNVERIFIED
-        held.closed = False
-        held.due_ms = None
-        held.checked_seq = -1
-        if held.gap_ms is None:
-            took = None if held.asked_ms is None else max(0, now_ms - held.asked_ms)
-            self._report(FeedEventKind.LIVE, held.market_id, how, now_ms=now_ms, took_ms=took)
-        else:
-            self._repaired(held, how or (held.step if held.step is not Step.NONE else Step.RECONNECT), now_ms)
-        if prove and not self._passive:
-            # The first book of a subscription brings every input of its hash: whether it recomputes tells whether
-            # later mismatches mean anything.
-            held.checked_seq = book.seq
-            if self._proof(held):
-                book.integrity = Integrity.VERIFIED
-            else:
-                held.proved = False
-
-    def _heal(self, held: Held, now_ms: int) -> None:
-        """What was missing has arrived after all."""
-        book = held.book
-        book.live = True
-        book.err = None
-        book.integrity = Integrity.VERIFIED
-        held.checked_seq = book.seq
-        held.due_ms = None
-        self._repaired(held, Step.RECHECK, now_ms)
-
-    def _repaired(self, held: Held, how: str, now_ms: int) -> None:
-        took = None if held.gap_ms is None else max(0, now_ms - held.gap_ms)
-        held.gap_ms = None
-        held.healed_ms = now_ms
-        self._counters.repairs += 1
-        self._report(FeedEventKind.REPAIRED, held.market_id, how, now_ms=now_ms, took_ms=took)
-
-    # --- REST -------------------------------------------------------------------------------------------------------
-
-    def rest_book(self, book: RestBook, *, now_ms: int) -> None:
-        """Answer to ``REST_WANTED`` or an audit.
-
-        A book that its own hash contradicts is not used. Where the socket gives none, it becomes ours; where ours is
-        live and it is newer, it has two seconds to be overtaken before it counts as proof that we miss something.
-        """
-        held = self._held.get(book.market_id)
-        if held is None or book.hash_ok is False or book.ts_venue_ms is None or self._passive:
-            return
-        ours = held.book
-        polled = held.rest_seq is not None and held.rest_seq == ours.seq
-        if (not ours.live and held.step is Step.REST) or (polled and book.ts_venue_ms > held.newest_ms):
-            self._adopt(held, book, now_ms)
-        elif ours.live and book.ts_venue_ms >= held.newest_ms:
-            if ours.bids == book.bids and ours.asks == book.asks:
-                held.audit = held.audit_ms = None
-                if book.hash_ok:
-                    held.last_trade = book.last_trade_text or held.last_trade
-                    ours.integrity = Integrity.VERIFIED
-                    held.checked_seq = ours.seq
-            else:
-                held.audit, held.audit_ms = book, now_ms + _AUDIT_GRACE_MS
-                self._wake_at(held.audit_ms)
-
-    def _adopt(self, held: Held, book: RestBook, now_ms: int) -> None:
-        ts_ms = book.ts_venue_ms or 0
-        self._replace(held, dict(book.bids), dict(book.asks), ts_ms, now_ms * 1_000_000)
-        held.newest_ms = held.snapshot_ms = held.book.ts_venue_ms = ts_ms
-        held.snapshot_seq = held.rest_seq = held.book.seq
-        held.snapshot_hash = [book.hash, ""]
-        held.announce_book(first=True, text=book.hash, ts_ms=ts_ms)
-        held.last_trade = book.last_trade_text or held.last_trade
-        if not held.book.live:
-            self._revive(held, now_ms, prove=False, how=Step.REST)
-        held.book.integrity = Integrity.VERIFIED if book.hash_ok else Integrity.UNVERIFIED
-        held.checked_seq = held.book.seq
-        self._plan(held, now_ms + _REST_AGAIN_MS)
-
-    def _settle_audit(self, held: Held, now_ms: int) -> None:
-        """The grace of a newer REST book is over: if we still do not know what it says, we missed it."""
-        book, held.audit, held.audit_ms = held.audit, None, None
-        ours = held.book
-        if book is None or book.ts_venue_ms is None or held.newest_ms > book.ts_venue_ms:
-            return
-        if ours.bids != book.bids or ours.asks != book.asks:
-            self._doubt(held, ErrCode.GAP, now_ms)
-
-    def _want_rest(self, held: Held, why: str, now_ms: int) -> None:
-        if not self._passive:
-            self._report(FeedEventKind.REST_WANTED, held.market_id, why, now_ms=now_ms)
-
-    # --- heartbeat and silence --------------------------------------------------------------------------------------
-
-    def _heartbeat(self, now_ms: int) -> None:
-        """Send ``PING``; after two without any frame since, the connection is dead."""
-        if self._pings >= 2 and self.last_recv_ns == self._recv_at_ping:
-            self.reconnect_reason = "heartbeat"
-        if self._pings == 0 or self.last_recv_ns != self._recv_at_ping:
-            self._pings = 0
-            self._recv_at_ping = self.last_recv_ns
-        self._pings += 1
-        self.outbox.append("PING")
-        self._plan_ping(now_ms)
-        self._watch_silence(now_ms)
-
-    def _plan_ping(self, now_ms: int) -> None:
-        jitter = self._rng.uniform(0.9, 1.0) if self._rng is not None else 1.0
-        self._ping_ms = now_ms + int(self._heartbeat_ms * jitter)
-
-    def _watch_silence(self, now_ms: int) -> None:
-        """A connection can answer every ``PING`` and deliver nothing for hours.
-
-        If it has been speaking at a rate at which this silence is no chance, it is frozen. Otherwise one of its
-        markets serves as a canary: a REST book newer than ours gives the freeze away.
-        """
-        changes = self.counters.changes
-        if changes != self._rate_changes:
-            rate = (changes - self._rate_changes) * 1000 / max(1, now_ms - self._rate_ms)
-            self._rate_per_s += (rate - self._rate_per_s) / min(6, self._rate_samples + 1)
-            self._rate_samples += 1
-            self._rate_changes, self._rate_ms = changes, now_ms
-            self._canary_ms = now_ms + _MUTE_AFTER_MS
-            return
-        silent_ms = now_ms - self._rate_ms
-        if silent_ms < _MUTE_AFTER_MS:
-            return
-        expected = self._rate_per_s * silent_ms / 1000
-        if self._rate_samples >= 3 and expected >= _MUTE_EXPECTED and self._may_reconnect(now_ms):
-            self._forced_ms = now_ms
-            self.reconnect_reason = f"mute for {silent_ms // 1000} s"
-        elif now_ms >= self._canary_ms:
-            self._canary_ms = now_ms + _MUTE_AFTER_MS
-            live = [held for held in self._held.values() if held.book.live]
-            if live:
-                canary = self._rng.choice(live) if self._rng is not None else live[0]
-                self._want_rest(canary, "silence", now_ms)
-
-    # --- commands ---------------------------------------------------------------------------------------------------
-
-    def _ask(self, now_ms: int) -> None:
-        """Send the next waiting subscription if its time has come."""
-        if not self._to_ask or not self._connected or self._passive:
-            self._to_ask.clear()
-            return
-        if now_ms < self._chunk_ms:
-            self._wake_at(self._chunk_ms)
-            return
-        tokens: list[str] = []
-        for _ in range(min(self._chunk_markets, len(self._to_ask))):
-            held = self._held[self._to_ask.popleft()]
-            held.asked_ms = now_ms
-            tokens += held.tokens
-            self._plan(held, now_ms + _BOOK_DUE_MS)
-        self._send_subscribe(tokens)
-        self._chunk_ms = now_ms + self._chunk_gap_ms
-        if self._to_ask:
-            self._wake_at(self._chunk_ms)
-
-    def _send_subscribe(self, tokens: list[str]) -> None:
-        if self._greeted:
-            self._send({"operation": "subscribe", "assets_ids": tokens, "custom_feature_enabled": True})
-        else:
-            # Only the first message of a connection has this form; only it asks for the dump in so many words.
-            self._greeted = True
-            self._send({"assets_ids": tokens, "type": "market", "custom_feature_enabled": True, "initial_dump": True})
-
-    def _send(self, command: Mapping[str, object]) -> None:
-        self.outbox.append(msgspec.json.encode(command).decode())
-
-    # --- small things -----------------------------------------------------------------------------------------------
-
-    def _plan(self, held: Held, at_ms: int) -> None:
-        held.due_ms = at_ms
-        self._wake_at(at_ms)
-
-    def _wake_at(self, at_ms: int) -> None:
-        self._wake_ms = min(self._wake_ms, at_ms)
-
-    def _report(
-        self, kind: FeedEventKind, market_id: MarketId, detail: str, *, now_ms: int, took_ms: int | None = None
-    ) -> None:
-        self.events.append(
-            FeedEvent(kind=kind, ts_recv_ns=now_ms * 1_000_000, market_id=market_id, detail=detail, took_ms=took_ms)
-        )
-
-
-def _eras(era: HashEra | None, *, passive: bool) -> tuple[HashEra, ...]:
-    if era is not None:
-        return (era,)
-    return tuple(sorted(HashEra, reverse=True)) if passive else (HashEra.TEN,)
-
-
-def _best(value: Number, *, empty: int) -> int:
-    """An announced best price; an empty side is printed as ``""``, as 0 for bids and as 1 for asks."""
-    if value in (None, ""):
-        return empty
-    px = price_e4(value)
-    return empty if px == (0 if empty == NO_BID_E4 else PX_ONE_E4) else px
 
 
 def _is_json(body: bytes) -> bool:

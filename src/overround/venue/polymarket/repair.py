@@ -1,0 +1,365 @@
+"""Proving a connection's books, and what is done about one that fails.
+
+The hash that the venue announced last must come out of the book as it stands. A mismatch on a market whose hash has
+matched before means that the book is wrong; on one that never matched it means that we do not know how to hash it.
+Best prices are announced too, with each change and alone, and count if they stay off for two seconds: messages of one
+change arrive apart.
+
+Repair climbs ``NEXT_STEP`` and never storms: a market that breaks again within a minute goes on where it left off, a
+new connection is asked for at most every ten minutes, and after the last step the market rests for ten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+
+from overround.book import NO_ASK_E4, NO_BID_E4
+from overround.errors import WireError
+from overround.market import PX_ONE_E4, ErrCode, Integrity, MarketId
+from overround.venue.polymarket.connection import Connection
+from overround.venue.polymarket.held import NEVER, NEXT_STEP, Announced, Held, Step
+from overround.venue.polymarket.parse import Delta, price_e4
+from overround.venue.polymarket.wire import Number
+from overround.venue.ports import FeedEventKind, RestBook
+
+__all__ = ["Repair"]
+
+_REPAIR_DUE_MS = 10_000
+_RECHECK_MS = 500
+_REST_AGAIN_MS = 30_000
+_REST_AFTER_MS = 600_000
+_CALM_MS = 60_000
+_BEST_TOLERANCE_MS = 2_000
+_AUDIT_GRACE_MS = 2_000
+
+
+class Repair(Connection):
+    """A connection that proves its books and repairs them."""
+
+    __slots__ = ()
+
+    def lost(self, *, now_ms: int, reason: str) -> None:
+        """The connection has ended: every book is ``reconnecting`` until its next snapshot."""
+        self._connected = False
+        self.reconnect_reason = None
+        self.outbox.clear()
+        self._to_ask.clear()
+        self._wake_ms = NEVER
+        broken = False
+        for held in self._held.values():
+            held.forget()
+            held.due_ms = None
+            if held.closed:
+                continue
+            book = held.book
+            if book.live:
+                broken = True
+                held.gap_ms = now_ms
+                held.step = Step.NONE
+            elif held.step is not Step.NONE:
+                held.step = Step.RECONNECT  # a new connection is what it gets; the next step is the one after that
+            book.live = False
+            book.err = ErrCode.RECONNECTING
+            book.integrity = Integrity.GAP if book.had_book else Integrity.UNVERIFIED
+        if broken:
+            self._counters.gaps += 1
+            self._report(FeedEventKind.GAP, MarketId(""), f"{ErrCode.RECONNECTING}: {reason}", now_ms=now_ms)
+
+    def tick(self, *, now_ms: int) -> None:
+        """Do what is due: heartbeats, waiting commands, overdue books, the next repair step."""
+        if not self._connected or self._passive:
+            return
+        if now_ms >= self._ping_ms:
+            self._heartbeat(now_ms)
+        if now_ms < self._wake_ms:
+            return
+        self._wake_ms = NEVER
+        self._ask(now_ms)
+        for held in self._held.values():
+            if held.audit_ms is not None:
+                if now_ms >= held.audit_ms:
+                    self._settle_audit(held, now_ms)
+                else:
+                    self._wake_at(held.audit_ms)
+            if held.due_ms is not None:
+                if now_ms >= held.due_ms:
+                    held.due_ms = None
+                    self._overdue(held, now_ms)
+                if held.due_ms is not None:
+                    self._wake_at(held.due_ms)
+
+    # --- proof ------------------------------------------------------------------------------------------------------
+
+    def verdict(self, market_id: MarketId, *, now_ms: int) -> Integrity:
+        """Prove the book as it stands now by the last announced hash.
+
+        Returns
+        -------
+        Integrity
+            ``verified``: the hash recomputes. ``unverified``: no hash is known, or none of this market ever
+            recomputed. ``suspect``: it did before and does not now; the book is no longer live and repair has begun.
+            While the book is not live: why.
+        """
+        held = self._held.get(market_id)
+        if held is None:
+            return Integrity.UNVERIFIED
+        book = held.book
+        if held.claim is not None and book.live:
+            self._settle_claim(held, now_ms)
+        if held.checked_seq == book.seq:
+            return book.integrity
+        if not book.live:
+            if book.err == ErrCode.HASH_MISMATCH and held.newest_ms != NEVER and self._proof(held):
+                self._heal(held, now_ms)
+            return book.integrity
+        held.checked_seq = book.seq
+        found = self._proof(held)
+        if found:
+            book.integrity = Integrity.VERIFIED
+            held.best_off_ms = None
+        elif found is False and held.proved:
+            self._doubt(held, ErrCode.HASH_MISMATCH, now_ms)
+        else:
+            book.integrity = Integrity.UNVERIFIED
+            self._spot_check(held, now_ms)
+            if book.live and book.crossed:
+                self._counters.crossed += 1
+                book.integrity = Integrity.SUSPECT
+                held.checked_seq = -1
+        return book.integrity
+
+    def _proof(self, held: Held) -> bool | None:
+        """Whether the newest announced hash recomputes; None if none is known."""
+        said = held.announced()
+        if not said:
+            return None
+        best = next((one for one in said if one.first), said[0])
+        return self._recompute(held, best)
+
+    def _recompute(self, held: Held, said: Announced) -> bool:
+        self._counters.hash_checked += 1
+        proof = held.prove(said, self._eras)
+        if proof is None:
+            return False
+        self._counters.hash_matched += 1
+        if len(self._eras) > 1 and not self._era_given:
+            self._eras = (proof.era,)
+        return True
+
+    def _check_each_of(self, held: Held, said: Iterable[Announced]) -> None:
+        good = [self._recompute(held, one) for one in said]
+        if not good:
+            return
+        held.checked_seq = held.book.seq
+        if all(good):
+            held.book.integrity = Integrity.VERIFIED
+        else:
+            held.book.integrity = Integrity.SUSPECT if held.proved else Integrity.UNVERIFIED
+
+    def _spot_check(self, held: Held, now_ms: int) -> None:
+        """Compare the best prices that the newest change announced with ours."""
+        if held.frame is not None:
+            self._compare_any_best(held, held.newest_deltas(), now_ms)
+
+    def _compare_any_best(self, held: Held, found: Sequence[Delta], now_ms: int) -> None:
+        delta = next(
+            (each for each in reversed(found) if each.best_bid is not None and each.token in held.tokens), None
+        )
+        if delta is not None:
+            with suppress(WireError):  # a price that does not read says nothing about ours
+                self._compare_best(held, delta.best_bid, delta.best_ask, delta.token, now_ms)
+
+    @staticmethod
+    def _first_best(held: Held, bid: Number, ask: Number, token: str) -> tuple[int, int]:
+        """Announced best prices as the first token's."""
+        theirs = (_best(bid, empty=NO_BID_E4), _best(ask, empty=NO_ASK_E4))
+        # The sentinels mirror each other as prices do: -1 is one minus 10,001.
+        return theirs if token == held.tokens[0] else (PX_ONE_E4 - theirs[1], PX_ONE_E4 - theirs[0])
+
+    def _settle_claim(self, held: Held, now_ms: int) -> None:
+        """Best prices announced two seconds ago, with no change since: if ours differ, a change was lost."""
+        claim, book = held.claim, held.book
+        if claim is None or now_ms - claim.recv_ms < _BEST_TOLERANCE_MS:
+            return
+        held.claim = None
+        if claim.ts_ms > held.newest_ms and (claim.bid_e4, claim.ask_e4) != (book.best_bid_e4, book.best_ask_e4):
+            self._counters.best_mismatches += 1
+            self._doubt(held, ErrCode.GAP, now_ms)
+
+    def _compare_best(self, held: Held, bid: Number, ask: Number, token: str, now_ms: int) -> None:
+        book = held.book
+        if self._first_best(held, bid, ask, token) == (book.best_bid_e4, book.best_ask_e4):
+            held.best_off_ms = None
+            return
+        self._counters.best_mismatches += 1
+        if held.best_off_ms is None:
+            held.best_off_ms = now_ms
+        elif now_ms - held.best_off_ms >= _BEST_TOLERANCE_MS and book.live:
+            held.best_off_ms = None
+            if not self._proof(held):
+                self._doubt(held, ErrCode.CROSSED if book.crossed else ErrCode.GAP, now_ms)
+
+    # --- repair -----------------------------------------------------------------------------------------------------
+
+    def _doubt(self, held: Held, err: ErrCode, now_ms: int) -> None:
+        """The book is known to be wrong: it is not live any more, and repair begins."""
+        book = held.book
+        if not book.live:
+            return
+        book.live = False
+        book.err = err
+        book.integrity = Integrity.SUSPECT if err is ErrCode.HASH_MISMATCH else Integrity.GAP
+        held.gap_ms = now_ms
+        held.checked_seq = -1
+        self._counters.gaps += 1
+        self._report(FeedEventKind.GAP, held.market_id, err, now_ms=now_ms)
+        if held.healed_ms is None or now_ms - held.healed_ms > _CALM_MS:
+            held.step = Step.NONE
+        if self._passive or not self._connected:
+            return
+        if err is ErrCode.HASH_MISMATCH and held.step is Step.NONE:
+            held.step = Step.RECHECK
+            self._plan(held, now_ms + _RECHECK_MS)
+        else:
+            self._climb(held, now_ms)
+
+    def _overdue(self, held: Held, now_ms: int) -> None:
+        if held.book.live:
+            if held.rest_seq is not None and held.rest_seq == held.book.seq:
+                # The book came from REST and the socket is still silent about it: go on polling.
+                self._want_rest(held, Step.REST, now_ms)
+                self._plan(held, now_ms + _REST_AGAIN_MS)
+        elif held.step is Step.RECHECK and held.newest_ms != NEVER and self._proof(held):
+            self._heal(held, now_ms)
+        else:
+            self._climb(held, now_ms)
+
+    def _climb(self, held: Held, now_ms: int) -> None:
+        """Take the next repair step."""
+        held.step = NEXT_STEP[held.step]
+        if held.step is Step.RECONNECT and not self._may_reconnect(now_ms):
+            held.step = Step.REST
+        self._counters.resyncs += 1
+        self._report(FeedEventKind.RESYNC, held.market_id, held.step, now_ms=now_ms)
+        due_ms = now_ms + _REPAIR_DUE_MS
+        match held.step:
+            case Step.RESUBSCRIBE:
+                held.forget()
+                held.asked_ms = now_ms
+                self._send({"operation": "unsubscribe", "assets_ids": held.tokens})
+                self._send_subscribe(list(held.tokens))
+            case Step.RECONNECT:
+                self._forced_ms = now_ms
+                self.reconnect_reason = f"repair of {held.market_id}"
+            case Step.REST:
+                self._want_rest(held, Step.REST, now_ms)
+            case _:
+                due_ms = now_ms + _REST_AFTER_MS
+        self._plan(held, due_ms)
+
+    def _revive(self, held: Held, now_ms: int, *, prove: bool, how: str = "") -> None:
+        """A whole book has arrived where none was live."""
+        book = held.book
+        book.live = True
+        book.err = None
+        book.integrity = Integrity.UNVERIFIED
+        held.closed = False
+        held.due_ms = None
+        held.checked_seq = -1
+        if held.gap_ms is None:
+            took = None if held.asked_ms is None else max(0, now_ms - held.asked_ms)
+            self._report(FeedEventKind.LIVE, held.market_id, how, now_ms=now_ms, took_ms=took)
+        else:
+            self._repaired(held, how or (held.step if held.step is not Step.NONE else Step.RECONNECT), now_ms)
+        if prove and not self._passive:
+            # The first book of a subscription brings every input of its hash: whether it recomputes tells whether
+            # later mismatches mean anything.
+            held.checked_seq = book.seq
+            if self._proof(held):
+                book.integrity = Integrity.VERIFIED
+            else:
+                held.proved = False
+
+    def _heal(self, held: Held, now_ms: int) -> None:
+        """What was missing has arrived after all."""
+        book = held.book
+        book.live = True
+        book.err = None
+        book.integrity = Integrity.VERIFIED
+        held.checked_seq = book.seq
+        held.due_ms = None
+        self._repaired(held, Step.RECHECK, now_ms)
+
+    def _repaired(self, held: Held, how: str, now_ms: int) -> None:
+        took = None if held.gap_ms is None else max(0, now_ms - held.gap_ms)
+        held.gap_ms = None
+        held.healed_ms = now_ms
+        self._counters.repairs += 1
+        self._report(FeedEventKind.REPAIRED, held.market_id, how, now_ms=now_ms, took_ms=took)
+
+    # --- REST -------------------------------------------------------------------------------------------------------
+
+    def rest_book(self, book: RestBook, *, now_ms: int) -> None:
+        """Answer to ``REST_WANTED`` or an audit.
+
+        A book that its own hash contradicts is not used. Where the socket gives none, it becomes ours; where ours is
+        live and it is newer, it has two seconds to be overtaken before it counts as proof that we miss something.
+        """
+        held = self._held.get(book.market_id)
+        if held is None or book.hash_ok is False or book.ts_venue_ms is None or self._passive:
+            return
+        ours = held.book
+        polled = held.rest_seq is not None and held.rest_seq == ours.seq
+        if (not ours.live and held.step is Step.REST) or (polled and book.ts_venue_ms > held.newest_ms):
+            self._adopt(held, book, now_ms)
+        elif ours.live and book.ts_venue_ms >= held.newest_ms:
+            if ours.bids == book.bids and ours.asks == book.asks:
+                held.audit = held.audit_ms = None
+                if book.hash_ok:
+                    held.last_trade = book.last_trade_text or held.last_trade
+                    ours.integrity = Integrity.VERIFIED
+                    held.checked_seq = ours.seq
+            else:
+                held.audit, held.audit_ms = book, now_ms + _AUDIT_GRACE_MS
+                self._wake_at(held.audit_ms)
+
+    def _adopt(self, held: Held, book: RestBook, now_ms: int) -> None:
+        ts_ms = book.ts_venue_ms or 0
+        self._replace(held, dict(book.bids), dict(book.asks), ts_ms, now_ms * 1_000_000)
+        held.newest_ms = held.snapshot_ms = held.book.ts_venue_ms = ts_ms
+        held.snapshot_seq = held.rest_seq = held.book.seq
+        held.snapshot_hash = [book.hash, ""]
+        held.announce_book(first=True, text=book.hash, ts_ms=ts_ms)
+        held.last_trade = book.last_trade_text or held.last_trade
+        if not held.book.live:
+            self._revive(held, now_ms, prove=False, how=Step.REST)
+        held.book.integrity = Integrity.VERIFIED if book.hash_ok else Integrity.UNVERIFIED
+        held.checked_seq = held.book.seq
+        self._plan(held, now_ms + _REST_AGAIN_MS)
+
+    def _settle_audit(self, held: Held, now_ms: int) -> None:
+        """The grace of a newer REST book is over: if we still do not know what it says, we missed it."""
+        book, held.audit, held.audit_ms = held.audit, None, None
+        ours = held.book
+        if book is None or book.ts_venue_ms is None or held.newest_ms > book.ts_venue_ms:
+            return
+        if ours.bids != book.bids or ours.asks != book.asks:
+            self._doubt(held, ErrCode.GAP, now_ms)
+
+    def _replace(self, held: Held, bids: dict[int, int], asks: dict[int, int], ts_ms: int, recv_ns: int) -> None:
+        held.book.replace(bids, asks)
+        held.book.ts_recv_ns = recv_ns
+        held.best_off_ms = None
+        held.rest_seq = None
+        self._counters.snapshots += 1
+        if held.audit is not None and held.audit.ts_venue_ms is not None and ts_ms >= held.audit.ts_venue_ms:
+            held.audit = held.audit_ms = None
+
+
+def _best(value: Number, *, empty: int) -> int:
+    """An announced best price; an empty side is printed as ``""``, as 0 for bids and as 1 for asks."""
+    if value in (None, ""):
+        return empty
+    px = price_e4(value)
+    return empty if px == (0 if empty == NO_BID_E4 else PX_ONE_E4) else px
