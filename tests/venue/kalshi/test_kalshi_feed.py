@@ -284,12 +284,13 @@ def test_a_second_hole_during_repair_is_mended_too() -> None:
 
 def test_frames_of_a_subscription_given_up_are_dropped() -> None:
     wire = Wire().open()
-    stray = delta(99, sid=7)
     before = dict(wire.feed.books[A.market_id].bids)
-    wire.feed.receive(stray, 1)
-    wire.feed.receive(snapshot(99, sid=7), 1)
+    due = wire.venue.subscriptions["orderbook_delta"]["seq"] + 1
+    for seq in (due, 99):
+        wire.feed.receive(delta(seq, sid=7), 1)
+        wire.feed.receive(snapshot(seq, sid=7), 1)
     assert wire.feed.books[A.market_id].bids == before
-    assert wire.feed.counters.ignored == 2
+    assert wire.feed.counters.ignored == 4
     assert wire.feed.counters.gaps == 0
 
 
