@@ -809,24 +809,39 @@ def test_a_market_without_any_book_is_given_up_for_a_while_and_costs_one_reconne
     assert feed.books[MarketId(one.market_id)].live
 
 
-def test_a_market_that_breaks_again_at_once_goes_on_where_it_left_off() -> None:
+def test_a_market_that_keeps_breaking_climbs_the_ladder() -> None:
     script = Scripted()
     feed = feed_with(script)
     bad = script.change("BUY", 4850, LOTS)
     bad["price_changes"][0]["price"] = "0.123456"
     steps = []
-    for turn in range(6):
+    for turn in range(8):
         send(feed, script, bad, at_ms=T0 + turn)
         steps += details(feed, K.RESYNC)
         feed.events.clear()
         if feed.reconnect_reason:
             feed.lost(now_ms=T0 + turn, reason=feed.reconnect_reason)
             feed.opened(now_ms=T0 + turn)
-        if turn < 2:
+        if turn < 4:
             send(feed, script, script.dump(), at_ms=T0 + turn)
         else:
             feed.rest_book(rest(script), now_ms=T0 + turn)
-    assert steps == ["resubscribe", "reconnect", "rest", "gave_up"]
+    assert steps == ["resubscribe", "resubscribe", "resubscribe", "reconnect", "rest", "gave_up"]
+
+
+def test_a_market_that_breaks_now_and_then_is_only_resubscribed() -> None:
+    script = Scripted()
+    feed = feed_with(script)
+    for turn in range(6):
+        lose_one(script, feed)
+        now_ms = T0 + turn * 61_000
+        assert feed.verdict(MarketId(script.market_id), now_ms=now_ms) is Integrity.SUSPECT
+        feed.tick(now_ms=now_ms + 500)
+        send(feed, script, script.dump(), at_ms=now_ms + 600)
+        script.bids.pop(4600)
+        send(feed, script, script.book(0, timestamp=str(script.ts_ms + 1)), at_ms=now_ms + 700)
+        script.ts_ms += 1
+    assert details(feed, K.RESYNC) == ["resubscribe"] * 6
 
 
 def test_a_lost_connection_is_one_gap_and_every_dump_after_it_a_repair() -> None:
@@ -1065,6 +1080,9 @@ def test_a_passive_feed_takes_what_it_sees_and_says_nothing() -> None:
         assert_equal(feed, script)
         assert feed.tokens(MarketId(script.market_id)) == script.tokens
         assert feed.verdict(MarketId(script.market_id), now_ms=T0) is Integrity.VERIFIED
+    tick = {"event_type": "tick_size_change", "market": one.market_id, "asset_id": one.tokens[0]}
+    send(feed, one, tick | {"old_tick_size": "0.01", "new_tick_size": "0.001", "timestamp": str(T0)})
+    assert kinds(feed) == [K.LIVE, K.LIVE, K.TICK]
     assert feed.hash_era is HashEra.TEN
     assert feed.outbox == []
     assert feed.deadline_ms() is None

@@ -116,6 +116,8 @@ class Held:
         Repair step last taken, and when the next thing is due.
     asked_ms, gap_ms, healed_ms : int or None
         When it was last subscribed, when the present gap began, when the last one ended.
+    relapses : int
+        How many times in a row it broke within a minute of its repair.
     best_off_ms : int or None
         Since when the announced best prices differ from ours.
     claim : Claim or None
@@ -150,6 +152,7 @@ class Held:
         "neg_risk",
         "newest_ms",
         "proved",
+        "relapses",
         "rest_seq",
         "second",
         "snapshot_hash",
@@ -188,6 +191,7 @@ class Held:
         self.asked_ms: int | None = None
         self.gap_ms: int | None = None
         self.healed_ms: int | None = None
+        self.relapses = 0
         self.best_off_ms: int | None = None
         self.claim: Claim | None = None
         self.audit: RestBook | None = None

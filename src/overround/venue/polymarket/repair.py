@@ -5,8 +5,8 @@ matched before means that the book is wrong; on one that never matched it means 
 Best prices are announced too, with each change and alone, and count if they stay off for two seconds: messages of one
 change arrive apart.
 
-Repair climbs ``NEXT_STEP`` and never storms: a market that breaks again within a minute goes on where it left off, a
-new connection is asked for at most every ten minutes, and after the last step the market rests for ten.
+Repair climbs ``NEXT_STEP`` and never storms: a market that breaks a third time, each time within a minute, goes on
+where it left off; a new connection is asked for at most every ten minutes; after the last step the market rests for ten.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ _RECHECK_MS = 500
 _REST_AGAIN_MS = 30_000
 _REST_AFTER_MS = 600_000
 _CALM_MS = 60_000
+_RELAPSES = 3
 _BEST_TOLERANCE_MS = 2_000
 _AUDIT_GRACE_MS = 2_000
 
@@ -214,7 +215,9 @@ class Repair(Connection):
         held.checked_seq = -1
         self._counters.gaps += 1
         self._report(FeedEventKind.GAP, held.market_id, err, now_ms=now_ms)
-        if held.healed_ms is None or now_ms - held.healed_ms > _CALM_MS:
+        relapsed = held.healed_ms is not None and now_ms - held.healed_ms <= _CALM_MS
+        held.relapses = held.relapses + 1 if relapsed else 0
+        if held.relapses < _RELAPSES:
             held.step = Step.NONE
         if self._passive or not self._connected:
             return
