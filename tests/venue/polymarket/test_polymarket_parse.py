@@ -17,13 +17,14 @@ from scripted_polymarket import Scripted
 
 from overround.errors import FrameMalformed, ValueOutOfScale, WireError
 from overround.market import Exclusivity, FeeKind, FeeSchedule, Market, MarketStatus, Origin, Strike, TickBand
-from overround.venue.polymarket import market_from_gamma, markets_from_event
+from overround.venue.polymarket import market_from_gamma, markets_from_event, parse
 from overround.venue.polymarket.parse import (
     book_sides,
     decimal_text,
     deltas,
     epoch_ms,
     mirror_text,
+    new_size_e6,
     price_e4,
     px_by_text,
     rest_book,
@@ -123,11 +124,13 @@ def test_a_size_that_comes_as_a_number_is_read_like_its_text(value: Decimal) -> 
     assert size_e6(number) == int(value.scaleb(6))
 
 
-def test_the_table_of_sizes_does_not_grow_without_bound() -> None:
+def test_the_tables_of_sizes_do_not_grow_without_bound() -> None:
     for n in range(40_000):
         size_e6(f"{n}.5")
-    assert len(sz_by_text) <= 1 << 15
-    assert size_e6("39999.5") == 39_999_500_000
+        new_size_e6(f"{n}.5")
+    assert len(sz_by_text) <= 1 << 11
+    assert len(parse._sz_by_level_text) <= 1 << 15
+    assert size_e6("39999.5") == new_size_e6("39999.5") == 39_999_500_000
 
 
 def test_the_table_of_prices_does_not_grow_without_bound() -> None:
