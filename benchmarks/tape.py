@@ -15,23 +15,50 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
+
+import msgspec
 
 from overround.book import BookShelf
+from overround.exchange import polymarket_frames
+from overround.exchange.book_text import BookText, HashInputs
 from overround.exchange.generator import GeneratedSource
 from overround.exchange.kalshi_hub import KalshiHub
 from overround.exchange.link import Link
 from overround.exchange.model import ChangeKind, Listed
 from overround.exchange.polymarket_hub import PolymarketHub
-from overround.exchange.settings import KalshiOptions, PolymarketOptions
+from overround.exchange.settings import HashEra, KalshiOptions, PolymarketOptions
 from overround.exchange.universe import WorldSpec
-from overround.market import Integrity, Market, MarketId, MarketStatus, OutcomeId, TickBand, Venue
+from overround.market import (
+    PX_ONE_E4,
+    Integrity,
+    Market,
+    MarketId,
+    MarketStatus,
+    OutcomeId,
+    TickBand,
+    Venue,
+    px_text,
+    sz_text,
+)
 from overround.venue.kalshi.feed import KalshiFeed
 from overround.venue.polymarket.feed import PolymarketFeed
 from overround.venue.ports import Feed
 
-__all__ = ["OfflineVenue", "Stage", "Tape", "make_feed", "make_tape", "market_of", "world"]
+__all__ = [
+    "OfflineVenue",
+    "Stage",
+    "Tape",
+    "TwoStateMarket",
+    "make_feed",
+    "make_tape",
+    "market_of",
+    "two_state_markets",
+    "world",
+]
 
 STEP_MS = 10
+PATTERNS = 2_000  # distinct books of two-state markets
 PRINTS_KEPT = {Venue.POLYMARKET: 0.36, Venue.KALSHI: 1.0}
 """Of the generated world's prints. Its busiest markets print once in nine changes, as Kalshi's did on an NBA evening;
 Polymarket's recorded stream has 16 prints (each shown with two whole books) to 401 changes."""
@@ -270,6 +297,83 @@ def _settled(feed: Feed) -> bool:
     waiting = feed.deadline_ms()
     busy = isinstance(feed, KalshiFeed) and waiting is not None and waiting - feed.last_recv_ns // 1_000_000 < 5_000
     return bool(books) and all(book.live for book in books) and not feed.outbox and not busy
+
+
+class TwoStateMarket(NamedTuple):
+    """A Polymarket market whose book goes back and forth between two states, with the venue's hashes for both."""
+
+    market: Market
+    books: tuple[bytes, bytes]
+    changes: tuple[bytes, bytes]  # to the other state, and back
+
+
+def two_state_markets(n: int, *, seed: int = 7) -> list[TwoStateMarket]:
+    """Any number of markets; their books are those of a generated world, with about 50 levels."""
+    source = world(PATTERNS, seed=seed)
+    patterns = []
+    for key in source.markets(Venue.POLYMARKET):
+        bids, asks = source.levels(key)
+        if bids and asks:
+            patterns.append((source.listings[key], dict(bids), dict(asks)))
+    rng = random.Random(seed)
+    stamp = str(source.spec.now_ms)
+    later = str(source.spec.now_ms + 1)
+    made = []
+    for number in range(n):
+        listed, bids, asks = patterns[number % len(patterns)]
+        key = f"0x{rng.getrandbits(256):064x}"
+        tokens = tuple(str(rng.randrange(10**76, 10**77)) for _ in range(2))
+        tick = px_text(listed.tick_e4)
+        inputs = [
+            HashInputs(
+                era=HashEra.TEN,
+                market=key,
+                asset_id=token,
+                min_order_size=sz_text(listed.min_size_e6),
+                tick_size=tick,
+                neg_risk=bool(listed.event.neg_risk_id),
+                last_trade_price="0.5",
+            )
+            for token in tokens
+        ]
+        text = BookText(bids, asks)
+        books = tuple(
+            polymarket_frames.book(
+                key,
+                tokens[token],
+                timestamp=stamp,
+                digest=inputs[token].digest(stamp.encode(), *text.sides(token)),
+                bids=text.sides(token)[0],
+                asks=text.sides(token)[1],
+                tick_size=tick,
+                last_trade_price="0.5",
+            )
+            for token in (0, 1)
+        )
+        px = max(bids)
+        changes = []
+        for size in (bids[px] + 25_000_000, bids[px]):
+            shown = sz_text(size)
+            text.set_level(bid=True, px=px, size=shown)
+            entries = tuple(
+                (
+                    tokens[token],
+                    px_text(PX_ONE_E4 - px if token else px),
+                    shown,
+                    "SELL" if token else "BUY",
+                    inputs[token].digest(later.encode(), *text.sides(token)),
+                    polymarket_frames.bid_text(text.best(token)[0]),
+                    polymarket_frames.ask_text(text.best(token)[1]),
+                )
+                for token in (0, 1)
+            )
+            frame = polymarket_frames.price_change(key, entries, later)
+            changes.append(polymarket_frames.spaced(frame) if rng.random() < 0.3 else frame)
+        market = msgspec.structs.replace(
+            market_of(listed), market_id=MarketId(key), outcome_ids=tuple(map(OutcomeId, tokens)), close_ts=None
+        )
+        made.append(TwoStateMarket(market, books, tuple(changes)))
+    return made
 
 
 def tapes(n_markets: int, n_frames: int, venues: Sequence[Venue] = tuple(Venue)) -> list[Tape]:

@@ -44,7 +44,7 @@ import numpy as np
 import structlog
 from rounds import CLIENT_CORE, SENDER_CORE, machine, markdown, pin, progress, resident_bytes
 from sender import Texts, handshake_answer
-from tape import market_of, world
+from tape import TwoStateMarket, two_state_markets
 
 from overround.book import BookShelf
 from overround.clock import SystemClock
@@ -52,18 +52,14 @@ from overround.collector.connection import Connection
 from overround.collector.recorder import PROOF_SHARE, TICK_MS
 from overround.collector.snapshots import ProofBudget, Snapshotter
 from overround.config import StorageSettings
-from overround.exchange import polymarket_frames as frames
-from overround.exchange.book_text import BookText, HashInputs
 from overround.exchange.link import text_frame
-from overround.exchange.settings import HashEra
 from overround.exchange.universe import activity_share
-from overround.market import PX_ONE_E4, Market, MarketId, Origin, OutcomeId, Venue, px_text, sz_text
+from overround.market import Market, Origin, Venue
 from overround.net import ConnectionPacer, open_socket
 from overround.storage import FrameJournal, LakePaths, SnapshotWriter
 from overround.venue.polymarket.feed import PolymarketFeed
 
 SLOT_S = 0.001
-PATTERNS = 2_000  # distinct books
 SCHEDULE = 1 << 21  # frames before the order of markets repeats
 SAMPLE_EVERY = 20  # connections
 PACKAGES = ("picows", "uvloop", "msgspec", "pyarrow", "numpy")
@@ -82,83 +78,6 @@ class Scale(NamedTuple):
 # ---------------------------------------------------------------------------------------------- the venue
 
 
-class _Made(NamedTuple):
-    """One market as the sender knows it."""
-
-    market: Market
-    books: tuple[bytes, bytes]
-    changes: tuple[bytes, bytes]  # framed: to the other state, and back
-
-
-def _make(n: int, seed: int) -> list[_Made]:
-    """Markets with their dumps and two changes each."""
-    source = world(PATTERNS, seed=seed)
-    patterns = []
-    for key in source.markets(Venue.POLYMARKET):
-        bids, asks = source.levels(key)
-        if bids and asks:
-            patterns.append((source.listings[key], dict(bids), dict(asks)))
-    rng = random.Random(seed)
-    stamp = str(source.spec.now_ms)
-    later = str(source.spec.now_ms + 1)
-    made = []
-    for number in range(n):
-        listed, bids, asks = patterns[number % len(patterns)]
-        key = f"0x{rng.getrandbits(256):064x}"
-        tokens = tuple(str(rng.randrange(10**76, 10**77)) for _ in range(2))
-        tick = px_text(listed.tick_e4)
-        inputs = [
-            HashInputs(
-                era=HashEra.TEN,
-                market=key,
-                asset_id=token,
-                min_order_size=sz_text(listed.min_size_e6),
-                tick_size=tick,
-                neg_risk=bool(listed.event.neg_risk_id),
-                last_trade_price="0.5",
-            )
-            for token in tokens
-        ]
-        text = BookText(bids, asks)
-        books = tuple(
-            frames.book(
-                key,
-                tokens[token],
-                timestamp=stamp,
-                digest=inputs[token].digest(stamp.encode(), *text.sides(token)),
-                bids=text.sides(token)[0],
-                asks=text.sides(token)[1],
-                tick_size=tick,
-                last_trade_price="0.5",
-            )
-            for token in (0, 1)
-        )
-        px = max(bids)
-        changes = []
-        for size in (bids[px] + 25_000_000, bids[px]):
-            shown = sz_text(size)
-            text.set_level(bid=True, px=px, size=shown)
-            entries = tuple(
-                (
-                    tokens[token],
-                    px_text(PX_ONE_E4 - px if token else px),
-                    shown,
-                    "SELL" if token else "BUY",
-                    inputs[token].digest(later.encode(), *text.sides(token)),
-                    frames.bid_text(text.best(token)[0]),
-                    frames.ask_text(text.best(token)[1]),
-                )
-                for token in (0, 1)
-            )
-            frame = frames.price_change(key, entries, later)
-            changes.append(text_frame(frames.spaced(frame) if rng.random() < 0.3 else frame))
-        market = msgspec.structs.replace(
-            market_of(listed), market_id=MarketId(key), outcome_ids=tuple(map(OutcomeId, tokens)), close_ts=None
-        )
-        made.append(_Made(market, books, tuple(changes)))
-    return made
-
-
 def _order(n: int, seed: int) -> np.ndarray[Any, Any]:
     """Which market each frame is of: ranks are dealt over the connections at random."""
     rng = np.random.default_rng(seed)
@@ -171,7 +90,7 @@ def _venue(pipe: Pipe, memory_name: str, scale: Scale, seed: int) -> None:
     """The sender process."""
     pin(SENDER_CORE)
     memory = SharedMemory(memory_name)
-    made = _make(scale.sockets * scale.markets, seed)
+    made = two_state_markets(scale.sockets * scale.markets, seed=seed)
     server = socket.create_server(("127.0.0.1", 0), backlog=1024)
     pipe.send((server.getsockname()[1], [one.market for one in made]))
     links = _admit(server, made, scale)
@@ -183,7 +102,7 @@ def _venue(pipe: Pipe, memory_name: str, scale: Scale, seed: int) -> None:
     memory.close()
 
 
-def _admit(server: socket.socket, made: list[_Made], scale: Scale) -> list[socket.socket]:
+def _admit(server: socket.socket, made: list[TwoStateMarket], scale: Scale) -> list[socket.socket]:
     """Shake hands and answer subscriptions until every market is subscribed; connections by their slot."""
     slot_of = {one.market.outcome_ids[0]: number // scale.markets for number, one in enumerate(made)}
     at_of = {
@@ -229,11 +148,13 @@ class _Blasted(NamedTuple):
     sampled_ns: bytes
 
 
-def _blast(links: list[socket.socket], made: list[_Made], scale: Scale, memory: SharedMemory, seed: int) -> _Blasted:
+def _blast(
+    links: list[socket.socket], made: list[TwoStateMarket], scale: Scale, memory: SharedMemory, seed: int
+) -> _Blasted:
     order = _order(len(made), seed).tolist()
     rng = np.random.default_rng(seed + 1)
     counts = rng.poisson(scale.per_s * SLOT_S, size=int(scale.seconds / SLOT_S)).tolist()
-    changes = [one.changes for one in made]
+    changes = [(text_frame(one.changes[0]), text_frame(one.changes[1])) for one in made]
     turn = bytearray(len(made))
     per_link = scale.markets
     sends = [link.send for link in links]
