@@ -29,8 +29,6 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 STATUS_MS = 10_000
-# Between two freezes a full collection looks at what has come since; ten seconds keep that to a few milliseconds.
-FREEZE_MS = 10_000
 WARM_UP_S = (3, 10, 30)
 FREEZE_EVERY_S = 300
 
@@ -111,7 +109,6 @@ async def collect(
         tasks = [asyncio.create_task(recorder.run(), name=str(recorder.venue)) for recorder in recorders]
         stopper = asyncio.create_task(stop.wait())
         reporter = asyncio.create_task(_report(recorders, clock, on_status, status_ms))
-        freezer = asyncio.create_task(_freeze_settled(clock))
         freezer = asyncio.create_task(_keep_collections_short(clock))
         timer = asyncio.create_task(clock.sleep_ms(duration_s * 1000)) if duration_s is not None else None
         watched: set[asyncio.Task[Any]] = {*tasks, stopper, *([timer] if timer else [])}
@@ -154,18 +151,6 @@ async def _keep_collections_short(clock: Clock) -> None:
         await clock.sleep_ms(FREEZE_EVERY_S * 1000)
         # A whole collection, so that no garbage is set aside for ever; it sees only what came since the last.
         gc.collect()
-        gc.freeze()
-
-
-async def _freeze_settled(clock: Clock) -> None:
-    """Take books that have come out of the collector's sight, so that full collections stay short.
-
-    With 10,000 books a full collection held the loop up for 33 ms. Frozen objects are still freed when nobody refers
-    to them any more, as books and feeds are; only rings of them would stay.
-    """
-    while True:
-        await clock.sleep_ms(FREEZE_MS)
-        gc.collect(1)
         gc.freeze()
 
 
