@@ -49,7 +49,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if not provided or reporter is None:
         return
     for report in reporter.stats.get("skipped", []):
-        reason = (report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)).removeprefix("Skipped: ")
+        reason = (report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)).removeprefix(
+            "Skipped: "
+        )
         if reason.split(":")[0] in provided:
             reporter.write_line(f"FAILED {report.nodeid}: skipped ({reason}), but this machine provides that")
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
