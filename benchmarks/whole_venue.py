@@ -50,6 +50,7 @@ from overround.book import BookShelf
 from overround.clock import SystemClock
 from overround.collector.connection import Connection
 from overround.collector.recorder import PROOF_SHARE, TICK_MS
+from overround.collector.run import _keep_collections_short
 from overround.collector.snapshots import ProofBudget, Snapshotter
 from overround.config import StorageSettings
 from overround.exchange.link import text_frame
@@ -306,7 +307,7 @@ class Client:
         self.writer.start()
         spawn = asyncio.create_task
         self.tasks = [spawn(connection.run()) for connection in self.connections]
-        self.tasks.append(spawn(self._tick_loop()))
+        self.tasks += [spawn(self._tick_loop()), spawn(_keep_collections_short(self.clock))]
         while self.live < len(self.markets):
             await asyncio.sleep(0.25)
         progress(f"{self.live:,} books on {len(self.connections):,} connections")
@@ -374,10 +375,6 @@ async def hold(args: argparse.Namespace, scale: Scale) -> str:
     try:
         port, markets = pipe.recv()
         client = Client(folder, port, markets, scale, args)
-        if args.freeze_first:
-            # As collector.run does: what stands before the first connection is frozen.
-            gc.collect()
-            gc.freeze()
         await client.start()
         assert pipe.recv() == "subscribed"
         return await _measure(client, pipe, memory, args, scale)
@@ -537,7 +534,6 @@ def main() -> None:
     parser.add_argument("--rate", type=int, default=28_000, help="frames a second over all sockets")
     parser.add_argument("--interval-s", type=float, default=60.0, help="seconds between two snapshots of a market")
     parser.add_argument("--no-journal", dest="journal", action="store_false")
-    parser.add_argument("--no-freeze", dest="freeze_first", action="store_false", help="no gc.freeze at the start")
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
     _allow_files(2 * args.sockets + 200)
