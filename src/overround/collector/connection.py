@@ -167,7 +167,12 @@ class Connection:
         self.feed.lost(now_ms=now_ms, reason=self._end_reason)
         self._mark("closed", reason=self._end_reason)
         # Whatever the feed says of single books: from here on nothing of this connection is known.
-        lost = FeedEvent(kind=FeedEventKind.GAP, ts_recv_ns=now_ms * 1_000_000, detail=ErrCode.RECONNECTING)
+        lost = FeedEvent(
+            kind=FeedEventKind.GAP,
+            ts_recv_ns=now_ms * 1_000_000,
+            detail=ErrCode.RECONNECTING,
+            since_ns=self.feed.last_recv_ns or None,
+        )
         self._on_events(self, [lost])
         self._drain()
         return now_ms - self._opened_ms, self._data_seen() > self._data_before

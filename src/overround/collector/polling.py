@@ -108,6 +108,10 @@ class PolledFeed:
         """A polled book is never more than unverified."""
         return self._books[market_id].integrity
 
+    def proven_ms(self, market_id: MarketId) -> int | None:  # noqa: ARG002 - the port's signature
+        """Nothing proves a polled book."""
+        return None
+
 
 class BookPoller:
     """Asks for the books of all polled markets, hot and warm each on its own interval.

@@ -96,13 +96,21 @@ class FeedEventKind(StrEnum):
 
 
 class FeedEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """One report of a feed; ``market_id`` is empty when it concerns the whole connection."""
+    """One report of a feed; ``market_id`` is empty when it concerns the whole connection.
+
+    Attributes
+    ----------
+    since_ns : int or None
+        Of a GAP: the last instant at which the books concerned were known to be right, which is earlier than
+        ``ts_recv_ns``, when it was noticed. None where nothing was known before.
+    """
 
     kind: FeedEventKind
     ts_recv_ns: int
     market_id: MarketId = MarketId("")
     detail: str = ""
     took_ms: int | None = None
+    since_ns: int | None = None
 
 
 class FeedCounters(msgspec.Struct, kw_only=True):
@@ -222,5 +230,13 @@ class Feed(Protocol):
         """Prove the book as it stands now, as far as the venue allows; called before a row is stored.
 
         A failed proof makes the book not ``live`` (``err`` says why) and starts a repair.
+        """
+        ...
+
+    def proven_ms(self, market_id: MarketId) -> int | None:
+        """The last instant at which a market's book was proved right, or None.
+
+        A proof is a hash that recomputed, a REST book that was equal, or a sequence that was whole up to the
+        connection's last frame.
         """
         ...

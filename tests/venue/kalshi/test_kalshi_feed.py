@@ -1255,3 +1255,44 @@ def test_a_quiet_connection_without_a_live_book_is_not_probed() -> None:
     wire.open().wait(10_000)
     wire.feed.tick(now_ms=wire.now_ms + 60_000)
     assert "get_snapshot" not in wire.words()
+
+
+# -- since when ------------------------------------------------------------------------------------------------------
+
+
+def gaps(feed: KalshiFeed) -> list[tuple[str, int | None]]:
+    return [(event.market_id, event.since_ns) for event in feed.events if event.kind is GAP]
+
+
+def test_a_hole_in_the_numbers_begins_at_the_last_frame_in_sequence() -> None:
+    feed = feed_all(listener(), snapshot(1), snapshot(2, str(B.market_id)), delta(3))
+    assert feed.proven_ms(A.market_id) == T0 + 2
+    assert feed.receive(delta(9), (T0 + 5_000) * 1_000_000)
+    assert gaps(feed) == [("", (T0 + 2) * 1_000_000)]
+    assert feed.proven_ms(A.market_id) == feed.proven_ms(B.market_id) == T0 + 2
+
+
+def test_a_level_below_zero_was_whole_until_the_frame_before() -> None:
+    feed = feed_all(listener(), snapshot(1), delta(2), delta(3, price_dollars="0.3000", delta_fp="-7.00"))
+    assert gaps(feed) == [(A.market_id, (T0 + 1) * 1_000_000)]
+
+
+def test_an_unusual_frame_in_sequence_counts_as_heard() -> None:
+    feed = feed_all(listener(), snapshot(1), delta(2), delta(3, price_dollars="0.5"), snapshot(5))
+    assert gaps(feed) == [("", (T0 + 2) * 1_000_000)]
+
+
+def test_a_live_book_is_whole_up_to_the_connections_last_frame_of_any_kind() -> None:
+    feed = feed_all(listener(), snapshot(1))
+    assert feed.receive(b"heartbeat", (T0 + 30_000) * 1_000_000) is False
+    assert feed.proven_ms(A.market_id) == T0 + 30_000
+    assert feed.proven_ms(B.market_id) is None
+    feed.lost(now_ms=T0 + 45_000, reason="closed")
+    assert feed.proven_ms(A.market_id) == T0 + 30_000
+
+
+def test_what_stays_crossed_was_right_until_it_crossed() -> None:
+    feed = feed_all(listener(), snapshot(1), delta(2, side="no", price_dollars="0.7000"))
+    feed.tick(now_ms=T0 + 5_000)
+    assert gaps(feed) == [(A.market_id, (T0 + 1) * 1_000_000)]
+    assert feed.proven_ms(A.market_id) == T0 + 1

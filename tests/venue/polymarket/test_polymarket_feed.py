@@ -1263,3 +1263,47 @@ def test_a_market_that_was_closed_is_not_repaired_when_its_time_comes() -> None:
     send(feed, script, resolved(script))
     feed.tick(now_ms=T0 + 60_000)
     assert K.RESYNC not in kinds(feed)
+
+
+# --- since when -----------------------------------------------------------------------------------------------------
+
+
+def test_a_failed_hash_puts_everything_since_the_last_proof_in_doubt() -> None:
+    script = Scripted()
+    feed = feed_with(script)
+    market_id = MarketId(script.market_id)
+    send(feed, script, script.change("BUY", 4600, LOTS, after_ms=700))
+    assert feed.verdict(market_id, now_ms=T0 + 900) is Integrity.VERIFIED
+    assert feed.proven_ms(market_id) == T0 + 700  # not the moment of the check: later changes may have been lost
+    script.change("BUY", 4500, LOTS)  # lost
+    send(feed, script, script.change("BUY", 4600, 2 * LOTS, after_ms=5_000))
+    assert feed.verdict(market_id, now_ms=script.ts_ms + 1) is Integrity.SUSPECT
+    assert only(feed, K.GAP).since_ns == (T0 + 700) * NS
+    assert feed.proven_ms(market_id) == T0 + 700
+
+
+def test_an_equal_rest_book_moves_the_last_proof_on() -> None:
+    script = Scripted(min_size="17")
+    feed = feed_with(script)
+    market_id = MarketId(script.market_id)
+    assert feed.proven_ms(market_id) is None
+    assert feed.proven_ms(MarketId("0xunknown")) is None
+    feed.rest_book(rest(script), now_ms=T0 + 60_000)
+    assert feed.proven_ms(market_id) == T0 + 60_000
+
+
+def test_a_lost_connection_was_known_good_until_its_last_frame() -> None:
+    script = Scripted()
+    feed = feed_with(script)
+    send(feed, script, script.change("BUY", 4600, LOTS), at_ms=T0 + 400)
+    feed.lost(now_ms=T0 + 90_000, reason="frozen")
+    assert only(feed, K.GAP).since_ns == (T0 + 400) * NS
+
+
+def test_a_refused_change_doubts_nothing_before_it() -> None:
+    script = Scripted()
+    feed = feed_with(script)
+    frame = script.change("BUY", 4600, LOTS)
+    frame["price_changes"][0]["price"] = "one half"
+    send(feed, script, frame, at_ms=T0 + 3_000)
+    assert only(feed, K.GAP).since_ns == (T0 + 3_000) * NS

@@ -234,7 +234,7 @@ class KalshiFeed:
 
     def lost(self, *, now_ms: int, reason: str) -> None:  # noqa: ARG002 (the port's signature; the shell logs it)
         """The connection has ended: every book is ``reconnecting`` until its next snapshot."""
-        self._markets.lost(now_ms)
+        self._markets.lost(now_ms, self.last_recv_ns // 1_000_000)
         for channel in self._by_sid.values():
             channel.live.clear()
         self._by_sid.clear()
@@ -272,6 +272,10 @@ class KalshiFeed:
         ``suspect`` while both sides meet. A book past its close time ends here at the latest.
         """
         return self._markets.verdict(market_id, now_ms)
+
+    def proven_ms(self, market_id: MarketId) -> int | None:
+        """The last instant at which a market's book was whole, or None."""
+        return self._markets.proven_ms(market_id, self.last_recv_ns // 1_000_000)
 
     # -- frames ----------------------------------------------------------------------------------------------
 
@@ -374,27 +378,32 @@ class KalshiFeed:
             channel.advance(seq + 1)
         elif not self._out_of_order(channel, seq, recv_ns, is_snapshot=False):
             return True
+        self._apply(channel, msg, recv_ns)
+        channel.heard_ns = recv_ns
+        return True
+
+    def _apply(self, channel: Channel, msg: DeltaMsg, recv_ns: int) -> None:
+        """A change whose number is in order."""
         ticker = msg.market_ticker
         book = channel.live.get(ticker)
         if book is None:
             self._change_without_book(channel, msg, recv_ns)
-            return True
+            return
         try:
             px, change = self._read_change(msg)
         except WireError as exc:
             self._rejected(str(exc), recv_ns, (ticker,))
-            return True
+            return
         side = Side.BID if msg.side == "yes" else Side.ASK
         if not book.change_level(side, px, change):
             self._counters.negative_levels += 1
             self._markets.wrong(ticker, ErrCode.NEGATIVE_LEVEL, Integrity.SUSPECT, recv_ns // 1_000_000)
-            return True
+            return
         book.ts_recv_ns = recv_ns
         book.stamp = _stamp_of(msg)
         self._slow_changes += 1
         if book.best_bid_e4 >= book.best_ask_e4:
             self._markets.crossed(ticker, recv_ns // 1_000_000)
-        return True
 
     def _other(self, frame: bytes, recv_ns: int) -> bool:
         """Any frame that is no change, or is one in another spelling than the usual."""
@@ -440,6 +449,9 @@ class KalshiFeed:
             self._take(kind, env, channel, recv_ns)
         except (*_UNREADABLE, WireError) as exc:
             self._rejected_message(kind, env, exc, recv_ns)
+        if channel is not None and env.seq is not None:
+            # Only now: what it broke was right up to the frame before it.
+            channel.heard_ns = recv_ns
         return True
 
     def _take(self, kind: str, env: Envelope, channel: Channel | None, recv_ns: int) -> None:
@@ -739,7 +751,13 @@ class KalshiFeed:
         self.reconnect_reason = reason
 
     def _report(
-        self, kind: FeedEventKind, now_ms: int, market_id: str, detail: str, took_ms: int | None = None
+        self,
+        kind: FeedEventKind,
+        now_ms: int,
+        market_id: str,
+        detail: str,
+        took_ms: int | None = None,
+        since_ns: int | None = None,
     ) -> None:
         self.events.append(
             FeedEvent(
@@ -748,6 +766,7 @@ class KalshiFeed:
                 market_id=MarketId(market_id),
                 detail=str(detail),
                 took_ms=took_ms,
+                since_ns=since_ns,
             )
         )
 

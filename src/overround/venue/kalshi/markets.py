@@ -29,7 +29,13 @@ class Report(Protocol):
     """How a change of state is told."""
 
     def __call__(
-        self, kind: FeedEventKind, now_ms: int, market_id: str, detail: str, took_ms: int | None = None
+        self,
+        kind: FeedEventKind,
+        now_ms: int,
+        market_id: str,
+        detail: str,
+        took_ms: int | None = None,
+        since_ns: int | None = None,
     ) -> None:
         """Tell it."""
         ...
@@ -150,22 +156,30 @@ class Markets:
 
     def gap(self, channel: Channel, now_ms: int) -> None:
         """Changes of any market of a subscription may be missing."""
-        self._report(FeedEventKind.GAP, now_ms, "", ErrCode.GAP)
+        since_ns = channel.whole_ns
+        self._report(FeedEventKind.GAP, now_ms, "", ErrCode.GAP, since_ns=since_ns)
         for ticker in list(channel.live):
-            self._break(self.held[ticker], ErrCode.GAP, Integrity.GAP, now_ms)
+            self._break(self.held[ticker], ErrCode.GAP, Integrity.GAP, now_ms, since_ns=since_ns)
 
-    def wrong(self, ticker: str, err: ErrCode, integrity: Integrity, now_ms: int) -> bool:
-        """One market's book is wrong or lacks a change; whether it was live until now."""
+    def wrong(
+        self, ticker: str, err: ErrCode, integrity: Integrity, now_ms: int, *, since_ns: int | None = None
+    ) -> bool:
+        """One market's book is wrong or lacks a change; whether it was live until now.
+
+        Without ``since_ns`` it was right up to the last frame in sequence.
+        """
         held = self.held.get(ticker)
         if held is None or held.stage is not Stage.LIVE:
             return False
-        self._report(FeedEventKind.GAP, now_ms, ticker, err)
-        self._break(held, err, integrity, now_ms)
+        since_ns = since_ns if since_ns is not None else held.book.channel.whole_ns
+        self._report(FeedEventKind.GAP, now_ms, ticker, err, since_ns=since_ns)
+        self._break(held, err, integrity, now_ms, since_ns=since_ns)
         self._plan(now_ms)
         return True
 
-    def _break(self, held: Held, err: ErrCode, integrity: Integrity, now_ms: int) -> None:
+    def _break(self, held: Held, err: ErrCode, integrity: Integrity, now_ms: int, *, since_ns: int | None) -> None:
         """A live market is live no more; its last content stays."""
+        held.proven_ms = None if since_ns is None else since_ns // 1_000_000
         held.move(Saw.FAULT)
         self._off_the_road(held.market_id)
         _stop(held.book, err, integrity)
@@ -181,8 +195,10 @@ class Markets:
 
     def unreadable(self, held: Held, now_ms: int) -> None:
         """A market's very snapshot does not read: asked for again, more and more slowly."""
+        since_ns = None
         if held.stage is Stage.LIVE:
-            self._break(held, ErrCode.GAP, Integrity.GAP, now_ms)
+            since_ns = held.book.channel.whole_ns
+            self._break(held, ErrCode.GAP, Integrity.GAP, now_ms, since_ns=since_ns)
         elif held.stage is not Stage.ENDED:
             _stop(held.book, ErrCode.GAP, Integrity.GAP)
             held.cause, held.step = held.cause or ErrCode.GAP, Step.SNAPSHOT
@@ -190,7 +206,7 @@ class Markets:
             self._pace(held, now_ms)
         else:
             return
-        self._report(FeedEventKind.GAP, now_ms, held.market_id, ErrCode.GAP)
+        self._report(FeedEventKind.GAP, now_ms, held.market_id, ErrCode.GAP, since_ns=since_ns)
 
     def crossed(self, ticker: str, now_ms: int) -> None:
         """Both sides meet: right for an instant while the venue matches, wrong if it lasts."""
@@ -204,14 +220,14 @@ class Markets:
                 del self._crossed_since[ticker]
                 if lasts:
                     self._counters.crossed += 1
-                    self.wrong(ticker, ErrCode.CROSSED, Integrity.SUSPECT, now_ms)
+                    self.wrong(ticker, ErrCode.CROSSED, Integrity.SUSPECT, now_ms, since_ns=since_ms * 1_000_000)
 
-    def lost(self, now_ms: int) -> None:
+    def lost(self, now_ms: int, last_recv_ms: int) -> None:
         """The connection has ended: every book is ``reconnecting`` until its next snapshot."""
         self.live.clear()
         for held in self.held.values():
             if held.stage is Stage.LIVE:
-                held.cause, held.since_ms = ErrCode.RECONNECTING, now_ms
+                held.cause, held.since_ms, held.proven_ms = ErrCode.RECONNECTING, now_ms, last_recv_ms
             held.move(Saw.LOST)
             if held.stage is not Stage.ENDED:
                 held.step, held.not_before_ms = Step.FIRST, 0
@@ -274,8 +290,10 @@ class Markets:
         elif kind == "deactivated":
             if held.stage is Stage.LIVE:
                 # Stale until it is activated, when its book restarts empty; without that word it is asked for late.
-                self._report(FeedEventKind.GAP, now_ms, ticker, ErrCode.VENUE_DOWN)
-                self._break(held, ErrCode.VENUE_DOWN, Integrity.STALE, now_ms)
+                # What was sent before was all of it.
+                since_ns = now_ms * 1_000_000
+                self._report(FeedEventKind.GAP, now_ms, ticker, ErrCode.VENUE_DOWN, since_ns=since_ns)
+                self._break(held, ErrCode.VENUE_DOWN, Integrity.STALE, now_ms, since_ns=since_ns)
                 held.not_before_ms = now_ms + _PAUSED_MS
         elif kind == "activated":
             held.not_before_ms = 0
@@ -313,6 +331,15 @@ class Markets:
             else:
                 book.integrity = Integrity.SUSPECT if book.crossed else self._proved
         return book.integrity
+
+    def proven_ms(self, market_id: MarketId, last_recv_ms: int) -> int | None:
+        """Until when a market's book was whole: while it is live, up to the connection's last frame."""
+        held = self.held.get(market_id)
+        if held is None:
+            return None
+        if held.stage is not Stage.LIVE:
+            return held.proven_ms
+        return last_recv_ms if self._proved is Integrity.VERIFIED and not held.book.crossed else None
 
 
 def _stop(book: Book, err: ErrCode, integrity: Integrity) -> None:

@@ -181,6 +181,8 @@ class Held:
         When our own timer ends it; None where the listed time had passed when it was told (it may have moved).
     cause : str
         ``ErrCode`` of the interruption that lasts, or empty.
+    proven_ms : int or None
+        While it is not live: the last instant at which its book was whole.
     since_ms : int
         When it was asked for, or when the interruption began.
     not_before_ms : int
@@ -197,6 +199,7 @@ class Held:
         "ends_ms",
         "market_id",
         "not_before_ms",
+        "proven_ms",
         "repaired_ms",
         "since_ms",
         "stage",
@@ -211,6 +214,7 @@ class Held:
         self.stage = Stage.IDLE
         self.step = Step.FIRST
         self.cause = ""
+        self.proven_ms: int | None = None
         self.since_ms = now_ms
         self.not_before_ms = 0
         self.breaks = 0
@@ -276,6 +280,8 @@ class Channel:
         The number of the last frame of this sid; acknowledgements count.
     base : int
         ``last`` less the frames taken on the fast road, so that nothing else need count them.
+    heard_ns : int
+        Receive time of the last frame in sequence that did not take the fast road.
     live : dict of str to TimedBook
         Books whose changes it brings: exactly its markets that are whole.
     on_wire : set of str
@@ -293,6 +299,7 @@ class Channel:
         "base",
         "excused",
         "excused_at",
+        "heard_ns",
         "last",
         "live",
         "name",
@@ -309,6 +316,7 @@ class Channel:
         self.sid = sid
         self.last = due - 1
         self.base = due - 1
+        self.heard_ns = 0
         self.live: dict[str, TimedBook] = {}
         self.on_wire: set[str] = set()
         self.refused = False
@@ -327,6 +335,12 @@ class Channel:
     def n_fast(self) -> int:
         """Frames taken on the fast road."""
         return self.last - self.base
+
+    @property
+    def whole_ns(self) -> int | None:
+        """Receive time of the last frame in sequence, or None; until then nothing was missing."""
+        # The fast road leaves its time in the book only.
+        return max(self.heard_ns, max((book.ts_recv_ns for book in self.live.values()), default=0)) or None
 
     def advance(self, due: int) -> None:
         """Set the number that is due, for a frame that did not take the fast road."""

@@ -343,10 +343,24 @@ class Connection:
         self._wake_ms = min(self._wake_ms, at_ms)
 
     def _report(
-        self, kind: FeedEventKind, market_id: MarketId, detail: str, *, now_ms: int, took_ms: int | None = None
+        self,
+        kind: FeedEventKind,
+        market_id: MarketId,
+        detail: str,
+        *,
+        now_ms: int,
+        took_ms: int | None = None,
+        since_ns: int | None = None,
     ) -> None:
         self.events.append(
-            FeedEvent(kind=kind, ts_recv_ns=now_ms * 1_000_000, market_id=market_id, detail=detail, took_ms=took_ms)
+            FeedEvent(
+                kind=kind,
+                ts_recv_ns=now_ms * 1_000_000,
+                market_id=market_id,
+                detail=detail,
+                took_ms=took_ms,
+                since_ns=since_ns,
+            )
         )
 
 

@@ -431,7 +431,8 @@ class PolymarketFeed(Repair):
         self._reject(market_id, exc, recv_ns)
         held = self._held.get(market_id)
         if held is not None and event is not None and event.event_type in ("price_change", "book", ""):
-            self._doubt(held, ErrCode.GAP, recv_ns // 1_000_000)
+            # What came before is not put in doubt by it.
+            self._doubt(held, ErrCode.GAP, recv_ns // 1_000_000, since_ns=recv_ns)
 
     def _reject(self, market_id: MarketId, exc: WireError, recv_ns: int) -> None:
         self._counters.rejected += 1

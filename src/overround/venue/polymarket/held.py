@@ -108,6 +108,9 @@ class Held:
         Prices of the last eight prints, newest first.
     proved : bool
         A hash of this market has been recomputed: from then on a mismatch means a wrong book.
+    proven_ns, whole_ns : int
+        Receive time of what the last proof proved (the newest change, or a REST book that was equal) and of the last
+        whole book; 0 for never.
     checked_seq : int
         ``book.seq`` at the last verdict.
     checked, matched : list of int
@@ -152,6 +155,7 @@ class Held:
         "neg_risk",
         "newest_ms",
         "proved",
+        "proven_ns",
         "relapses",
         "rest_seq",
         "second",
@@ -162,6 +166,7 @@ class Held:
         "tick",
         "tokens",
         "trades",
+        "whole_ns",
     )
 
     def __init__(self, market_id: MarketId, tokens: tuple[str, str], book: Book) -> None:
@@ -183,6 +188,8 @@ class Held:
         self.last_trade = ""
         self.trades: tuple[str, ...] = ()
         self.proved = False
+        self.proven_ns = 0
+        self.whole_ns = 0
         self.checked_seq = -1
         self.checked = [0, 0]
         self.matched = [0, 0]
@@ -309,6 +316,7 @@ class Held:
             return None
         self.matched[0 if said.first else 1] += 1
         self.proved = True
+        self.proven_ns = book.ts_recv_ns
         self._failures = 0
         if proof.era >= HashEra.NINE:
             self.min_size, self.tick = proof.inputs.min_order_size, proof.inputs.tick_size

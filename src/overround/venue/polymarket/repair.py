@@ -65,7 +65,8 @@ class Repair(Connection):
             book.integrity = Integrity.GAP if book.had_book else Integrity.UNVERIFIED
         if broken:
             self._counters.gaps += 1
-            self._report(FeedEventKind.GAP, MarketId(""), f"{ErrCode.RECONNECTING}: {reason}", now_ms=now_ms)
+            detail = f"{ErrCode.RECONNECTING}: {reason}"
+            self._report(FeedEventKind.GAP, MarketId(""), detail, now_ms=now_ms, since_ns=self.last_recv_ns or None)
 
     def tick(self, *, now_ms: int) -> None:
         """Do what is due: heartbeats, waiting commands, overdue books, the next repair step."""
@@ -129,6 +130,11 @@ class Repair(Connection):
                 book.integrity = Integrity.SUSPECT
                 held.checked_seq = -1
         return book.integrity
+
+    def proven_ms(self, market_id: MarketId) -> int | None:
+        """Until when a market's book was proved right, by a hash or by an equal REST book, or None."""
+        held = self._held.get(market_id)
+        return held.proven_ns // 1_000_000 if held is not None and held.proven_ns else None
 
     def _proof(self, held: Held) -> bool | None:
         """Whether the newest announced hash recomputes; None if none is known."""
@@ -203,8 +209,11 @@ class Repair(Connection):
 
     # --- repair -----------------------------------------------------------------------------------------------------
 
-    def _doubt(self, held: Held, err: ErrCode, now_ms: int) -> None:
-        """The book is known to be wrong: it is not live any more, and repair begins."""
+    def _doubt(self, held: Held, err: ErrCode, now_ms: int, *, since_ns: int | None = None) -> None:
+        """The book is known to be wrong: it is not live any more, and repair begins.
+
+        Without ``since_ns`` it was right at its last proof, or at its last whole book.
+        """
         book = held.book
         if not book.live:
             return
@@ -214,7 +223,8 @@ class Repair(Connection):
         held.gap_ms = now_ms
         held.checked_seq = -1
         self._counters.gaps += 1
-        self._report(FeedEventKind.GAP, held.market_id, err, now_ms=now_ms)
+        since_ns = since_ns or max(held.proven_ns, held.whole_ns) or None
+        self._report(FeedEventKind.GAP, held.market_id, err, now_ms=now_ms, since_ns=since_ns)
         relapsed = held.healed_ms is not None and now_ms - held.healed_ms <= _CALM_MS
         held.relapses = held.relapses + 1 if relapsed else 0
         if held.relapses < _RELAPSES:
@@ -323,6 +333,7 @@ class Repair(Connection):
                     held.last_trade = book.last_trade_text or held.last_trade
                     ours.integrity = Integrity.VERIFIED
                     held.checked_seq = ours.seq
+                held.proven_ns = now_ms * 1_000_000
             else:
                 held.audit, held.audit_ms = book, now_ms + _AUDIT_GRACE_MS
                 self._wake_at(held.audit_ms)
@@ -338,6 +349,8 @@ class Repair(Connection):
         if not held.book.live:
             self._revive(held, now_ms, prove=False, how=Step.REST)
         held.book.integrity = Integrity.VERIFIED if book.hash_ok else Integrity.UNVERIFIED
+        if book.hash_ok:
+            held.proven_ns = now_ms * 1_000_000
         held.checked_seq = held.book.seq
         self._plan(held, now_ms + _REST_AGAIN_MS)
 
@@ -352,7 +365,7 @@ class Repair(Connection):
 
     def _replace(self, held: Held, bids: dict[int, int], asks: dict[int, int], ts_ms: int, recv_ns: int) -> None:
         held.book.replace(bids, asks)
-        held.book.ts_recv_ns = recv_ns
+        held.book.ts_recv_ns = held.whole_ns = recv_ns
         held.best_off_ms = None
         held.rest_seq = None
         self._counters.snapshots += 1
