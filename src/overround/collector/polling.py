@@ -104,6 +104,10 @@ class PolledFeed:
             )
         held.live, held.err, held.integrity = True, None, Integrity.UNVERIFIED
 
+    def distrust(self, market_id: MarketId, *, now_ms: int, since_ns: int | None = None) -> bool:  # noqa: ARG002 - the port's signature
+        """Nothing is subscribed: the next poll is the repair."""
+        return False
+
     def verdict(self, market_id: MarketId, *, now_ms: int) -> Integrity:  # noqa: ARG002 - the port's signature
         """A polled book is never more than unverified."""
         return self._books[market_id].integrity

@@ -101,6 +101,7 @@ class VenueRecorder:
         self._plan: Plan | None = None
         self._ended: set[MarketId] = set()
         self._live: set[MarketId] = set()
+        self.listed = 0
         self._rest_wanted: asyncio.Queue[MarketId] = asyncio.Queue(maxsize=1_000)
         self._tasks: asyncio.TaskGroup | None = None
         self._limits = Limits(
@@ -320,7 +321,8 @@ class VenueRecorder:
         while len(self._connections) <= number:
             connection = Connection(
                 name=f"{self.venue}-{len(self._connections)}",
-                feed=self._adapter.make_feed(self._shelf),
+                # One connection tells of markets that nobody holds; on every one it would be told as many times.
+                feed=self._adapter.make_feed(self._shelf, follow_all=not self._connections),
                 open_socket=self._adapter.open_socket,
                 journal=self.journal,
                 clock=self._clock,
@@ -362,6 +364,10 @@ class VenueRecorder:
                 if market_id in self._markets:
                     self._ended.add(market_id)
                 log.info("market.ended", venue=self.venue, market_id=market_id, how=kind, detail=event.detail)
+            elif kind is FeedEventKind.LISTED:
+                # A hint only: the next scan brings the listing with all its fields.
+                self.listed += 1
+                log.info("market.listed", venue=self.venue, market_id=market_id, title=event.detail)
             elif kind is FeedEventKind.REJECTED or kind is FeedEventKind.REFUSED:
                 log.warning("feed.refused", venue=self.venue, market_id=market_id, what=kind, detail=event.detail)
             else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from random import Random
+from typing import Protocol
 
 from overround.book import BookShelf
 from overround.clock import Clock
@@ -13,6 +14,7 @@ from overround.errors import ConfigError
 from overround.market import Origin, Venue
 from overround.net import HttpClient, Socket, open_socket
 from overround.venue.kalshi.client import KalshiBooks, KalshiCatalog
+from overround.venue.kalshi.commands import BOOKS
 from overround.venue.kalshi.feed import KalshiFeed
 from overround.venue.kalshi.sign import Signer
 from overround.venue.polymarket.client import PolymarketBooks, PolymarketCatalog
@@ -22,6 +24,15 @@ from overround.venue.ports import BookSource, Feed, MarketCatalog
 __all__ = ["VenueAdapter", "open_adapter"]
 
 OpenSocket = Callable[..., Awaitable[Socket]]
+
+
+class MakeFeed(Protocol):
+    """A new connection's feed over a shelf; ``follow_all`` for the one that hears of every market of the venue."""
+
+    def __call__(self, shelf: BookShelf, *, follow_all: bool = False) -> Feed:
+        """Make it."""
+        ...
+
 
 # Documented request budgets, (requests, seconds), by endpoint family; we allow ourselves `rate_fraction` of them.
 # Polymarket: sliding windows of 10 s (documentation, spring 2026). Kalshi: the basic tier's 200 tokens a second
@@ -52,7 +63,8 @@ class VenueAdapter:
     open_socket : callable
         ``await open_socket(on_opened=…, on_frame=…, on_closed=…)``; signs anew each time.
     make_feed : callable
-        A new connection's feed over a shelf.
+        A new connection's feed over a shelf; exactly one of a venue sets ``follow_all`` and reports what is listed and
+        resolved elsewhere, too.
     markets_per_connection : int
     can_stream : bool
         False where the socket needs a key that is not configured.
@@ -67,7 +79,7 @@ class VenueAdapter:
     book_source: BookSource
     http: HttpClient
     open_socket: OpenSocket
-    make_feed: Callable[[BookShelf], Feed]
+    make_feed: MakeFeed
     markets_per_connection: int
     can_stream: bool
     proves_after_the_fact: bool
@@ -97,13 +109,17 @@ def _polymarket(settings: PolymarketSettings, *, clock: Clock, rng: Random, orig
     async def socket(**callbacks: object) -> Socket:
         return await open_socket(settings.ws_url, clock=clock, **callbacks)  # type: ignore[arg-type]
 
+    def feed(shelf: BookShelf, *, follow_all: bool = False) -> Feed:
+        heartbeat_ms = settings.heartbeat_secs * 1000
+        return PolymarketFeed(shelf, rng=rng, heartbeat_ms=heartbeat_ms, follow_all=follow_all)
+
     return VenueAdapter(
         venue=Venue.POLYMARKET,
         catalog=PolymarketCatalog(http, settings.rest_url, clock=clock, origin=origin),
         book_source=PolymarketBooks(http, settings.clob_url),
         http=http,
         open_socket=socket,
-        make_feed=lambda shelf: PolymarketFeed(shelf, rng=rng, heartbeat_ms=settings.heartbeat_secs * 1000),
+        make_feed=feed,
         markets_per_connection=settings.max_tokens_per_connection // 2,
         can_stream=True,
         proves_after_the_fact=True,
@@ -119,13 +135,18 @@ def _kalshi(settings: KalshiSettings, *, clock: Clock, rng: Random, origin: Orig
         headers = signer.headers("GET", settings.ws_url, now_ms=clock.now_ms()) if signer else {}
         return await open_socket(settings.ws_url, headers=headers, clock=clock, **callbacks)  # type: ignore[arg-type]
 
+    def feed(shelf: BookShelf, *, follow_all: bool = False) -> Feed:
+        # The lifecycle channel takes no market filter: it tells of every market.
+        lifecycle = ("market_lifecycle_v2",) if follow_all else ()
+        return KalshiFeed(shelf, channels=(BOOKS, "trade", *lifecycle))
+
     return VenueAdapter(
         venue=Venue.KALSHI,
         catalog=KalshiCatalog(http, settings.rest_url, clock=clock, origin=origin, signer=signer),
         book_source=KalshiBooks(http, settings.rest_url, clock=clock, signer=signer),
         http=http,
         open_socket=socket,
-        make_feed=KalshiFeed,
+        make_feed=feed,
         markets_per_connection=settings.max_markets_per_connection,
         can_stream=signer is not None,
         proves_after_the_fact=False,

@@ -226,6 +226,19 @@ class Feed(Protocol):
         """Answer to ``REST_WANTED`` or an audit."""
         ...
 
+    def distrust(self, market_id: MarketId, *, now_ms: int, since_ns: int | None = None) -> bool:
+        """A market was found mute, wrong or without its first book from outside (REST, a second connection).
+
+        It is subscribed anew, and what that does not cure climbs the ladder of repairs. ``since_ns`` is the last instant
+        at which it is known to have been right, where the feed itself knows no better.
+
+        Returns
+        -------
+        bool
+            Whether a repair began; not where one is under way, and not for a market that is over or not held.
+        """
+        ...
+
     def verdict(self, market_id: MarketId, *, now_ms: int) -> Integrity:
         """Prove the book as it stands now, as far as the venue allows; called before a row is stored.
 

@@ -12,6 +12,7 @@ import pytest
 from kalshi_script import T0, A, B, C, ScriptedVenue, Wire
 
 from overround.book import BookShelf
+from overround.market import MarketId
 from overround.testing.markets import a_market
 from overround.venue.kalshi import KalshiFeed
 from overround.venue.kalshi.state import NEXT, Saw, Stage
@@ -1296,3 +1297,19 @@ def test_what_stays_crossed_was_right_until_it_crossed() -> None:
     feed.tick(now_ms=T0 + 5_000)
     assert gaps(feed) == [(A.market_id, (T0 + 1) * 1_000_000)]
     assert feed.proven_ms(A.market_id) == T0 + 1
+
+
+def test_a_market_distrusted_from_outside_is_taken_off_and_added_anew_while_its_siblings_live_on() -> None:
+    wire = Wire().open()
+    before = len(wire.words())
+    since_ns = (T0 - 5_000) * 1_000_000
+    assert wire.feed.distrust(A.market_id, now_ms=wire.now_ms, since_ns=since_ns)
+    assert wire.live() == [False, True, True]
+    assert not wire.feed.distrust(A.market_id, now_ms=wire.now_ms), "one repair at a time"
+    gaps = [event for event in wire.feed.events if event.kind is GAP]
+    assert [(event.market_id, event.since_ns) for event in gaps] == [(A.market_id, since_ns)]
+    wire.run()
+    assert wire.words()[before : before + 2] == ["delete_markets", "add_markets"]
+    assert wire.live() == [True] * 3
+    assert wire.events(REPAIRED) == [(str(A.market_id), "readd")]
+    assert not wire.feed.distrust(MarketId("NOT-HELD"), now_ms=wire.now_ms)

@@ -1066,6 +1066,34 @@ def test_news_of_other_markets_are_reported_only_where_asked_for() -> None:
         assert all(event.market_id == stranger.market_id for event in feed.events)
 
 
+# --- distrust from outside ------------------------------------------------------------------------------------------
+
+
+def test_a_market_distrusted_from_outside_is_subscribed_anew_and_the_gap_begins_at_its_last_proof() -> None:
+    script = Scripted()
+    feed = feed_with(script)
+    commands(feed)
+    assert feed.distrust(MarketId(script.market_id), now_ms=T0 + 50_000, since_ns=1)
+    assert [command["operation"] for command in commands(feed)] == ["unsubscribe", "subscribe"]
+    (gap,) = (event for event in feed.events if event.kind is K.GAP)
+    assert gap.since_ns == T0 * NS
+    assert not feed.distrust(MarketId(script.market_id), now_ms=T0 + 51_000), "one repair at a time"
+    send(feed, script, script.dump())
+    assert feed.books[MarketId(script.market_id)].live
+
+
+def test_a_first_book_that_is_known_to_be_missing_is_asked_for_at_once() -> None:
+    script = Scripted()
+    feed = PolymarketFeed(BookShelf())
+    feed.add([script.market], now_ms=T0)
+    feed.opened(now_ms=T0)
+    commands(feed)
+    assert feed.distrust(MarketId(script.market_id), now_ms=T0 + 8_000)
+    assert [command["operation"] for command in commands(feed)] == ["unsubscribe", "subscribe"]
+    assert [event.kind for event in feed.events] == [K.RESYNC], "nothing was known that could be missing since"
+    assert not feed.distrust(MarketId("0xnot-held"), now_ms=T0 + 8_000)
+
+
 # --- replay ---------------------------------------------------------------------------------------------------------
 
 

@@ -30,7 +30,7 @@ from overround.market import PX_ONE_E4, ErrCode, Integrity, Market, MarketId, px
 from overround.venue.kalshi.commands import BOOKS, Commander
 from overround.venue.kalshi.markets import Markets
 from overround.venue.kalshi.parse import NO_AS_ASK, PX_BY_TEXT, ladders, time_ms
-from overround.venue.kalshi.state import Channel, Sizes, Stage, Verb
+from overround.venue.kalshi.state import Channel, Sizes, Stage, Step, Verb
 from overround.venue.kalshi.wire import (
     DeltaFrame,
     DeltaMsg,
@@ -265,6 +265,18 @@ class KalshiFeed:
         best = (max(book.bids, default=NO_BID_E4), min(book.asks, default=NO_ASK_E4))
         if best != (held.book.best_bid_e4, held.book.best_ask_e4):
             self._counters.best_mismatches += 1
+
+    def distrust(self, market_id: MarketId, *, now_ms: int, since_ns: int | None = None) -> bool:
+        """A market was found mute or wrong from outside: it is taken off and added anew.
+
+        A snapshot alone would mend its book and leave it mute. A first book that is late is asked for every two
+        seconds anyhow.
+        """
+        if self._passive:
+            return False
+        return self._markets.wrong(
+            market_id, ErrCode.GAP, Integrity.SUSPECT, now_ms, since_ns=since_ns, step=Step.READD
+        )
 
     def verdict(self, market_id: MarketId, *, now_ms: int) -> Integrity:
         """``verified`` while the sequence is whole since the market's snapshot.

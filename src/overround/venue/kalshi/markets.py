@@ -162,11 +162,18 @@ class Markets:
             self._break(self.held[ticker], ErrCode.GAP, Integrity.GAP, now_ms, since_ns=since_ns)
 
     def wrong(
-        self, ticker: str, err: ErrCode, integrity: Integrity, now_ms: int, *, since_ns: int | None = None
+        self,
+        ticker: str,
+        err: ErrCode,
+        integrity: Integrity,
+        now_ms: int,
+        *,
+        since_ns: int | None = None,
+        step: Step = Step.SNAPSHOT,
     ) -> bool:
         """One market's book is wrong or lacks a change; whether it was live until now.
 
-        Without ``since_ns`` it was right up to the last frame in sequence.
+        Without ``since_ns`` it was right up to the last frame in sequence. ``step`` is the first repair step tried.
         """
         held = self.held.get(ticker)
         if held is None or held.stage is not Stage.LIVE:
@@ -174,6 +181,7 @@ class Markets:
         since_ns = since_ns if since_ns is not None else held.book.channel.whole_ns
         self._report(FeedEventKind.GAP, now_ms, ticker, err, since_ns=since_ns)
         self._break(held, err, integrity, now_ms, since_ns=since_ns)
+        held.step = step
         self._plan(now_ms)
         return True
 

@@ -209,6 +209,23 @@ class Repair(Connection):
 
     # --- repair -----------------------------------------------------------------------------------------------------
 
+    def distrust(self, market_id: MarketId, *, now_ms: int, since_ns: int | None = None) -> bool:
+        """A market was found mute, wrong or without its first book from outside: subscribe it anew.
+
+        Our own proofs say since when; ``since_ns`` serves a market that has none.
+        """
+        held = self._held.get(market_id)
+        if held is None or held.closed or not self._connected or self._passive:
+            return False
+        if held.book.live:
+            self._doubt(held, ErrCode.GAP, now_ms, since_ns=max(held.proven_ns, held.whole_ns) or since_ns)
+            return True
+        if held.step is not Step.NONE or held.asked_ms is None:
+            return False
+        # Its first book is missing, and is not waited for any longer.
+        self._climb(held, now_ms)
+        return True
+
     def _doubt(self, held: Held, err: ErrCode, now_ms: int, *, since_ns: int | None = None) -> None:
         """The book is known to be wrong: it is not live any more, and repair begins.
 
