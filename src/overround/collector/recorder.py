@@ -18,6 +18,7 @@ from overround.collector.placement import Placement
 from overround.collector.polling import BookPoller, PolledFeed
 from overround.collector.snapshots import Carrier, ProofBudget, Snapshotter
 from overround.collector.status import VenueStatus
+from overround.collector.watch import SilenceWatch
 from overround.config import Settings, VenueSettings
 from overround.errors import FileDamaged, NothingStored, VenueError
 from overround.market import Integrity, Market, MarketId, Origin
@@ -90,6 +91,17 @@ class VenueRecorder:
         self._placement = Placement(adapter.markets_per_connection)
         self._connections: list[Connection] = []
         self._pacer = ConnectionPacer(clock, opens_per_s=venue_settings.open_per_second)
+        self.silence = SilenceWatch(
+            adapter,
+            settings=settings.silence,
+            clock=clock,
+            rng=rng,
+            pacer=self._pacer,
+            connections=lambda: self._connections,
+            # The listing is replaced as a whole.
+            market_of=lambda market_id: self._markets.get(market_id),  # noqa: PLW0108
+            report=self._on_events,
+        )
         self._poller: BookPoller | None = None
         if not adapter.can_stream:
             self._poller = BookPoller(PolledFeed(self._shelf), adapter.book_source, clock=clock, name=adapter.venue)
@@ -145,7 +157,8 @@ class VenueRecorder:
                 tasks.create_task(self._flush_loop())
                 tasks.create_task(self._universe_loop())
                 tasks.create_task(self._rest_loop())
-                tasks.create_task(self._audit_loop())
+                if self._poller is None:
+                    tasks.create_task(self.silence.run())
         finally:
             # Shielded by being awaited after the task group has ended: a stop loses nothing.
             await self._finish()
@@ -210,15 +223,6 @@ class VenueRecorder:
             while not self._rest_wanted.empty() and len(wanted) < 50:
                 wanted.add(self._rest_wanted.get_nowait())
             await self._ask_rest([self._markets[m] for m in wanted if m in self._markets])
-
-    async def _audit_loop(self) -> None:
-        """Compare a rotating sample of live books with REST (a feed decides what a difference means)."""
-        if self._poller is not None or not self._adapter.audits_by_rest:
-            return
-        while True:
-            await self._clock.sleep_ms(self._settings.polling.rest_audit_secs * 1000)
-            sample = self._rng.sample(sorted(self._live), k=min(50, len(self._live)))
-            await self._ask_rest([self._markets[m] for m in sample if m in self._markets])
 
     async def _ask_rest(self, markets: Sequence[Market]) -> None:
         if not markets:
@@ -430,6 +434,12 @@ class VenueRecorder:
             rejected=counters.rejected,
             unknown=sum(counters.unknown.values()),
             verified_share=verified / rows if rows else math.nan,
+            listed=self.listed,
+            suspicions=self.silence.counters.suspicions,
+            audits=self.silence.counters.audits,
+            freezes=self.silence.counters.freezes,
+            mutes=self.silence.counters.mutes,
+            missing_books=self.silence.counters.missing_books,
             warning=self._warning,
         )
         self._last_frames, self._last_rows, self._last_status_ns = counters.frames, rows, now_ns

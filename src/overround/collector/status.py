@@ -30,6 +30,10 @@ class VenueStatus(msgspec.Struct, frozen=True, kw_only=True):
     gaps, open_gaps, repairs, resyncs, reconnects, rejected, unknown : int
     verified_share : float
         Share of the rows written so far whose book was proved; NaN before the first row.
+    listed : int
+        Markets announced since the start; the next scan brings them.
+    suspicions, audits, freezes, mutes, missing_books : int
+        See ``collector.watch.SilenceCounters``.
     warning : str
         Something the operator should know, or empty.
     """
@@ -64,4 +68,10 @@ class VenueStatus(msgspec.Struct, frozen=True, kw_only=True):
     rejected: int
     unknown: int
     verified_share: float
+    listed: int = 0
+    suspicions: int = 0
+    audits: int = 0
+    freezes: int = 0
+    mutes: int = 0
+    missing_books: int = 0
     warning: str = ""

@@ -19,6 +19,7 @@ __all__ = [
     "PollingSettings",
     "PolymarketSettings",
     "Settings",
+    "SilenceSettings",
     "StorageSettings",
     "StrategySettings",
     "ThresholdSettings",
@@ -107,8 +108,41 @@ class PollingSettings(_Table):
 
     catalogue_secs: Positive = 3_600
     universe_reload_secs: Positive = 30
-    rest_audit_secs: Positive = 120
     universe_max_age_hours: Positive = 24
+
+
+class SilenceSettings(_Table):
+    """``[silence]``: looking for silence that heartbeats hide.
+
+    Attributes
+    ----------
+    enabled : bool
+    audit_after_secs : int
+        A live book of which nothing has been heard or proved for so long is compared with REST.
+    tolerance_ms : int
+        A book that REST shows differently has so long to be overtaken by the socket.
+    first_book_secs : int
+        A market without its first book for so long is looked up in REST.
+    shortest_silence_ms, longest_silence_secs : int
+        A connection's silence below the first is never suspicious, above the second always; in between its own
+        habit decides.
+    spot_check_markets : int
+        Most active markets of a suspicious connection that REST is asked for.
+    canaries_per_connection : int
+        Most active markets of each connection that a second one subscribes, too; 0 opens none.
+    canary_tolerance_ms : int
+        What one of two connections heard of a canary, the other must have heard within so long.
+    """
+
+    enabled: bool = True
+    audit_after_secs: Annotated[int, Field(ge=5)] = 45
+    tolerance_ms: Annotated[int, Field(ge=500)] = 2_000
+    first_book_secs: Positive = 10
+    shortest_silence_ms: Annotated[int, Field(ge=1_000)] = 3_000
+    longest_silence_secs: Positive = 45
+    spot_check_markets: Positive = 5
+    canaries_per_connection: NotNegative = 2
+    canary_tolerance_ms: Annotated[int, Field(ge=1_000)] = 5_000
 
 
 class StorageSettings(_Table):
@@ -201,6 +235,7 @@ class Settings(_Table):
     top_k: Annotated[int, Field(ge=1, le=1000)] = 50
     venues: VenuesSettings = VenuesSettings()
     polling: PollingSettings = PollingSettings()
+    silence: SilenceSettings = SilenceSettings()
     storage: StorageSettings = StorageSettings()
     mock: MockSettings = MockSettings()
     exchange: ExchangeSettings = ExchangeSettings()

@@ -85,7 +85,7 @@ def demo_settings(data_dir: Path, *, markets: int, seed: int) -> Settings:
             "data_dir": data_dir,
             "venues": venues,
             "mock": MockSettings(enabled=True, markets=markets, seed=seed),
-            "polling": PollingSettings(universe_reload_secs=10, rest_audit_secs=20),
+            "polling": PollingSettings(universe_reload_secs=10),
             "storage": StorageSettings(bucket_secs=60, flush_secs=2, journal_flush_secs=2),
         }
     )
