@@ -25,8 +25,8 @@ __all__ = ["Loaded", "describe", "load_settings"]
 
 DEFAULT_PATH = Path("config/surveillance.toml")
 PREFIX = "OVERROUND_"
-# Variables of the same prefix that are no settings: the test suite's switch for captured data.
-NOT_SETTINGS = frozenset({"OVERROUND_CAPTURES", "OVERROUND_TESTS_PROVIDED"})
+# Variables of the same prefix that are no settings: the test suite's switches.
+NOT_SETTINGS = frozenset({"OVERROUND_CAPTURES", "OVERROUND_TESTS_PROVIDED", "OVERROUND_TESTS_KILLS"})
 FALSE_SOCKET = "gamma-api.polymarket.com/ws"
 
 

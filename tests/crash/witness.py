@@ -1,0 +1,174 @@
+"""What was taken in and called durable, compared with what the lake holds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+from zlib import crc32
+
+from overround.market import Venue
+from overround.storage import JOURNAL, LakePaths, read_journal, scan_snapshots
+from overround.storage.journal import JournalEntry
+
+RowKey = tuple[str, str, int, int, float, float]
+FrameKey = tuple[str, int, int]
+
+
+@dataclass
+class Taken:
+    """One buffer's or journal's entries in their order, and how many of them were called durable."""
+
+    entries: list[tuple[object, ...]] = field(default_factory=list)
+    durable: int = 0
+
+
+class Witness(NamedTuple):
+    """One life."""
+
+    began_ms: int
+    rows: dict[str, Taken]
+    frames: dict[str, Taken]
+    died: tuple[int, str] | None
+
+
+def read_witness(path: Path) -> Witness:
+    """Parse what the probe noted."""
+    rows: dict[str, Taken] = {}
+    frames: dict[str, Taken] = {}
+    began, died = 0, None
+    for line in path.read_text().splitlines() if path.exists() else ():
+        kind, *words = line.split("|")
+        if kind == "row":
+            who, market, outcomes, ts, seq, bid, ask = words
+            rows.setdefault(who, Taken()).entries.append((market, outcomes, int(ts), int(seq), int(bid), int(ask)))
+        elif kind == "frame":
+            who, conn, recv_ns, crc = words
+            frames.setdefault(who, Taken()).entries.append((conn, int(recv_ns), int(crc)))
+        elif kind == "rows_durable":
+            rows.setdefault(words[0], Taken()).durable = int(words[1])
+        elif kind == "frames_durable":
+            frames.setdefault(words[0], Taken()).durable = int(words[1])
+        elif kind == "begin":
+            began = int(words[0])
+        elif kind == "die":
+            died = int(words[0]), " ".join(words[1:])
+    return Witness(began, rows, frames, died)
+
+
+@dataclass
+class Verdict:
+    """What a comparison found."""
+
+    rows_taken: int = 0
+    rows_durable: int = 0
+    rows_held: int = 0
+    frames_taken: int = 0
+    frames_durable: int = 0
+    frames_held: int = 0
+    oldest_lost_ms: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def say(self, text: str) -> None:
+        if len(self.problems) < 20:
+            self.problems.append(text)
+
+
+def compare(paths: LakePaths, lives: Sequence[tuple[Witness, int | None]]) -> Verdict:
+    """Every row and frame of every life against the lake.
+
+    Parameters
+    ----------
+    paths : LakePaths
+    lives : sequence of (Witness, int or None)
+        With the time of death, ms; None for a life that ended cleanly: it may have lost nothing.
+    """
+    verdict = Verdict()
+    held_rows, held_frames = lake_rows(paths), lake_frames(paths)
+    verdict.rows_held, verdict.frames_held = held_rows.total(), held_frames.total()
+    all_rows: Counter[RowKey] = Counter()
+    all_frames: Counter[FrameKey] = Counter()
+    must_rows: Counter[RowKey] = Counter()
+    must_frames: Counter[FrameKey] = Counter()
+    for witness, died_ms in lives:
+        for taken in witness.rows.values():
+            due = len(taken.entries) if died_ms is None else taken.durable
+            verdict.rows_taken += len(taken.entries)
+            verdict.rows_durable += due
+            for number, entry in enumerate(taken.entries):
+                keys = row_keys(entry)
+                all_rows.update(keys)
+                if number < due:
+                    must_rows.update(keys)
+                elif died_ms is not None and keys[0] not in held_rows:
+                    verdict.oldest_lost_ms = max(verdict.oldest_lost_ms, died_ms - keys[0][2])
+        for taken in witness.frames.values():
+            due = len(taken.entries) if died_ms is None else taken.durable
+            verdict.frames_taken += len(taken.entries)
+            verdict.frames_durable += due
+            all_frames.update(taken.entries)  # type: ignore[arg-type]
+            must_frames.update(taken.entries[:due])  # type: ignore[arg-type]
+    for what, must, may, held in (
+        ("row", must_rows, all_rows, held_rows),
+        ("frame", must_frames, all_frames, held_frames),
+    ):
+        for key, n in must.items():  # type: ignore[attr-defined]
+            if held[key] < n:
+                verdict.say(f"{what} {key} was called durable {n} times, the lake holds it {held[key]} times")
+        for key, n in held.items():  # type: ignore[attr-defined]
+            if n > may[key]:
+                verdict.say(f"the lake holds {what} {key} {n} times, it was taken in {may[key]} times")
+    return verdict
+
+
+def row_keys(entry: tuple[object, ...]) -> list[RowKey]:
+    """The rows that one appended book becomes; levels are told by the best prices of the first outcome."""
+    market, outcomes, ts, seq, bid, ask = entry
+    assert isinstance(market, str)
+    assert isinstance(outcomes, str)
+    assert isinstance(ts, int)
+    assert isinstance(seq, int)
+    assert isinstance(bid, int)
+    assert isinstance(ask, int)
+    first, *others = outcomes.split(",")
+    keys = [(market, first, ts, seq, bid, ask)]
+    # The second outcome's book is the first one's, seen from the other side; 0 stands for a side without levels.
+    keys += [(market, other, ts, seq, 10_000 - ask if ask else 0, 10_000 - bid if bid else 0) for other in others]
+    return keys
+
+
+def lake_rows(paths: LakePaths) -> Counter[RowKey]:
+    """Every row of the lake, those in write-ahead files included."""
+    held: Counter[RowKey] = Counter()
+    columns = ("market_id", "outcome_id", "ts_recv", "seq", "best_bid_px", "best_ask_px")
+    for venue in Venue:
+        try:
+            rows = scan_snapshots(paths, venue).select(columns).collect()
+        except FileNotFoundError:
+            continue
+        for market, outcome, ts, seq, bid, ask in rows.iter_rows():
+            held[market, outcome, ts, seq, _e4(bid), _e4(ask)] += 1
+    return held
+
+
+def _e4(px: float | None) -> int:
+    return 0 if px is None or px != px else round(px * 10_000)
+
+
+def lake_frames(paths: LakePaths) -> Counter[FrameKey]:
+    """Every received frame of the journals."""
+    held: Counter[FrameKey] = Counter()
+    for venue in Venue:
+        for date in paths.days(JOURNAL, venue):
+            for hour in paths.hours(JOURNAL, venue, date):
+                for path in paths.journal_files(venue, date, hour):
+                    held.update(frame_key(entry) for entry in read_journal(path) if entry.recv_ns is not None)
+    return held
+
+
+def frame_key(entry: JournalEntry) -> FrameKey:
+    """As the probe noted it."""
+    assert entry.recv_ns is not None
+    return entry.conn, entry.recv_ns, crc32(entry.wire)
