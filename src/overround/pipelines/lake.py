@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from overround.errors import NothingStored
+from overround.storage.coverage_tables import COVERAGE_TABLE, GAPS_TABLE, INCLUSION_TABLE
 from overround.storage.journal import check_journal
 from overround.storage.lock import CollectorLock
 from overround.storage.manifest import read_manifests
@@ -16,7 +17,7 @@ from overround.storage.verify import Problem, ProblemKind, check_day
 
 __all__ = ["LakeEntry", "VerifyReport", "list_lake", "verify_lake"]
 
-TABLES: tuple[TableSpec, ...] = (SNAPSHOT_TABLE,)
+TABLES: tuple[TableSpec, ...] = (SNAPSHOT_TABLE, COVERAGE_TABLE, GAPS_TABLE, INCLUSION_TABLE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,12 +94,14 @@ def list_lake(paths: LakePaths, *, venue: str | None = None, date: str | None = 
         If there is none.
     """
     found = [
-        _table_entry(paths, table, name, day)
+        entry
         for table in TABLES
         for name in paths.venues(table.place)
         if venue in (None, name)
         for day in paths.days(table.place, name)
         if date in (None, day)
+        # Tables that share a folder need not all have files in it.
+        if (entry := _table_entry(paths, table, name, day)).files or entry.open_files or not table.place.guest
     ]
     found += [
         _journal_entry(paths, name, day)

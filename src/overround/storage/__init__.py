@@ -10,10 +10,39 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from overround.storage.buffer import SnapshotBuffer
+    from overround.storage.coverage import (
+        Shares,
+        coverage_of,
+        gaps_of,
+        inclusion_of,
+        runs_of,
+        shares_of,
+        trusted,
+        verified_share,
+    )
+    from overround.storage.coverage_tables import (
+        COVERAGE_TABLE,
+        GAPS_TABLE,
+        INCLUSION_TABLE,
+        GapRow,
+        InclusionRow,
+        MinuteRow,
+    )
+    from overround.storage.coverage_writer import CoverageWriter, LeftOpen
     from overround.storage.journal import FrameJournal, JournalEntry, read_journal
     from overround.storage.lock import CollectorLock
     from overround.storage.origin import claim_origin, read_origin
-    from overround.storage.paths import COVERAGE, JOURNAL, SNAPSHOTS, TRADES, LakePaths, Shard, TablePlace
+    from overround.storage.paths import (
+        COVERAGE,
+        GAPS,
+        INCLUSION,
+        JOURNAL,
+        SNAPSHOTS,
+        TRADES,
+        LakePaths,
+        Shard,
+        TablePlace,
+    )
     from overround.storage.readers import Partition, partitions, scan_snapshots
     from overround.storage.schema import ROW_SCHEMA, SNAPSHOT_TABLE, TableSpec
     from overround.storage.stats import STATS_SCHEMA, newest_stats, read_stats, write_stats
@@ -22,10 +51,29 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "buffer": ("SnapshotBuffer",),
+    "coverage": (
+        "Shares",
+        "coverage_of",
+        "gaps_of",
+        "inclusion_of",
+        "runs_of",
+        "shares_of",
+        "trusted",
+        "verified_share",
+    ),
+    "coverage_tables": (
+        "COVERAGE_TABLE",
+        "GAPS_TABLE",
+        "INCLUSION_TABLE",
+        "GapRow",
+        "InclusionRow",
+        "MinuteRow",
+    ),
+    "coverage_writer": ("CoverageWriter", "LeftOpen"),
     "journal": ("FrameJournal", "JournalEntry", "read_journal"),
     "lock": ("CollectorLock",),
     "origin": ("claim_origin", "read_origin"),
-    "paths": ("COVERAGE", "JOURNAL", "SNAPSHOTS", "TRADES", "LakePaths", "Shard", "TablePlace"),
+    "paths": ("COVERAGE", "GAPS", "INCLUSION", "JOURNAL", "SNAPSHOTS", "TRADES", "LakePaths", "Shard", "TablePlace"),
     "readers": ("Partition", "partitions", "scan_snapshots"),
     "schema": ("ROW_SCHEMA", "SNAPSHOT_TABLE", "TableSpec"),
     "stats": ("STATS_SCHEMA", "newest_stats", "read_stats", "write_stats"),
@@ -36,6 +84,11 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "COVERAGE",
+    "COVERAGE_TABLE",
+    "GAPS",
+    "GAPS_TABLE",
+    "INCLUSION",
+    "INCLUSION_TABLE",
     "JOURNAL",
     "ROW_SCHEMA",
     "SNAPSHOTS",
@@ -43,12 +96,18 @@ __all__ = [
     "STATS_SCHEMA",
     "TRADES",
     "CollectorLock",
+    "CoverageWriter",
     "FoundUniverse",
     "FrameJournal",
+    "GapRow",
+    "InclusionRow",
     "JournalEntry",
     "LakePaths",
+    "LeftOpen",
+    "MinuteRow",
     "Partition",
     "Shard",
+    "Shares",
     "SnapshotBuffer",
     "SnapshotWriter",
     "TablePlace",
@@ -56,13 +115,20 @@ __all__ = [
     "UniverseChange",
     "WriterStats",
     "claim_origin",
+    "coverage_of",
+    "gaps_of",
+    "inclusion_of",
     "newest_stats",
     "newest_universe",
     "partitions",
     "read_journal",
     "read_origin",
     "read_stats",
+    "runs_of",
     "scan_snapshots",
+    "shares_of",
+    "trusted",
+    "verified_share",
     "write_stats",
     "write_universe",
 ]

@@ -312,6 +312,8 @@ def _merge(
     parts = [] if earlier is None else [earlier]
     parts += [conformed(pa.Table.from_batches(content.batches), table, keep_all=True) for content in new]
     rows = pa.concat_tables(parts)
+    if table.compact is not None:
+        rows = table.compact(rows)
     meta = FileMeta(
         table=table.name,
         schema_version=table.version,

@@ -9,7 +9,18 @@ from typing import NamedTuple
 
 from overround.timebucket import Bucket, parse_bucket_name
 
-__all__ = ["COVERAGE", "JOURNAL", "SNAPSHOTS", "TRADES", "LakePaths", "Shard", "TablePlace", "shard_suffix"]
+__all__ = [
+    "COVERAGE",
+    "GAPS",
+    "INCLUSION",
+    "JOURNAL",
+    "SNAPSHOTS",
+    "TRADES",
+    "LakePaths",
+    "Shard",
+    "TablePlace",
+    "shard_suffix",
+]
 
 Shard = tuple[int, int]
 """Number of a collector, counted from 0, and how many there are."""
@@ -31,16 +42,26 @@ class TablePlace(NamedTuple):
         First part of file names, before ``_`` and the bucket's stamp.
     by_hour : bool
         Whether ``date=…`` folders are divided into ``hour=…`` folders.
+    guest : bool
+        Whether the folder belongs to another table; name and manifest then carry the prefix.
     """
 
     folder: str
     prefix: str
     by_hour: bool = True
+    guest: bool = False
+
+    @property
+    def name(self) -> str:
+        """The table's name: its folder, and for a guest its prefix too."""
+        return f"{self.folder}/{self.prefix}" if self.guest else self.folder
 
 
 SNAPSHOTS = TablePlace("orderbook_snapshots", "snapshots")
 TRADES = TablePlace("trades", "trades")
 COVERAGE = TablePlace("coverage", "coverage", by_hour=False)
+GAPS = TablePlace("coverage", "gaps", by_hour=False, guest=True)
+INCLUSION = TablePlace("coverage", "inclusion", by_hour=False, guest=True)
 JOURNAL = TablePlace("raw", "frames")
 
 
@@ -127,8 +148,8 @@ class LakePaths:
         return self.bucket_folder(place, venue, bucket) / name
 
     def manifest(self, place: TablePlace, venue: str, date: str, shard: Shard = (0, 1)) -> Path:
-        """A shard's manifest of one day; readers glob ``_manifest*.jsonl``."""
-        return self.day(place, venue, date) / f"_manifest{shard_suffix(shard)}.jsonl"
+        """A shard's manifest of one day; each table and shard has its own, so no two writers share a file."""
+        return self.day(place, venue, date) / f"{_manifest_stem(place)}{shard_suffix(shard)}.jsonl"
 
     def journal_file(self, venue: str, bucket: Bucket, shard: Shard = (0, 1), run: int = 0) -> Path:
         """A journal file; a restart inside the bucket opens the next ``run`` and never touches an earlier file."""
@@ -169,7 +190,7 @@ class LakePaths:
 
     def manifests(self, place: TablePlace, venue: str, date: str) -> list[Path]:
         """All shards' manifests of one day."""
-        return sorted(self.day(place, venue, date).glob("_manifest*.jsonl"))
+        return sorted(self.day(place, venue, date).glob(f"{_manifest_stem(place)}.*jsonl"))
 
     def journal_files(self, venue: str, date: str, hour: str) -> list[Path]:
         """Journal files of one hour, by bucket, then run."""
@@ -235,6 +256,10 @@ class LakePaths:
         base = self.root / folder / f"venue={venue}"
         days = sorted(day for day in _named(base, "date=") if _DAY.match(f"date={day}"))
         return [path for day in days if (path := base / f"date={day}" / name).is_file()]
+
+
+def _manifest_stem(place: TablePlace) -> str:
+    return f"_manifest_{place.prefix}" if place.guest else "_manifest"
 
 
 def _named(folder: Path, key: str) -> Iterator[str]:

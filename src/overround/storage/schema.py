@@ -6,6 +6,7 @@ manifest and the checks work on any of them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +62,9 @@ class TableSpec:
         Rows per row group: the unit that a reader of one market skips or reads.
     dictionary : tuple of str
         Columns written as a dictionary and codes; all others are plain.
+    compact : callable, optional
+        Makes one row of the rows that belong together (parts of a minute, an open gap and its end) when a
+        bucket's rows become Parquet; called with rows in the order in which they were written.
     """
 
     place: TablePlace
@@ -70,11 +74,12 @@ class TableSpec:
     sort_key: tuple[str, ...]
     row_group_rows: int = 5_000
     dictionary: tuple[str, ...] = ()
+    compact: Callable[[pa.Table], pa.Table] | None = None
 
     @property
     def name(self) -> str:
-        """The table's name: its folder."""
-        return self.place.folder
+        """The table's name, as ``lake ls`` shows it."""
+        return self.place.name
 
 
 SNAPSHOT_TABLE = TableSpec(

@@ -150,13 +150,14 @@ def check_day(
                     kind=ProblemKind.HALF_FILE,
                     detail="left by a crash; the next `overround collect` removes it",
                 )
-                for path in sorted(folder.glob(".*.tmp"))
+                for path in sorted(folder.glob(f".{table.place.prefix}_*.tmp"))
             ]
         problems += [
             Problem(
                 path=path, kind=ProblemKind.DAMAGED_ASIDE, detail=f"{path.stat().st_size} bytes that could not be read"
             )
-            for path in sorted(folder.glob("*.damaged"))
+            for pattern in (f"{table.place.prefix}_*.damaged", f".{table.place.prefix}_*.damaged")
+            for path in sorted(folder.glob(pattern))
         ]
     problems += [
         Problem(path=day / name, kind=ProblemKind.MISSING, detail=f"the manifest lists {line.rows} rows")

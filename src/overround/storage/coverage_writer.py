@@ -1,0 +1,199 @@
+"""The coverage ledger on its way to disk: three tables, durable within seconds, one file per hour or quarter."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import structlog
+
+from overround.errors import FileDamaged
+from overround.storage.bucket import conformed, refused_by_system
+from overround.storage.coverage_tables import (
+    COVERAGE_TABLE,
+    GAPS_TABLE,
+    INCLUSION_TABLE,
+    GapRow,
+    InclusionRow,
+    MinuteRow,
+    gap_batch,
+    inclusion_batch,
+    minute_batch,
+)
+from overround.storage.fileops import FileOps
+from overround.storage.paths import LakePaths, Shard
+from overround.storage.schema import TableSpec
+from overround.storage.table_writer import TableWriter
+from overround.storage.wal import read_wal
+from overround.timebucket import parse_bucket_name
+
+__all__ = ["LOOKBACK_DAYS", "CoverageWriter", "LeftOpen"]
+
+log = structlog.get_logger()
+
+LOOKBACK_DAYS = 31
+"""A gap or stay that began earlier is not looked for."""
+
+# Minutes come by the hundred, gaps and stays by the dozen: files of a few thousand rows each.
+_BUCKETS_S = {COVERAGE_TABLE.name: 900, GAPS_TABLE.name: 3_600, INCLUSION_TABLE.name: 3_600}
+# Ends arrive after their bucket is over: most of them while it still waits.
+_GRACE_MS = 300_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOpen:
+    """What an earlier run left unfinished; empty after a clean stop.
+
+    Attributes
+    ----------
+    until_ms : int or None
+        The last instant that it accounted for; None if it accounted for none.
+    gaps : tuple of GapRow
+    stays : tuple of InclusionRow
+    """
+
+    until_ms: int | None = None
+    gaps: tuple[GapRow, ...] = ()
+    stays: tuple[InclusionRow, ...] = ()
+
+    @property
+    def crashed(self) -> bool:
+        """Whether the run ended without closing its books."""
+        return bool(self.gaps or self.stays)
+
+
+class CoverageWriter:
+    """Writes one venue's ledger; the caller holds the collector's lock.
+
+    Every method but the first belongs to one thread at a time.
+
+    Parameters
+    ----------
+    paths : LakePaths
+    venue : str
+    level : int
+        zstd level of finished files.
+    origin : str
+    shard : Shard
+    ops : FileOps, optional
+        A failing disk in tests.
+    """
+
+    def __init__(
+        self,
+        paths: LakePaths,
+        venue: str,
+        *,
+        level: int,
+        origin: str,
+        shard: Shard = (0, 1),
+        ops: FileOps | None = None,
+    ) -> None:
+        self._paths, self._venue, self._shard = paths, str(venue), shard
+
+        def writer(table: TableSpec) -> TableWriter:
+            return TableWriter(
+                paths,
+                table,
+                self._venue,
+                bucket_s=_BUCKETS_S[table.name],
+                level=level,
+                origin=origin,
+                shard=shard,
+                ops=ops,
+            )
+
+        self._minutes, self._gaps, self._stays = writer(COVERAGE_TABLE), writer(GAPS_TABLE), writer(INCLUSION_TABLE)
+        self._writers = (self._minutes, self._gaps, self._stays)
+
+    def start(self, *, now_ms: int) -> LeftOpen:
+        """Finish the files that an earlier run left, and tell what it left open."""
+        for writer in self._writers:
+            writer.recover(now_ms=now_ms)
+        gaps = [GapRow(**{name: row[name] for name in GapRow._fields}) for row in self._open_rows(GAPS_TABLE)]
+        stays = [
+            InclusionRow(**{name: row[name] for name in InclusionRow._fields})
+            for row in self._open_rows(INCLUSION_TABLE)
+        ]
+        until_ms = self._accounted_until() if gaps or stays else None
+        return LeftOpen(until_ms=until_ms, gaps=tuple(gaps), stays=tuple(stays))
+
+    def add(
+        self,
+        *,
+        minutes: Sequence[MinuteRow] = (),
+        gaps: Sequence[GapRow] = (),
+        stays: Sequence[InclusionRow] = (),
+        now_ms: int,
+    ) -> None:
+        """Take rows in; :meth:`save` makes them durable."""
+        if minutes:
+            self._minutes.add(minute_batch(minutes, self._venue), now_ms=now_ms)
+        if gaps:
+            self._gaps.add(gap_batch(gaps, self._venue), now_ms=now_ms)
+        if stays:
+            self._stays.add(inclusion_batch(stays, self._venue), now_ms=now_ms)
+
+    def save(self, *, now_ms: int) -> bool:
+        """Make everything added durable; False when the disk refused some of it (it is kept and tried again)."""
+        # Gaps first: a minute that is durable never lacks the gap that covers it.
+        saved = [writer.save(now_ms=now_ms) for writer in (self._gaps, self._stays, self._minutes)]
+        return all(saved)
+
+    def finalise(self, *, now_ms: int, all_buckets: bool = False) -> None:
+        """Turn buckets that are over (or all) into Parquet files."""
+        for writer in self._writers:
+            for bucket in writer.end(None if all_buckets else now_ms - _GRACE_MS):
+                writer.finalise(bucket, now_ms=now_ms)
+
+    @property
+    def failures(self) -> int:
+        """Times that the disk refused rows or files."""
+        return sum(w.counters.save_failures + w.counters.finalise_failures for w in self._writers)
+
+    @property
+    def rows_unsaved(self) -> int:
+        """Rows in memory only, because the disk refused them."""
+        return sum(writer.counters.rows_unsaved for writer in self._writers)
+
+    # -- what the last run left ---------------------------------------------------------------------
+
+    def _days(self, table: TableSpec) -> Iterator[pa.Table]:
+        """Rows of our shard, one day at a time, newest day first, as far back as is looked."""
+        for date in reversed(self._paths.days(table.place, self._venue)[-LOOKBACK_DAYS:]):
+            parts = []
+            for path in self._paths.bucket_files(table.place, self._venue, date):
+                named = parse_bucket_name(path.name)
+                if named is None or (named[1] or (0, 1)) != self._shard:
+                    continue
+                try:
+                    parts.append(conformed(pq.read_table(io.BytesIO(path.read_bytes()), use_threads=False), table))
+                except (pa.ArrowException, OSError, FileDamaged) as exc:
+                    if refused_by_system(exc):
+                        raise
+                    log.warning("ledger.file_damaged", path=str(path), reason=str(exc))
+            # What a full disk kept from becoming Parquet.
+            for wal in self._paths.wal_files(table.place, self._venue, date):
+                if wal.shard == self._shard:
+                    batches = read_wal(wal.path).batches
+                    parts += [conformed(pa.Table.from_batches(batches), table)] if batches else []
+            if parts and table.compact is not None:
+                yield table.compact(pa.concat_tables(parts))
+
+    def _open_rows(self, table: TableSpec) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = []
+        for day in self._days(table):
+            rows += day.filter(pc.is_null(day.column("end_ms"))).to_pylist()
+        return rows
+
+    def _accounted_until(self) -> int | None:
+        for day in self._days(COVERAGE_TABLE):
+            of_venue = day.filter(pc.equal(day.column("market_id"), pa.scalar("")))
+            if of_venue.num_rows:
+                return int(pc.max(of_venue.column("until_ms")).as_py())
+        return None
