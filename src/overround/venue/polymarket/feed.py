@@ -101,11 +101,12 @@ class PolymarketFeed(Repair):
                 or second.size != first.size
                 or second.side == side
                 or second.price != mirror_text_by_px[px]
+                or not 0 <= size_e6 < _EXACT_SZ_E6  # NaN and infinity are not
             ):
                 return self._other(frame, recv_ns)
             sz = int(size_e6 + 0.5)
-            # A product of floats this small is off by less; what is further off has more than six decimals. NaN fails.
-            if not (0 <= size_e6 < _EXACT_SZ_E6 and -_ROUNDING < size_e6 - sz < _ROUNDING):
+            # Products this small are off by less; what is further off has more than six decimals.
+            if not -_ROUNDING < size_e6 - sz < _ROUNDING:
                 return self._other(frame, recv_ns)
         except _NOT_COMMON:
             return self._other(frame, recv_ns)
