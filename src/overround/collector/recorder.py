@@ -428,6 +428,10 @@ class VenueRecorder:
                 self._live.difference_update(hit)
                 self.gaps.begin_episode(hit, event.detail, now_ms=now_ms)
                 log.warning("book.gap", venue=self.venue, market_id=market_id, cause=event.detail, markets=len(hit))
+            elif kind is FeedEventKind.MARKED:
+                log.error(
+                    "book.marked", venue=self.venue, market_id=market_id, cause=event.detail, wrong_ms=event.took_ms
+                )
             elif kind is FeedEventKind.REST_WANTED:
                 if not self._rest_wanted.full():
                     self._rest_wanted.put_nowait(market_id)

@@ -23,6 +23,7 @@ from overround.venue.kalshi.sign import Signer
 from overround.venue.polymarket.client import PolymarketBooks, PolymarketCatalog
 from overround.venue.polymarket.feed import PolymarketFeed
 from overround.venue.ports import BookSource, Feed, MarketCatalog
+from overround.venue.repair import RepairBudgets
 
 __all__ = ["FeedOptions", "VenueAdapter", "make_feed", "open_adapter"]
 
@@ -64,13 +65,23 @@ class FeedOptions(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_ms: int | None = None
 
 
-def make_feed(venue: Venue, options: FeedOptions, shelf: BookShelf, rng: Random, *, follow_all: bool = False) -> Feed:
-    """A feed as a recording makes it."""
+def make_feed(
+    venue: Venue,
+    options: FeedOptions,
+    shelf: BookShelf,
+    rng: Random,
+    *,
+    follow_all: bool = False,
+    budgets: RepairBudgets | None = None,
+) -> Feed:
+    """A feed as a recording makes it; ``budgets`` is one object for all feeds of a venue and a recording."""
     if venue is Venue.POLYMARKET:
-        return PolymarketFeed(shelf, rng=rng, heartbeat_ms=options.heartbeat_ms or 10_000, follow_all=follow_all)
+        return PolymarketFeed(
+            shelf, rng=rng, heartbeat_ms=options.heartbeat_ms or 10_000, follow_all=follow_all, budgets=budgets
+        )
     # The lifecycle channel takes no market filter: it tells of every market.
     lifecycle = ("market_lifecycle_v2",) if follow_all else ()
-    return KalshiFeed(shelf, channels=(BOOKS, "trade", *lifecycle))
+    return KalshiFeed(shelf, channels=(BOOKS, "trade", *lifecycle), budgets=budgets)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +99,7 @@ class VenueAdapter:
         ``await open_socket(on_opened=…, on_frame=…, on_closed=…)``; signs anew each time.
     make_feed : callable
         A new connection's feed over a shelf, with randomness of its own; exactly one of a venue sets ``follow_all`` and
-        reports what is listed and resolved elsewhere, too.
+        reports what is listed and resolved elsewhere, too. All feeds of the venue share its repair budgets.
     feed_options : FeedOptions
         What ``make_feed`` gives every feed; with it and the seed, a journal tells how to make the same feed again.
     markets_per_connection : int
@@ -143,7 +154,7 @@ def _polymarket(settings: PolymarketSettings, *, clock: Clock, rng: Random, orig
         book_source=PolymarketBooks(http, settings.clob_url),
         http=http,
         open_socket=socket,
-        make_feed=partial(make_feed, Venue.POLYMARKET, options),
+        make_feed=partial(make_feed, Venue.POLYMARKET, options, budgets=RepairBudgets()),
         feed_options=options,
         markets_per_connection=settings.max_tokens_per_connection // 2,
         can_stream=True,
@@ -167,7 +178,7 @@ def _kalshi(settings: KalshiSettings, *, clock: Clock, rng: Random, origin: Orig
         book_source=KalshiBooks(http, settings.rest_url, clock=clock, signer=signer),
         http=http,
         open_socket=socket,
-        make_feed=partial(make_feed, Venue.KALSHI, options),
+        make_feed=partial(make_feed, Venue.KALSHI, options, budgets=RepairBudgets()),
         feed_options=options,
         markets_per_connection=settings.max_markets_per_connection,
         can_stream=signer is not None,

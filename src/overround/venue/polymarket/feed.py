@@ -53,6 +53,7 @@ from overround.venue.polymarket.wire import (
     split_array,
 )
 from overround.venue.ports import FeedEventKind
+from overround.venue.repair import Saw
 
 __all__ = ["PolymarketFeed"]
 
@@ -299,6 +300,7 @@ class PolymarketFeed(Repair):
             if said.last_trade_price is not None:
                 held.last_trade = decimal_text(said.last_trade_price)
             if not held.book.live:
+                held.mend.see(Saw.BOOK, recv_ns // 1_000_000)
                 self._revive(held, recv_ns // 1_000_000, prove=True)
         if self._check_each and text:
             self._check_each_of(held, [Announced(first, text, ts_ms)])
@@ -450,7 +452,7 @@ class PolymarketFeed(Repair):
             # From here on the socket is silent and REST has no book. A book that comes nevertheless revives it.
             held.closed = True
             held.forget()
-            held.due_ms = None
+            held.mend.see(Saw.ENDED, now_ms)
             held.book.live = False
             held.book.err = ErrCode.CLOSED
 
@@ -469,7 +471,7 @@ class PolymarketFeed(Repair):
         held = self._held.get(market_id)
         if held is not None and event is not None and event.event_type in ("price_change", "book", ""):
             # What came before is not put in doubt by it.
-            self._doubt(held, ErrCode.GAP, recv_ns // 1_000_000, since_ns=recv_ns)
+            self._doubt(held, ErrCode.GAP, Saw.MUTE, recv_ns // 1_000_000, since_ns=recv_ns)
 
     def _reject(self, market_id: MarketId, exc: WireError, recv_ns: int) -> None:
         self._counters.rejected += 1
