@@ -172,7 +172,7 @@ def quick_settings(data_dir: Path) -> Settings:
         update={
             "data_dir": data_dir,
             "venues": venues,
-            "polling": PollingSettings(universe_reload_secs=5),
+            "polling": PollingSettings(universe_reload_secs=5, rest_audit_secs=5),
             "storage": StorageSettings(
                 bucket_secs=60, flush_secs=FLUSH_S, journal_flush_secs=FLUSH_S, compression_level=3
             ),
