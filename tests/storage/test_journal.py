@@ -228,11 +228,28 @@ def test_past_the_bound_the_oldest_frames_are_given_up_and_counted(
             journal.flush()
     disk.read_only = False
     assert journal.close()
-    kept = [msgspec.json.decode(entry.wire)["n"] for entry in entries(paths)]
+    read = entries(paths)
+    kept = [msgspec.json.decode(entry.wire)["n"] for entry in read if not entry.event]
     assert kept == sorted(set(kept))
     assert kept[-1] == 2_999
     assert len(kept) + journal.dropped == 3_000
     assert journal.dropped > 500
+    holes = [msgspec.json.decode(entry.line) for entry in read if entry.event]
+    assert {hole["event"] for hole in holes} == {"dropped"}, "a line stands where entries are missing"
+    assert sum(hole["entries"] for hole in holes) == journal.dropped
+
+
+def test_a_runs_files_are_numbered(paths: LakePaths, clock: ManualClock, make: Make) -> None:
+    journal = make(run_id="abc")
+    for _ in range(3):
+        journal.frame("k", clock.now_ns(), b"{}", True)
+        clock.skip_ms(300_000)
+        journal.flush()
+    journal.close()
+    heads = [msgspec.json.decode(next(iter(read_journal(path))).line) for path in files(paths)]
+    assert [(head["event"], head["run"], head["number"]) for head in heads] == [
+        ("file", "abc", number) for number in range(3)
+    ]
 
 
 def test_flushing_in_a_thread_beside_the_frames_loses_and_repeats_none(

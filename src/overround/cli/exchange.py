@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from overround.cli.options import App, app_options, venue_option
+from overround.cli.selftest import selftest
 from overround.errors import ConfigError, UsageError
 from overround.market import Venue
 
@@ -19,7 +20,20 @@ if TYPE_CHECKING:
 __all__ = ["exchange"]
 
 
-@click.command()
+class _Serving(click.Group):
+    """Serves when no verb follows; a settings file may stand where the verb would."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Tell a verb from a settings file."""
+        verb = next((arg for arg in args if not arg.startswith("-")), None)
+        if args and args[0] == verb and verb in self.commands:
+            args = ["", *args]  # no settings file
+        else:
+            ctx.allow_interspersed_args = True
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_Serving, invoke_without_command=True, subcommand_metavar="[selftest [OPTIONS]]")
 @click.option("--host", default=None, help="Address to listen on (default 127.0.0.1).")
 @click.option(
     "--port",
@@ -90,6 +104,8 @@ def exchange(
 
     Example: overround exchange --markets 20000 --seed 3 --faults faults.json
     """
+    if click.get_current_context().invoked_subcommand is not None:
+        return 0
     from overround.clock import SystemClock
     from overround.collector import run_until_signal
     from overround.exchange import Exchange, ExchangeOptions, FaultScript
@@ -142,6 +158,9 @@ def exchange(
         return 0
 
     return run_until_signal(main)
+
+
+exchange.add_command(selftest)
 
 
 def _sources(

@@ -10,12 +10,12 @@ from typing import Any
 import structlog
 
 from overround.clock import Clock
+from overround.collector.tape import TapedFeed
 from overround.errors import VenueError
 from overround.market import ErrCode, Market, MarketId
 from overround.net import ConnectionPacer, Socket, reconnect_delays_ms
 from overround.storage import FrameJournal
 from overround.venue import Feed, FeedEvent, FeedEventKind
-from overround.venue.sentinel import DriftSentinel
 
 __all__ = ["Connection"]
 
@@ -32,6 +32,8 @@ class Connection:
     Frames go from the transport's callback straight into the feed and then, as they came, into the
     journal. Everything else (commands, reports, deadlines) is drained after the frame.
 
+    The other calls of the feed are journalled too, in their order between the frames (see ``TapedFeed``).
+
     Parameters
     ----------
     name : str
@@ -46,8 +48,6 @@ class Connection:
         Shared by all slots of the host.
     on_events : callable
         Takes the feed's reports.
-    sentinel : DriftSentinel, optional
-        Is shown every frame.
     """
 
     def __init__(
@@ -61,10 +61,9 @@ class Connection:
         rng: Random,
         pacer: ConnectionPacer,
         on_events: Callable[[Connection, Sequence[FeedEvent]], None],
-        sentinel: DriftSentinel | None = None,
     ) -> None:
         self.name = name
-        self.feed = feed
+        self.feed: Feed = feed if journal is None else TapedFeed(feed, self._mark)
         self.down_since_ms: int | None = clock.now_ms()
         self.reconnects = 0
         self.attempts = 0
@@ -81,11 +80,10 @@ class Connection:
         self._wanted = asyncio.Event()
         self._opened_ms = 0
         self._data_before = 0
-        self._sentinel = sentinel
-        # Bound once: all are called for every frame.
+        # Bound once: these are used for every frame.
+        self._feed = feed
         self._receive = feed.receive
         self._keep = journal.frame if journal is not None else None
-        self._show = sentinel.frame if sentinel is not None else None
 
     @property
     def connected(self) -> bool:
@@ -171,7 +169,6 @@ class Connection:
             await socket.close()
         self.down_since_ms = now_ms
         self.feed.lost(now_ms=now_ms, reason=self._end_reason)
-        self._mark("closed", reason=self._end_reason)
         # Whatever the feed says of single books: from here on nothing of this connection is known.
         lost = FeedEvent(
             kind=FeedEventKind.GAP,
@@ -193,7 +190,6 @@ class Connection:
         self._socket = socket
         self.down_since_ms = None
         log.info("connection.opened", connection=self.connection_id, markets=len(self.feed.books))
-        self._mark("opened")
         self.feed.opened(now_ms=now_ms)
         self._drain()
 
@@ -201,12 +197,8 @@ class Connection:
         is_json = self._receive(frame, recv_ns)
         if self._keep is not None:
             self._keep(self.connection_id, recv_ns, frame, is_json)
-        if self._show is not None:
-            self._show((self.connection_id, recv_ns, frame))
-        feed = self.feed
+        feed = self._feed
         if feed.outbox or feed.events or feed.reconnect_reason:
-            if self._sentinel is not None and any(event.kind is FeedEventKind.REJECTED for event in feed.events):
-                self._sentinel.refused(self.connection_id, recv_ns, frame)
             self._drain()
 
     def _on_closed(self, reason: str) -> None:
@@ -215,7 +207,7 @@ class Connection:
         self._ended.set()
 
     def _drain(self) -> None:
-        feed = self.feed
+        feed = self._feed
         if feed.outbox:
             outbox, feed.outbox = feed.outbox, []
             if self._socket is not None:

@@ -8,8 +8,10 @@ import structlog
 
 from overround.book import Book, BookShelf
 from overround.clock import Clock
+from overround.collector.tape import TapedFeed
 from overround.errors import VenueError
 from overround.market import ErrCode, Integrity, Market, MarketId
+from overround.storage import FrameJournal
 from overround.venue import BookSource, FeedCounters, FeedEvent, FeedEventKind, RestBook
 
 __all__ = ["BookPoller", "PolledFeed"]
@@ -126,15 +128,21 @@ class BookPoller:
     source : BookSource
     clock : Clock
     name : str
-        For the log.
+        For the log and the journal.
+    journal : FrameJournal or None
+        Keeps what the answers changed.
     """
 
-    def __init__(self, feed: PolledFeed, source: BookSource, *, clock: Clock, name: str) -> None:
-        self.feed = feed
+    def __init__(
+        self, feed: PolledFeed, source: BookSource, *, clock: Clock, name: str, journal: FrameJournal | None = None
+    ) -> None:
+        self.feed: PolledFeed | TapedFeed = feed if journal is None else TapedFeed(feed, self._mark)
         self.down_since_ms: int | None = None
         self.name = name
+        self._feed = feed
         self._source = source
         self._clock = clock
+        self._journal = journal
         self._intervals: dict[MarketId, tuple[Market, int]] = {}
 
     def set_intervals(self, wanted: Mapping[MarketId, tuple[Market, int]]) -> None:
@@ -172,5 +180,24 @@ class BookPoller:
         if self.down_since_ms is not None:
             log.info("polling.recovered", venue=self.name, down_ms=now_ms - self.down_since_ms)
             self.down_since_ms = None
+        self._keep(books, now_ms)
         for book in books:
-            self.feed.rest_book(book, now_ms=now_ms)
+            self._feed.rest_book(book, now_ms=now_ms)
+
+    def _keep(self, books: Sequence[RestBook], now_ms: int) -> None:
+        """Journal the books of one answer; of one that is still the same only its time."""
+        if self._journal is None:
+            return
+        changed: list[RestBook] = []
+        same: dict[MarketId, int | None] = {}
+        for book in books:
+            held = self._feed.books.get(book.market_id)
+            if held is not None and held.had_book and held.bids == book.bids and held.asks == book.asks:
+                same[book.market_id] = book.ts_venue_ms
+            else:
+                changed.append(book)
+        self._mark("polled", ms=now_ms, books=changed, same=same)
+
+    def _mark(self, event: str, **fields: object) -> None:
+        if self._journal is not None:
+            self._journal.mark(self.name, self._clock.now_ns(), event, **fields)

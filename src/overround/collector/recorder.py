@@ -10,6 +10,7 @@ from random import Random
 
 import structlog
 
+from overround import __version__
 from overround.book import BookShelf
 from overround.clock import Clock
 from overround.collector.connection import Connection
@@ -27,7 +28,6 @@ from overround.scheduler import Limits, Plan, RotationState, market_stats, plan_
 from overround.storage import FrameJournal, LakePaths, SnapshotWriter, newest_stats, newest_universe
 from overround.venue import FeedCounters, FeedEvent, FeedEventKind
 from overround.venue.adapters import VenueAdapter
-from overround.venue.sentinel import DriftSentinel
 
 __all__ = ["VenueRecorder"]
 
@@ -35,6 +35,7 @@ log = structlog.get_logger()
 
 TICK_MS = 200
 PLAN_MS = 5_000
+ROWS_AT_ONCE = 500
 # Seconds of hash proofs per second; beyond it rows are stored as unverified.
 PROOF_SHARE = 0.1
 
@@ -78,21 +79,25 @@ class VenueRecorder:
             paths, adapter.venue, settings=storage, top_k=settings.top_k, origin=origin, clock=clock
         )
         self.journal = (
-            FrameJournal(paths, adapter.venue, level=storage.journal_level, bucket_s=storage.bucket_secs, clock=clock)
-            if storage.journal and adapter.can_stream
+            FrameJournal(
+                paths,
+                adapter.venue,
+                level=storage.journal_level,
+                bucket_s=storage.bucket_secs,
+                clock=clock,
+                run_id=f"{clock.now_ns():x}-{rng.getrandbits(32):08x}",
+            )
+            if storage.journal
             else None
         )
+        self._budget = ProofBudget(share=PROOF_SHARE) if adapter.proves_after_the_fact else None
         self.snapshotter = Snapshotter(
             self.writer.buffer,
             stale_after_ms=settings.ingestion.stale_after_ms,
             keep_stored=adapter.proves_after_the_fact,
-            budget=ProofBudget(share=PROOF_SHARE) if adapter.proves_after_the_fact else None,
+            budget=self._budget,
             monotonic_ns=clock.monotonic_ns,
         )
-        self.drift: DriftSentinel | None = None
-        if settings.drift.enabled:
-            self.drift = DriftSentinel(paths, adapter.venue, adapter.shapes, settings=settings.drift, clock=clock)
-            adapter.http.tap = self.drift.answer
         self._placement = Placement(adapter.markets_per_connection)
         self._connections: list[Connection] = []
         self._pacer = ConnectionPacer(clock, opens_per_s=venue_settings.open_per_second)
@@ -109,7 +114,13 @@ class VenueRecorder:
         )
         self._poller: BookPoller | None = None
         if not adapter.can_stream:
-            self._poller = BookPoller(PolledFeed(self._shelf), adapter.book_source, clock=clock, name=adapter.venue)
+            self._poller = BookPoller(
+                PolledFeed(self._shelf),
+                adapter.book_source,
+                clock=clock,
+                name=f"{adapter.venue}-rest.0",
+                journal=self.journal,
+            )
         self._markets: dict[MarketId, Market] = {}
         self._universe_version = ""
         self._stats_version = ""
@@ -148,6 +159,7 @@ class VenueRecorder:
     async def run(self) -> None:
         """Record until cancelled; everything taken so far is on disk when this returns."""
         self.writer.start()
+        self._mark_run()
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
@@ -156,8 +168,6 @@ class VenueRecorder:
                 else:
                     limits = self._venue
                     self._placement.reserve(limits.max_subs_per_venue)
-                if self.drift is not None:
-                    tasks.create_task(self.drift.run())
                 tasks.create_task(self._plan_loop())
                 tasks.create_task(self._tick_loop())
                 tasks.create_task(self._row_loop())
@@ -172,10 +182,12 @@ class VenueRecorder:
 
     async def _finish(self) -> None:
         if self.journal is not None:
-            self.journal.close()
+            self.journal.flush()
         await self.writer.stop()
-        if self.drift is not None:
-            await self.drift.close()
+        if self.journal is not None:
+            written = self.writer.stats
+            self._mark("stopped", rows=written.rows, lost=written.rows_waiting + written.rows_dropped)
+            self.journal.close()
 
     # -- loops --------------------------------------------------------------------------------------
 
@@ -197,12 +209,13 @@ class VenueRecorder:
     async def _row_loop(self) -> None:
         while True:
             now_ms = self._clock.now_ms()
-            visited = self.snapshotter.run_due(now_ms, at_most=500)
+            visited = self.snapshotter.run_due(now_ms, at_most=ROWS_AT_ONCE)
             if visited:
+                self._mark_rows(now_ms, visited)
                 self.writer.note_gaps(self.gaps.count)
             due = self.snapshotter.next_due_ms()
             wait = 50 if due is None else due - self._clock.now_ms()
-            await self._clock.sleep_ms(0 if visited >= 500 else max(1, min(wait, 50)))
+            await self._clock.sleep_ms(0 if visited >= ROWS_AT_ONCE else max(1, min(wait, 50)))
 
     async def _flush_loop(self) -> None:
         journal_due = self._clock.now_ms()
@@ -210,7 +223,10 @@ class VenueRecorder:
             await self._clock.sleep_ms(250)
             now_ms = self._clock.now_ms()
             if self.writer.due(now_ms):
-                await self.writer.flush(now_ms)
+                taken = self.writer.stats.rows
+                if await self.writer.flush(now_ms):
+                    written = self.writer.stats
+                    self._mark("durable", rows=taken, dropped=written.rows_dropped + written.rows_removed)
             if self.journal is not None and (now_ms >= journal_due or self.journal.pending_bytes > 4 << 20):
                 journal_due = now_ms + self._settings.storage.journal_flush_secs * 1000
                 await asyncio.to_thread(self.journal.flush)
@@ -300,12 +316,18 @@ class VenueRecorder:
                 self._slot(slot).add([self._markets[market_id] for market_id in market_ids])
         hot_ms, warm_ms = self._venue.snapshot_interval_ms_hot, self._venue.snapshot_interval_ms_warm
         intervals: dict[MarketId, tuple[Market, int]] = {}
+        takes: list[tuple[MarketId, str, int]] = []
         for held, interval_ms in ((plan.warm, warm_ms), (plan.leaving, warm_ms), (plan.hot, hot_ms)):
             for market_id in held:
                 market, carrier = self._markets.get(market_id), self._carrier(market_id)
                 if market is not None and carrier is not None:
-                    self.snapshotter.put(market_id, market.outcome_ids, carrier, interval_ms=interval_ms, now_ms=now_ms)
+                    if self.snapshotter.put(
+                        market_id, market.outcome_ids, carrier, interval_ms=interval_ms, now_ms=now_ms
+                    ):
+                        takes.append((market_id, carrier.name, interval_ms))
                     intervals[market_id] = (market, interval_ms)
+        if takes:
+            self._mark("take", ms=now_ms, takes=takes)
         if self._poller is not None:
             self._poller.set_intervals(intervals)
         self._plan = plan
@@ -314,6 +336,7 @@ class VenueRecorder:
     def _unsubscribe(self, market_ids: Sequence[MarketId], now_ms: int) -> None:
         if not market_ids:
             return
+        self._mark("drop", market_ids=list(market_ids))
         self.snapshotter.drop(market_ids)
         for market_id in market_ids:
             self._live.discard(market_id)
@@ -324,7 +347,7 @@ class VenueRecorder:
         for slot, ids in self._placement.take(market_ids).items():
             self._connections[slot].remove(ids)
 
-    def _carrier(self, market_id: MarketId) -> Carrier | None:
+    def _carrier(self, market_id: MarketId) -> Connection | BookPoller | None:
         if self._poller is not None:
             return self._poller
         slot = self._placement.slot_of(market_id)
@@ -332,22 +355,56 @@ class VenueRecorder:
 
     def _slot(self, number: int) -> Connection:
         while len(self._connections) <= number:
+            name, seed = f"{self.venue}-{len(self._connections)}", self._rng.getrandbits(64)
+            now_ms = self._clock.now_ms()
+            # One connection tells of markets that nobody holds; on every one it would be told as many times.
+            follow_all = not self._connections
+            self._mark("slot", f"{name}.0", ms=now_ms, seed=seed, follow_all=follow_all)
             connection = Connection(
-                name=f"{self.venue}-{len(self._connections)}",
-                # One connection tells of markets that nobody holds; on every one it would be told as many times.
-                feed=self._adapter.make_feed(self._shelf, follow_all=not self._connections),
+                name=name,
+                feed=self._adapter.make_feed(self._shelf, Random(seed), follow_all=follow_all),
                 open_socket=self._adapter.open_socket,
                 journal=self.journal,
                 clock=self._clock,
                 rng=self._rng,
                 pacer=self._pacer,
                 on_events=self._on_events,
-                sentinel=self.drift,
             )
+            connection.down_since_ms = now_ms
             self._connections.append(connection)
             if self._tasks is not None:
                 self._tasks.create_task(connection.run())
         return self._connections[number]
+
+    # -- what a replay needs besides the frames ------------------------------------------------------
+
+    def _mark(self, event: str, conn: str = "", **fields: object) -> None:
+        if self.journal is not None:
+            self.journal.mark(conn, self._clock.now_ns(), event, **fields)
+
+    def _mark_run(self) -> None:
+        settings, adapter = self._settings, self._adapter
+        self._mark(
+            "run",
+            venue=self.venue,
+            version=__version__,
+            top_k=settings.top_k,
+            outcomes=settings.storage.outcomes,
+            bucket_s=settings.storage.bucket_secs,
+            stale_after_ms=settings.ingestion.stale_after_ms,
+            keep_stored=adapter.proves_after_the_fact,
+            budgeted=self._budget is not None,
+            feed=adapter.feed_options,
+            poller=self._poller.name if self._poller is not None else "",
+        )
+
+    def _mark_rows(self, now_ms: int, visited: int) -> None:
+        """Rows were taken here, between these frames; and which of them no proof was made for."""
+        answers: list[bool] = []
+        if self._budget is not None:
+            answers, self._budget.answers = self._budget.answers, answers
+        unproved = [number for number, allowed in enumerate(answers) if not allowed]
+        self._mark("rows", ms=now_ms, n=visited, unproved=unproved)
 
     # -- reports ------------------------------------------------------------------------------------
 
@@ -371,6 +428,10 @@ class VenueRecorder:
                 self._live.difference_update(hit)
                 self.gaps.begin_episode(hit, event.detail, now_ms=now_ms)
                 log.warning("book.gap", venue=self.venue, market_id=market_id, cause=event.detail, markets=len(hit))
+            elif kind is FeedEventKind.MARKED:
+                log.error(
+                    "book.marked", venue=self.venue, market_id=market_id, cause=event.detail, wrong_ms=event.took_ms
+                )
             elif kind is FeedEventKind.REST_WANTED:
                 if not self._rest_wanted.full():
                     self._rest_wanted.put_nowait(market_id)
@@ -412,7 +473,6 @@ class VenueRecorder:
         counters, rows = self.counters(), self.snapshotter.rows
         verified = self.snapshotter.by_integrity[Integrity.VERIFIED]
         written = self.writer.stats
-        drift = self.drift.counters() if self.drift is not None else None
         status = VenueStatus(
             venue=self.venue,
             mode="polling" if self._poller is not None else "socket",
@@ -451,8 +511,6 @@ class VenueRecorder:
             freezes=self.silence.counters.freezes,
             mutes=self.silence.counters.mutes,
             missing_books=self.silence.counters.missing_books,
-            drift=drift.names if drift else 0,
-            quarantined=drift.kept if drift else 0,
             warning=self._warning,
         )
         self._last_frames, self._last_rows, self._last_status_ns = counters.frames, rows, now_ns

@@ -17,6 +17,7 @@ import structlog
 from overround.clock import Clock
 from overround.collector.recorder import VenueRecorder
 from overround.collector.status import VenueStatus
+from overround.collector.steady import SteadyClock
 from overround.config import Settings
 from overround.errors import NothingStored
 from overround.market import Origin, Venue
@@ -31,6 +32,9 @@ T = TypeVar("T")
 STATUS_MS = 10_000
 WARM_UP_S = (3, 10, 30)
 FREEZE_EVERY_S = 300
+CLOCK_EVERY_MS = 200
+# A clock that is being set is left alone until it has stood for so long.
+CLOCK_SETTLES_MS = 2_000
 
 
 async def collect(
@@ -46,6 +50,8 @@ async def collect(
     status_ms: int = STATUS_MS,
 ) -> list[VenueRecorder]:
     """Record the venues until ``stop`` is set or the duration has passed.
+
+    When the machine's clock is stepped, the recording ends as on a clean stop and begins anew under the new time.
 
     Parameters
     ----------
@@ -67,7 +73,7 @@ async def collect(
     Returns
     -------
     list of VenueRecorder
-        Stopped recorders; their counters, gaps and writers tell what happened.
+        Stopped recorders; their counters, gaps and writers tell what happened since the start, or the last step of the clock.
 
     Raises
     ------
@@ -76,6 +82,35 @@ async def collect(
     OriginMismatch, LakeLocked
         If the lake cannot be recorded into.
     """
+    ends_ns = None if duration_s is None else clock.monotonic_ns() + int(duration_s * 1e9)
+    while True:
+        steady = SteadyClock(clock)
+        recorders, step_ms = await _record(
+            settings, venues=venues, clock=steady, rng=rng, origin=origin, stop=stop, ends_ns=ends_ns,
+            on_status=on_status, status_ms=status_ms,
+        )  # fmt: skip
+        if not step_ms:
+            return recorders
+        log.error(
+            "clock.stepped",
+            by_ms=step_ms,
+            remedy="none needed: everything is stored, recording begins anew under the new time; look after the time service",
+        )
+
+
+async def _record(
+    settings: Settings,
+    *,
+    venues: Sequence[Venue],
+    clock: SteadyClock,
+    rng: Random,
+    origin: Origin,
+    stop: asyncio.Event,
+    ends_ns: int | None,
+    on_status: Callable[[Sequence[VenueStatus]], None] | None,
+    status_ms: int,
+) -> tuple[list[VenueRecorder], int]:
+    """Record under one steady time; returns the stopped recorders, and by how much the clock was stepped (0: it was not)."""
     paths = LakePaths(settings.data_dir)
     claim_origin(paths, origin)
     adapters, recorders = [], []
@@ -110,11 +145,15 @@ async def collect(
         stopper = asyncio.create_task(stop.wait())
         reporter = asyncio.create_task(_report(recorders, clock, on_status, status_ms))
         freezer = asyncio.create_task(_keep_collections_short(clock))
-        timer = asyncio.create_task(clock.sleep_ms(duration_s * 1000)) if duration_s is not None else None
-        watched: set[asyncio.Task[Any]] = {*tasks, stopper, *([timer] if timer else [])}
+        stepped = asyncio.create_task(_step_of(clock))
+        left_ms = None if ends_ns is None else (ends_ns - clock.monotonic_ns()) / 1e6
+        timer = asyncio.create_task(clock.sleep_ms(left_ms)) if left_ms is not None else None
+        watched: set[asyncio.Task[Any]] = {*tasks, stopper, stepped, *([timer] if timer else [])}
         try:
             await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+            step_ms = stepped.result() if stepped.done() and not stop.is_set() else 0
         finally:
+            stepped.cancel()
             reporter.cancel()
             freezer.cancel()
             stopper.cancel()
@@ -129,10 +168,23 @@ async def collect(
                 raise result
         for recorder in recorders:
             log.info("collect.stopped", **_fields(recorder.status()))
-        return recorders
+        return recorders, step_ms
     finally:
         for adapter in adapters:
             await adapter.aclose()
+
+
+async def _step_of(clock: SteadyClock) -> int:
+    """Wait until the machine's clock has been stepped, and stands; returns by how many milliseconds."""
+    while True:
+        await clock.sleep_ms(CLOCK_EVERY_MS)
+        step_ms = clock.follow()
+        while step_ms:
+            before = step_ms
+            await clock.sleep_ms(CLOCK_SETTLES_MS)
+            step_ms = clock.follow()
+            if step_ms and abs(step_ms - before) < CLOCK_EVERY_MS:
+                return step_ms
 
 
 async def _keep_collections_short(clock: Clock) -> None:

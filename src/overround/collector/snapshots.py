@@ -104,6 +104,11 @@ class ProofBudget:
         Seconds of proving per second, (0, 1].
     burst_ns : int
         Unused time is kept up to this.
+
+    Attributes
+    ----------
+    answers : list of bool
+        What ``allows`` answered, in order; the journal takes the refusals from here and empties it.
     """
 
     def __init__(self, *, share: float, burst_ns: int = 1_000_000_000) -> None:
@@ -113,16 +118,17 @@ class ProofBudget:
         self._last_ns: int | None = None
         self.proofs = 0
         self.skipped = 0
+        self.answers: list[bool] = []
 
     def allows(self, now_ns: int) -> bool:
         """Whether another proof may be made now (on the monotonic clock)."""
         if self._last_ns is not None:
             self._left_ns = min(self._burst_ns, self._left_ns + (now_ns - self._last_ns) * self._share)
         self._last_ns = now_ns
-        if self._left_ns <= 0:
-            self.skipped += 1
-            return False
-        return True
+        allowed = self._left_ns > 0
+        self.skipped += not allowed
+        self.answers.append(allowed)
+        return allowed
 
     def spend(self, took_ns: int) -> None:
         """A proof took so long."""
@@ -180,11 +186,17 @@ class Snapshotter:
         *,
         interval_ms: int,
         now_ms: int,
-    ) -> None:
-        """Take rows of a market from now on, every ``interval_ms``; replaces an earlier interval."""
+    ) -> bool:
+        """Take rows of a market from now on, every ``interval_ms``; replaces an earlier interval.
+
+        Returns
+        -------
+        bool
+            False when they are taken so already.
+        """
         old = self._targets.get(market_id)
         if old is not None and old.interval_ms == interval_ms and old.carrier is carrier:
-            return
+            return False
         self._generation += 1
         key = old.key if old else self._sink.register(market_id, outcome_ids)
         self._targets[market_id] = Target(
@@ -200,6 +212,7 @@ class Snapshotter:
         if due < now_ms:
             due += interval_ms
         heapq.heappush(self._heap, (due, market_id, self._generation))
+        return True
 
     def drop(self, market_ids: Iterable[MarketId]) -> None:
         """Take no more rows of these markets."""

@@ -3,7 +3,6 @@
 from overround.config.load import Loaded, describe, load_settings
 from overround.config.models import (
     DbSettings,
-    DriftSettings,
     ExchangeSettings,
     IngestionSettings,
     KalshiSettings,
@@ -21,7 +20,6 @@ from overround.config.models import (
 
 __all__ = [
     "DbSettings",
-    "DriftSettings",
     "ExchangeSettings",
     "IngestionSettings",
     "KalshiSettings",

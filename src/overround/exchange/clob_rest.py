@@ -67,6 +67,7 @@ class Clob:
         found = self._hub.rest_book(token)
         assert found is not None  # sides refuses unknown tokens
         listing, _, stamp, tick, last = found
+        self._hub.asked_by_rest(listing.key)
         digest = self._hub.rest_hash(token, bids, asks, stamp)
         risk = "true" if listing.event.neg_risk_id else "false"
         head = f'{{"market":"{listing.key}","asset_id":"{token}","timestamp":"{stamp}","hash":"{digest}","bids":['

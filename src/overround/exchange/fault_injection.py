@@ -132,7 +132,7 @@ class Injection:
         params = self.fault.params
         if self.kind == "old_format":
             self.note(key)
-            link.put(_old_form(payload))
+            link.put(_old_form(payload), instead_of=payload)
             return True
         if self.left is not None:
             self.left -= 1
@@ -157,7 +157,8 @@ class Injection:
             link.put(payload.replace(f'"{old}"'.encode(), f'"{new}"'.encode()))
         elif self.kind == "extra_field":
             body = payload.rstrip()
-            link.put(body[:-1] + b',"unheard_of":{"a":[1,"2"]}}' + payload[len(body) :])
+            more = body[:-1] + b',"unheard_of":{"a":[1,"2"]}}' + payload[len(body) :]
+            link.put(more, instead_of=payload)
         # "drop" sends nothing
         if self.left == 0 and not self._held:
             self._desk.finish(self)

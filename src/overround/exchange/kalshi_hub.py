@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from overround.exchange import kalshi_frames as frames
+from overround.exchange.deliveries import DeliveryLog
 from overround.exchange.kalshi_listing import price_ranges
 from overround.exchange.kalshi_session import (
     CHANNELS,
@@ -48,12 +49,17 @@ class KalshiHub:
     options : KalshiOptions
     rng : random.Random
         Decides the order of trade and delta, clocks and delays.
+    log : DeliveryLog, optional
+        Where every change is written down before it is sent.
     """
 
     venue = Venue.KALSHI
 
-    def __init__(self, source: Source, options: KalshiOptions, rng: random.Random) -> None:
+    def __init__(
+        self, source: Source, options: KalshiOptions, rng: random.Random, log: DeliveryLog | None = None
+    ) -> None:
         self._source = source
+        self._log = log
         self._options = options
         self._rng = rng
         self._markets: dict[str, KalshiMarket] = {}
@@ -281,6 +287,9 @@ class KalshiHub:
                 self._refuse(link, command, 7)
                 continue
             seq = sub.next_seq()
+            if sub.channel == "orderbook_delta":
+                for key in sub.markets:
+                    link.let_go(key)
             self._end(session, sub)
             link.push(frames.unsubscribed(command, sid=sub.sid, seq=seq, sending_ms=self._sending()), kind="ack")
 
@@ -309,6 +318,8 @@ class KalshiHub:
             self._add(sub, command, tickers, quiet=False)
         elif action == "delete_markets":
             for key in tickers:
+                if key in sub.markets and sub.channel == "orderbook_delta":
+                    link.let_go(key)
                 sub.markets.pop(key, None)
                 market = self._markets.get(key)
                 if market is not None:
@@ -402,6 +413,8 @@ class KalshiHub:
             if market is None:
                 continue
             if change.kind is ChangeKind.LEVEL:
+                if self._log is not None:
+                    self._log.happened(change.key, change.number, change.px_e4 if change.bid else -change.px_e4)
                 if early:
                     trade = early.pop((change.key, change.ts_ms), None)
                     if trade is not None:

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from fastapi import APIRouter, Request, Response
 
+from overround.exchange.deliveries import DeliveryLog
 from overround.exchange.gamma_rest import written
 from overround.exchange.kalshi_frames import count_text, dollars, iso_micros
 from overround.exchange.kalshi_listing import event_object, market_object, series_object
@@ -49,10 +50,20 @@ class KalshiCatalogue:
         Age at which a listing page's quotes are made anew.
     shift : callable
         Rows by which a page begins too early (a fault).
+    log : DeliveryLog, optional
+        Where given books are written down.
     """
 
-    def __init__(self, source: Source, *, refresh_ms: int, shift: Callable[[], int] = int) -> None:
+    def __init__(
+        self,
+        source: Source,
+        *,
+        refresh_ms: int,
+        shift: Callable[[], int] = int,
+        log: DeliveryLog | None = None,
+    ) -> None:
         self._source = source
+        self._log = log
         self._refresh_ms = refresh_ms
         self._shift = shift
         self._encoded: dict[str, tuple[int, bytes]] = {}
@@ -188,6 +199,8 @@ class KalshiCatalogue:
         """Both ladders, bids only, prices ascending; an empty side is an empty list here."""
         self._source.watch([listing.key])
         over = listing.status not in {"active", "paused"}
+        if self._log is not None:
+            self._log.asked(listing.key)
         bids, asks = ({}, {}) if over else self._source.levels(listing.key)
         sides = {"no_dollars": {PX_ONE_E4 - px: sz for px, sz in asks.items()}, "yes_dollars": bids}
         return {

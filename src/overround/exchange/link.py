@@ -103,8 +103,8 @@ class Link:
                     return
         self.put(payload)
 
-    def put(self, payload: bytes) -> None:
-        """Send a frame as it is."""
+    def put(self, payload: bytes, *, instead_of: bytes | None = None) -> None:  # noqa: ARG002 - for links that log
+        """Send a frame as it is; ``instead_of`` is the venue's own, where a fault changed the form alone."""
         if not self._parts:
             self._dirty(self)
         self._parts.append(_header(_TEXT, len(payload)))
@@ -134,6 +134,12 @@ class Link:
     def hides_first_book(self, key: str) -> bool:
         """Whether a fault swallows the first book of this market."""
         return any(fault.hides_first_book(key) for fault in list(self.faults))
+
+    def let_go(self, key: str) -> None:
+        """The client asked for no more of a market."""
+
+    def ended(self) -> None:
+        """The connection is gone."""
 
     def close(self, code: int, reason: str) -> None:
         """Begin an orderly end; nothing more is sent."""

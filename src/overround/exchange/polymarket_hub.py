@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 
 from overround.exchange import polymarket_frames as frames
 from overround.exchange.book_text import BookText, HashInputs, book_hash
+from overround.exchange.deliveries import DeliveryLog
 from overround.exchange.link import Link
 from overround.exchange.model import Change, ChangeKind, Listed, Source
 from overround.exchange.settings import OldFormat, PolymarketOptions
@@ -70,12 +71,17 @@ class PolymarketHub:
     options : PolymarketOptions
     rng : random.Random
         Decides serialisation, delays, text widths and sides of trades.
+    log : DeliveryLog, optional
+        Where every change is written down before it is sent.
     """
 
     venue = Venue.POLYMARKET
 
-    def __init__(self, source: Source, options: PolymarketOptions, rng: random.Random) -> None:
+    def __init__(
+        self, source: Source, options: PolymarketOptions, rng: random.Random, log: DeliveryLog | None = None
+    ) -> None:
         self._source = source
+        self._log = log
         self._options = options
         self._old = options.old_format is not OldFormat.NO
         self._rng = rng
@@ -213,6 +219,7 @@ class PolymarketHub:
                 market.links[link] = left
             else:
                 del market.links[link]
+                link.let_go(key)
                 if not market.links:
                     market.text = None
 
@@ -256,6 +263,8 @@ class PolymarketHub:
             market = self._markets.get(change.key)
             if change.kind is ChangeKind.LEVEL:
                 if market is not None:
+                    if self._log is not None:
+                        self._log.happened(change.key, change.number, change.px_e4 if change.bid else -change.px_e4)
                     match = matches.get((change.key, change.ts_ms)) if matches else None
                     self._level(market, change, match)
             elif change.kind is ChangeKind.TRADE:
@@ -495,6 +504,11 @@ class PolymarketHub:
         market = self._markets[found[0]]
         stamp = str(self._source.last_change_ms(found[0]))
         return market.listing, found[1], stamp, market.tick, market.last_trade
+
+    def asked_by_rest(self, key: str) -> None:
+        """REST gives a market's present book."""
+        if self._log is not None:
+            self._log.asked(key)
 
     def rest_hash(self, token: str, bids: bytes, asks: bytes, stamp: str) -> str:
         """Hash of a token's present book."""

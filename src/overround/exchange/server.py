@@ -12,7 +12,7 @@ import contextlib
 import random
 import socket
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import uvicorn
@@ -21,6 +21,7 @@ from fastapi import FastAPI
 from overround.clock import Clock, SystemClock
 from overround.errors import ConfigError
 from overround.exchange.clob_rest import clob_router
+from overround.exchange.deliveries import DeliveryLog
 from overround.exchange.fault_rest import FaultedApp, fault_router
 from overround.exchange.fault_script import FaultScript
 from overround.exchange.faults import FaultDesk
@@ -100,13 +101,25 @@ class Exchange:
             self._truths |= {venue: truth for venue, held in self._sources.items() if held is source}
             if shadow is not None:
                 self._shadows[id(source)] = shadow
+        logged = self._sources if self._options.log_deliveries else ()
+        self.deliveries = {venue: DeliveryLog(self._clock.now_ms) for venue in logged}
         self._polymarket = (
-            PolymarketHub(source_polymarket, self._options.polymarket, random.Random(f"{seed}:polymarket"))
+            PolymarketHub(
+                source_polymarket,
+                self._options.polymarket,
+                random.Random(f"{seed}:polymarket"),
+                self.deliveries.get(Venue.POLYMARKET),
+            )
             if source_polymarket is not None
             else None
         )
         self._kalshi = (
-            KalshiHub(source_kalshi, self._options.kalshi, random.Random(f"{seed}:kalshi"))
+            KalshiHub(
+                source_kalshi,
+                self._options.kalshi,
+                random.Random(f"{seed}:kalshi"),
+                self.deliveries.get(Venue.KALSHI),
+            )
             if source_kalshi is not None
             else None
         )
@@ -126,7 +139,12 @@ class Exchange:
             else None
         )
         self._listing = (
-            KalshiCatalogue(source_kalshi, refresh_ms=refresh, shift=lambda: desk.shift(Venue.KALSHI))
+            KalshiCatalogue(
+                source_kalshi,
+                refresh_ms=refresh,
+                shift=lambda: desk.shift(Venue.KALSHI),
+                log=self.deliveries.get(Venue.KALSHI),
+            )
             if source_kalshi is not None
             else None
         )
@@ -141,6 +159,7 @@ class Exchange:
             now_ms=self._clock.now_ms,
             dirty=self._dirty.append,
             flush=self._flush,
+            logs=self.deliveries,
         )
         self._ended: dict[str, int] = {}
         self._seed = seed
@@ -171,6 +190,11 @@ class Exchange:
     def hubs(self) -> dict[Venue, PolymarketHub | KalshiHub]:
         """The venues' sockets without their sockets."""
         return {hub.venue: hub for hub in self._hubs}
+
+    @property
+    def ended(self) -> Mapping[str, int]:
+        """Since when (venue time) a market that is over shows no book."""
+        return self._ended
 
     @property
     def frames(self) -> dict[Venue, int]:

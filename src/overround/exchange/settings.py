@@ -130,6 +130,8 @@ class ExchangeOptions(msgspec.Struct, frozen=True, kw_only=True):
         Hold the pump instead when a connection's buffer fills (lossless replays at any speed).
     gamma_refresh_ms : int
         Age at which a listing's quotes are computed anew; the venue's own are minutes old.
+    log_deliveries : bool
+        Write down what each connection was sent of which change (``Exchange.deliveries``); for checks, not for speed.
     """
 
     polymarket: PolymarketOptions = PolymarketOptions()
@@ -141,6 +143,7 @@ class ExchangeOptions(msgspec.Struct, frozen=True, kw_only=True):
     hold_until_markets: int = 0
     wait_for_readers: bool = False
     gamma_refresh_ms: int = 60_000
+    log_deliveries: bool = False
 
 
 class ExchangeUrls(msgspec.Struct, frozen=True, kw_only=True):

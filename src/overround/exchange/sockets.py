@@ -7,7 +7,7 @@ import contextlib
 import socket
 import ssl
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.protocol import State
 
+from overround.exchange.deliveries import DeliveryLog, LoggedLink
 from overround.exchange.link import Link
 from overround.exchange.signature import SignatureCheck
 from overround.market import Venue
@@ -101,6 +102,8 @@ class SocketServer:
     now_ms : callable
     dirty, flush : callable
         Called with a link that has something to send, and after each client frame.
+    logs : dict of Venue to DeliveryLog, optional
+        Where deliveries are written down.
     """
 
     def __init__(
@@ -114,8 +117,10 @@ class SocketServer:
         now_ms: Callable[[], int],
         dirty: Callable[[Link], None],
         flush: Callable[[], None],
+        logs: Mapping[Venue, DeliveryLog] | None = None,
     ) -> None:
         self._hubs = hubs
+        self._logs = logs or {}
         self._door = door
         self._signatures = signatures
         self._opens_per_s = opens_per_s
@@ -181,13 +186,19 @@ class SocketServer:
         opened.append(now)
         return len(opened) > self._opens_per_s
 
+    def _link(self, venue: Venue, number: int, connection: ServerConnection) -> Link:
+        name, wire, log = f"{venue}-{number}", _SocketWire(connection), self._logs.get(venue)
+        return (
+            Link(name, number, wire, self._dirty) if log is None else LoggedLink(name, number, wire, self._dirty, log)
+        )
+
     async def _serve(self, connection: ServerConnection) -> None:
         assert connection.request is not None  # the handshake is over
         venue = _VENUES[connection.request.path.partition("?")[0]]
         hub = self._hubs[venue]
         self._numbers[venue] += 1
         number = self._numbers[venue]
-        link = Link(f"{venue}-{number}", number, _SocketWire(connection), self._dirty)
+        link = self._link(venue, number, connection)
         hub.attach(link, self._now_ms())
         try:
             self._door.opened(venue, link)
@@ -203,4 +214,5 @@ class SocketServer:
         finally:
             link.closed = True
             hub.detach(link)
+            link.ended()
             self._door.closed(venue, link)

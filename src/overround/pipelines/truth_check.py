@@ -7,7 +7,7 @@ along a market's rows these states never go back. Every row is compared, of both
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -105,7 +105,14 @@ def _levels(px: Sequence[float], sz: Sequence[float]) -> Levels:
     return tuple((round(p * PX_ONE_E4), round(s * SZ_ONE_E6)) for p, s in zip(px, sz, strict=True))
 
 
-def check_rows(rows: Iterable[StoredRow], *, truth_url: str, venue: Venue, top_k: int) -> TruthCheck:
+def check_rows(
+    rows: Iterable[StoredRow],
+    *,
+    truth_url: str,
+    venue: Venue,
+    top_k: int,
+    on_equal: Callable[[StoredRow, int], None] | None = None,
+) -> TruthCheck:
     """Compare rows with the exchange's truth over HTTP.
 
     Parameters
@@ -117,6 +124,8 @@ def check_rows(rows: Iterable[StoredRow], *, truth_url: str, venue: Venue, top_k
     venue : Venue
     top_k : int
         Levels stored per side.
+    on_equal : callable, optional
+        Called with each row that agrees and the number of the newest state that it equals.
 
     Raises
     ------
@@ -137,25 +146,35 @@ def check_rows(rows: Iterable[StoredRow], *, truth_url: str, venue: Venue, top_k
                 raise VenueUnavailable(f"the exchange at {truth_url} does not tell the truth: {exc}") from exc
             states = dict(zip(keys, _STATES.decode(answer.content), strict=True))
             for row in chunk:
-                _compare(row, states[row.market_id, row.source_ts or row.ts_recv], reached, result, top_k)
+                _compare(row, states[row.market_id, row.source_ts or row.ts_recv], reached, result, top_k, on_equal)
     return result
 
 
 def _compare(
-    row: StoredRow, states: Sequence[_State], reached: dict[tuple[str, bool], int], result: TruthCheck, top_k: int
+    row: StoredRow,
+    states: Sequence[_State],
+    reached: dict[tuple[str, bool], int],
+    result: TruthCheck,
+    top_k: int,
+    on_equal: Callable[[StoredRow, int], None] | None,
 ) -> None:
     result.books_checked += 1
     result.stale += row.status == "stale"
     key = (row.market_id, row.second_outcome)
     least = reached.get(key, -1)
+    equal = []
     for state in states:
         bids, asks = tuple(state.bids), tuple(state.asks)
         if row.second_outcome:
             bids, asks = _mirrored(asks), _mirrored(bids)
         if state.number >= least and bids[:top_k] == row.bids and asks[:top_k] == row.asks:
-            reached[key] = state.number
-            result.books_equal += 1
-            return
+            equal.append(state.number)
+    if equal:
+        reached[key] = equal[0]
+        result.books_equal += 1
+        if on_equal is not None:
+            on_equal(row, equal[-1])
+        return
     if len(result.first_differences) < 10:
         result.first_differences.append(
             f"{row.market_id} at {row.ts_recv} (source_ts {row.source_ts}, seq {row.seq}, {row.status}): "

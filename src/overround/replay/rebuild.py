@@ -26,6 +26,8 @@ __all__ = ["BookSample", "MarketTally", "OutcomeBook", "Rebuilder", "Rebuilt", "
 _REST_SID = 1 << 40
 _CHANGES_BOOKS = re.compile(rb'"orderbook_|"price_change|"changes"|"bids"|"buys"')
 _SNAPSHOT = b'{"type":"orderbook_snapshot"'
+# Other marks are for the replay of a whole recording run: what the collector told its feeds, and when.
+_CONNECTION_EVENTS = frozenset({"opened", "closed"})
 _SIDES = (OutcomeId("yes"), OutcomeId("no"))
 
 
@@ -206,6 +208,8 @@ class Rebuilder:
 
     def receive(self, entry: RecordedFrame) -> None:
         """Take one entry of a recording."""
+        if entry.event and entry.event not in _CONNECTION_EVENTS:
+            return
         line = self._lines.get(entry.conn)
         if line is None:
             line = self._lines[entry.conn] = _Line(self._new_feed())

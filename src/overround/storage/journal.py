@@ -125,6 +125,9 @@ class FrameJournal:
         A failing disk in tests.
     pending_limit : int
         Bytes kept while the disk refuses them.
+    run_id : str
+        Identity of the recording run. When given, every file begins with an event ``file`` that names it and counts
+        the run's files, so that a missing one shows and their order does not rest on the clock.
 
     Attributes
     ----------
@@ -151,8 +154,10 @@ class FrameJournal:
         shard: Shard = (0, 1),
         ops: FileOps | None = None,
         pending_limit: int = PENDING_LIMIT,
+        run_id: str = "",
     ) -> None:
         self._paths, self._venue, self._shard = paths, str(venue), shard
+        self._run_id = run_id
         self._level, self._bucket_s, self._clock = level, bucket_s, clock
         self._ops, self._limit = ops or FileOps(), pending_limit
         self._segments: deque[_Segment] = deque()
@@ -164,6 +169,7 @@ class FrameJournal:
         self._file: _JournalFile | None = None
         self._alerted_ns = 0
         self.dropped = 0
+        self._missing = 0
         self.failures = 0
         self.files = 0
         self.bytes_written = 0
@@ -272,14 +278,23 @@ class FrameJournal:
             self._save(file, end=file.bucket != chunk.bucket)
         if file is None or file.bucket != chunk.bucket:
             file = self._file = self._begin(chunk.bucket)
+        if self._missing:
+            # Where entries were given up, a line says so: what follows does not continue what stands before.
+            hole = {"ns": self._clock.now_ns(), "conn": "", "event": "dropped", "entries": self._missing}
+            self._missing = 0
+            file.add(msgspec.json.encode(hole) + b"\n")
         file.add(_lines_of(chunk.parts))
 
     def _begin(self, bucket: Bucket) -> _JournalFile:
         run = 0
         while (path := self._paths.journal_file(self._venue, bucket, self._shard, run)).exists():
             run += 1
+        file = _JournalFile(path, bucket, level=self._level)
+        if self._run_id:
+            head = {"ns": self._clock.now_ns(), "conn": "", "event": "file", "run": self._run_id, "number": self.files}
+            file.add(msgspec.json.encode(head) + b"\n")
         self.files += 1
-        return _JournalFile(path, bucket, level=self._level)
+        return file
 
     def _save(self, file: _JournalFile, *, end: bool) -> None:
         try:
@@ -299,6 +314,7 @@ class FrameJournal:
             pending -= sum(map(len, parts[1::_PER_ENTRY]))
             dropped += len(parts) // _PER_ENTRY
         self.dropped += dropped
+        self._missing += dropped
         now_ns = self._clock.monotonic_ns()
         if dropped or self._alerted_ns == 0 or now_ns - self._alerted_ns >= _ALERT_NS:
             self._alerted_ns = now_ns

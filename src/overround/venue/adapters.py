@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import Protocol
+
+import msgspec
 
 from overround.book import BookShelf
 from overround.clock import Clock
@@ -16,23 +19,21 @@ from overround.net import HttpClient, Socket, open_socket
 from overround.venue.kalshi.client import KalshiBooks, KalshiCatalog
 from overround.venue.kalshi.commands import BOOKS
 from overround.venue.kalshi.feed import KalshiFeed
-from overround.venue.kalshi.profile import SHAPES as KALSHI_SHAPES
 from overround.venue.kalshi.sign import Signer
 from overround.venue.polymarket.client import PolymarketBooks, PolymarketCatalog
 from overround.venue.polymarket.feed import PolymarketFeed
-from overround.venue.polymarket.profile import SHAPES as POLYMARKET_SHAPES
 from overround.venue.ports import BookSource, Feed, MarketCatalog
-from overround.venue.shapes import VenueShapes
+from overround.venue.repair import RepairBudgets
 
-__all__ = ["VenueAdapter", "open_adapter"]
+__all__ = ["FeedOptions", "VenueAdapter", "make_feed", "open_adapter"]
 
 OpenSocket = Callable[..., Awaitable[Socket]]
 
 
 class MakeFeed(Protocol):
-    """A new connection's feed over a shelf; ``follow_all`` for the one that hears of every market of the venue."""
+    """A new connection's feed over a shelf, with randomness of its own; ``follow_all`` for the one that hears of every market of the venue."""
 
-    def __call__(self, shelf: BookShelf, *, follow_all: bool = False) -> Feed:
+    def __call__(self, shelf: BookShelf, rng: Random, *, follow_all: bool = False) -> Feed:
         """Make it."""
         ...
 
@@ -52,6 +53,37 @@ POLYMARKET_BUDGETS: dict[str, tuple[float, float]] = {
 KALSHI_BUDGETS: dict[str, tuple[float, float]] = {"default": (20, 1)}
 
 
+class FeedOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What the settings say to a venue's feeds.
+
+    Attributes
+    ----------
+    heartbeat_ms : int or None
+        Where we send the heartbeats.
+    """
+
+    heartbeat_ms: int | None = None
+
+
+def make_feed(
+    venue: Venue,
+    options: FeedOptions,
+    shelf: BookShelf,
+    rng: Random,
+    *,
+    follow_all: bool = False,
+    budgets: RepairBudgets | None = None,
+) -> Feed:
+    """A feed as a recording makes it; ``budgets`` is one object for all feeds of a venue and a recording."""
+    if venue is Venue.POLYMARKET:
+        return PolymarketFeed(
+            shelf, rng=rng, heartbeat_ms=options.heartbeat_ms or 10_000, follow_all=follow_all, budgets=budgets
+        )
+    # The lifecycle channel takes no market filter: it tells of every market.
+    lifecycle = ("market_lifecycle_v2",) if follow_all else ()
+    return KalshiFeed(shelf, channels=(BOOKS, "trade", *lifecycle), budgets=budgets)
+
+
 @dataclass(frozen=True, kw_only=True)
 class VenueAdapter:
     """One venue, ready to be asked.
@@ -66,15 +98,15 @@ class VenueAdapter:
     open_socket : callable
         ``await open_socket(on_opened=…, on_frame=…, on_closed=…)``; signs anew each time.
     make_feed : callable
-        A new connection's feed over a shelf; exactly one of a venue sets ``follow_all`` and reports what is listed and
-        resolved elsewhere, too.
+        A new connection's feed over a shelf, with randomness of its own; exactly one of a venue sets ``follow_all`` and
+        reports what is listed and resolved elsewhere, too. All feeds of the venue share its repair budgets.
+    feed_options : FeedOptions
+        What ``make_feed`` gives every feed; with it and the seed, a journal tells how to make the same feed again.
     markets_per_connection : int
     can_stream : bool
         False where the socket needs a key that is not configured.
     proves_after_the_fact : bool
         Books are proved by a hash that may fail later (Polymarket), not by a sequence.
-    shapes : VenueShapes
-        What the venue documents.
     audits_by_rest : bool
         REST books can be ordered against the socket's (they carry the book's own time).
     """
@@ -85,11 +117,11 @@ class VenueAdapter:
     http: HttpClient
     open_socket: OpenSocket
     make_feed: MakeFeed
+    feed_options: FeedOptions
     markets_per_connection: int
     can_stream: bool
     proves_after_the_fact: bool
     audits_by_rest: bool
-    shapes: VenueShapes
 
     async def aclose(self) -> None:
         """Close the HTTP client."""
@@ -115,22 +147,19 @@ def _polymarket(settings: PolymarketSettings, *, clock: Clock, rng: Random, orig
     async def socket(**callbacks: object) -> Socket:
         return await open_socket(settings.ws_url, clock=clock, **callbacks)  # type: ignore[arg-type]
 
-    def feed(shelf: BookShelf, *, follow_all: bool = False) -> Feed:
-        heartbeat_ms = settings.heartbeat_secs * 1000
-        return PolymarketFeed(shelf, rng=rng, heartbeat_ms=heartbeat_ms, follow_all=follow_all)
-
+    options = FeedOptions(heartbeat_ms=settings.heartbeat_secs * 1000)
     return VenueAdapter(
         venue=Venue.POLYMARKET,
         catalog=PolymarketCatalog(http, settings.rest_url, clock=clock, origin=origin),
         book_source=PolymarketBooks(http, settings.clob_url),
         http=http,
         open_socket=socket,
-        make_feed=feed,
+        make_feed=partial(make_feed, Venue.POLYMARKET, options, budgets=RepairBudgets()),
+        feed_options=options,
         markets_per_connection=settings.max_tokens_per_connection // 2,
         can_stream=True,
         proves_after_the_fact=True,
         audits_by_rest=True,
-        shapes=POLYMARKET_SHAPES,
     )
 
 
@@ -142,23 +171,19 @@ def _kalshi(settings: KalshiSettings, *, clock: Clock, rng: Random, origin: Orig
         headers = signer.headers("GET", settings.ws_url, now_ms=clock.now_ms()) if signer else {}
         return await open_socket(settings.ws_url, headers=headers, clock=clock, **callbacks)  # type: ignore[arg-type]
 
-    def feed(shelf: BookShelf, *, follow_all: bool = False) -> Feed:
-        # The lifecycle channel takes no market filter: it tells of every market.
-        lifecycle = ("market_lifecycle_v2",) if follow_all else ()
-        return KalshiFeed(shelf, channels=(BOOKS, "trade", *lifecycle))
-
+    options = FeedOptions()
     return VenueAdapter(
         venue=Venue.KALSHI,
         catalog=KalshiCatalog(http, settings.rest_url, clock=clock, origin=origin, signer=signer),
         book_source=KalshiBooks(http, settings.rest_url, clock=clock, signer=signer),
         http=http,
         open_socket=socket,
-        make_feed=feed,
+        make_feed=partial(make_feed, Venue.KALSHI, options, budgets=RepairBudgets()),
+        feed_options=options,
         markets_per_connection=settings.max_markets_per_connection,
         can_stream=signer is not None,
         proves_after_the_fact=False,
         audits_by_rest=False,
-        shapes=KALSHI_SHAPES,
     )
 
 

@@ -78,7 +78,9 @@ class FeedEventKind(StrEnum):
     REPAIRED = "repaired"
     """A market is right again after a gap; ``detail`` names the step that did it."""
     RESYNC = "resync"
-    """A repair step was taken; ``detail`` names it (``get_snapshot``, ``resubscribe``, ...)."""
+    """A repair step was taken; ``detail`` names it (a ``venue.repair.State``)."""
+    MARKED = "marked"
+    """Every repair step failed and the market rests; ``took_ms`` is how long it has been wrong. For the operator."""
     REST_WANTED = "rest_wanted"
     """The feed asks its shell for a REST book of the market (see ``Feed.rest_book``)."""
     TICK = "tick"
@@ -133,6 +135,8 @@ class FeedCounters(msgspec.Struct, kw_only=True):
         Frames or values refused.
     gaps_elsewhere : int
         Holes in numbered channels that carry no book (prints, lifecycle).
+    marked : int
+        Markets for which every repair step failed.
     unknown : dict of str to int
         Events of a kind we do not know, by name (at most 100 names).
     """
@@ -157,6 +161,7 @@ class FeedCounters(msgspec.Struct, kw_only=True):
     rejected: int = 0
     unknown: dict[str, int] = msgspec.field(default_factory=dict)
     gaps_elsewhere: int = 0
+    marked: int = 0
 
 
 class Feed(Protocol):

@@ -183,8 +183,8 @@ def test_a_lost_frame_is_one_gap_of_all_markets_and_one_repair_step() -> None:
     assert wire.feed.counters.resyncs == 1
     assert wire.feed.counters.repairs == 3
     assert wire.events(GAP) == [("", "gap")]
-    assert wire.events(RESYNC) == [("", "get_snapshot")]
-    assert sorted(wire.events(REPAIRED)) == [(str(m.market_id), "get_snapshot") for m in (A, B, C)]
+    assert wire.events(RESYNC) == [("", "resnapshot")]
+    assert sorted(wire.events(REPAIRED)) == [(str(m.market_id), "resnapshot") for m in (A, B, C)]
     assert wire.words()[2:] == ["get_snapshot"]
     assert all(wire.equal(m) for m in (A, B, C))
     assert wire.live() == [True] * 3
@@ -308,7 +308,7 @@ def test_a_level_below_zero_is_that_markets_trouble_alone(side: str) -> None:
     assert (book.live, book.err, book.integrity) == (False, "negative_level", "suspect")
     assert wire.live() == [False, True, True]
     assert wire.events(GAP) == [(str(A.market_id), "negative_level")]
-    assert wire.events(RESYNC) == [(str(A.market_id), "get_snapshot")]
+    assert wire.events(RESYNC) == [(str(A.market_id), "resnapshot")]
     assert wire.feed.counters.negative_levels == 1
     assert wire.feed.counters.gaps == 0
     assert wire.venue.commands[-1]["params"]["market_tickers"] == [A.market_id]
@@ -335,7 +335,7 @@ def test_a_pair_that_stays_crossed_is_asked_for_again(side: str) -> None:
     wire.run().wait(1_500)
     assert wire.feed.counters.crossed == 1
     assert wire.events(GAP) == [(str(A.market_id), "crossed")]
-    assert wire.events(REPAIRED) == [(str(A.market_id), "get_snapshot")]
+    assert wire.events(REPAIRED) == [(str(A.market_id), "resnapshot")]
     assert wire.equal(A)
 
 
@@ -488,14 +488,14 @@ def test_without_an_answer_each_step_is_followed_by_the_next_after_two_seconds()
     wire = Wire().open()
     wire.venue.deaf |= {"get_snapshot"}
     broken(wire)
-    assert wire.events(RESYNC)[-1:] == [("", "get_snapshot")]
+    assert wire.events(RESYNC)[-1:] == [("", "resnapshot")]
     wire.wait(1_999)
     assert len(wire.events(RESYNC)) == 1
     wire.wait(1)
     assert wire.words()[-2:] == ["delete_markets", "add_markets"]
-    assert wire.events(RESYNC)[-1:] == [("", "readd")]
+    assert wire.events(RESYNC)[-1:] == [("", "resubscribe")]
     assert wire.live() == [True] * 3
-    assert {detail for _, detail in wire.events(REPAIRED)} == {"readd"}
+    assert {detail for _, detail in wire.events(REPAIRED)} == {"resubscribe"}
 
 
 def test_the_ladder_ends_in_a_new_connection() -> None:
@@ -506,14 +506,14 @@ def test_the_ladder_ends_in_a_new_connection() -> None:
     started = wire.now_ms
     while wire.feed.reconnect_reason is None and wire.now_ms < started + 60_000:
         wire.wait(500)
-    assert [detail for _, detail in wire.events(RESYNC)] == ["get_snapshot", "readd", "resubscribe", "reconnect"]
+    assert [detail for _, detail in wire.events(RESYNC)] == ["resnapshot", "resubscribe", "renew", "reconnect"]
     assert wire.now_ms - started <= 8_500
     wire.venue.deaf.clear()
     wire.venue.forgetful.clear()
     wire.reopen()
     assert wire.feed.reconnect_reason is None
     assert wire.live() == [True] * 3
-    assert wire.events(REPAIRED)[-1][1] in {"reconnect", "resubscribe"}
+    assert wire.events(REPAIRED)[-1][1] in {"reconnect", "renew"}
     assert all(wire.equal(m) for m in (A, B, C))
 
 
@@ -1311,5 +1311,27 @@ def test_a_market_distrusted_from_outside_is_taken_off_and_added_anew_while_its_
     wire.run()
     assert wire.words()[before : before + 2] == ["delete_markets", "add_markets"]
     assert wire.live() == [True] * 3
-    assert wire.events(REPAIRED) == [(str(A.market_id), "readd")]
+    assert wire.events(REPAIRED) == [(str(A.market_id), "resubscribe")]
     assert not wire.feed.distrust(MarketId("NOT-HELD"), now_ms=wire.now_ms)
+
+
+def test_one_dead_market_costs_its_siblings_one_connection_and_is_marked() -> None:
+    wire = Wire().open()
+    wire.tamper = lambda frame: [] if b"orderbook_snapshot" in frame and str(B.market_id).encode() in frame else [frame]
+    wire.feed.receive(b'{"type":"orderbook_snapshot","sid":1,"seq":99999,"msg":{}}', wire.now_ms * 1_000_000)
+    reconnects = 0
+    for _ in range(1_200):
+        wire.wait(1_000)
+        if wire.feed.reconnect_reason:
+            reconnects += 1
+            wire.reopen()
+    assert reconnects == 2  # in twenty minutes: one in ten
+    assert wire.live() == [True, False, True]
+    marked = [event for event in wire.feed.events if event.kind is FeedEventKind.MARKED]
+    assert marked
+    assert {event.market_id for event in marked} == {B.market_id}
+    assert len(marked) == wire.feed.counters.marked <= 8
+    assert (str(B.market_id), "rest") in wire.events(RESYNC)
+    wire.tamper = lambda frame: [frame]
+    wire.wait(600_000)
+    assert wire.live() == [True, True, True]

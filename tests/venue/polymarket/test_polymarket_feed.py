@@ -501,6 +501,57 @@ def lose_one(script: Scripted, feed: PolymarketFeed) -> None:
     send(feed, script, script.change("SELL", 5300, LOTS))
 
 
+def missed_one(feed: PolymarketFeed, script: Scripted) -> int:
+    """A change is missed, the hash tells, and looking again does not help; returns the time."""
+    lose_one(script, feed)
+    assert feed.verdict(MarketId(script.market_id), now_ms=script.ts_ms) is Integrity.SUSPECT
+    feed.tick(now_ms=script.ts_ms + 500)
+    assert details(feed, K.RESYNC) == ["resnapshot"]
+    assert details(feed, K.REST_WANTED) == ["resnapshot"]
+    assert commands(feed) == []
+    return script.ts_ms + 500
+
+
+def test_a_missed_change_is_repaired_by_a_rest_book_as_new_as_the_sockets() -> None:
+    script = Scripted()
+    feed = feed_with(script)
+    now_ms = missed_one(feed, script)
+    feed.rest_book(rest(script), now_ms=now_ms + 80)
+    assert_equal(feed, script)
+    repaired = only(feed, K.REPAIRED)
+    assert (repaired.detail, repaired.took_ms) == ("resnapshot", 580)
+    market_id = MarketId(script.market_id)
+    assert feed.proven_ms(market_id) == now_ms + 80
+    send(feed, script, script.change("BUY", 4500, LOTS))  # the subscription was left alone: changes go on
+    assert_equal(feed, script)
+    assert feed.verdict(market_id, now_ms=now_ms + 100) is Integrity.VERIFIED
+
+
+def test_a_rest_book_that_equals_the_doubted_one_proves_it() -> None:
+    script = Scripted()
+    feed = feed_with(script)
+    late = script.change("BUY", 4600, 5 * LOTS)
+    send(feed, script, script.change("SELL", 5300, LOTS))
+    assert feed.verdict(MarketId(script.market_id), now_ms=script.ts_ms) is Integrity.SUSPECT
+    feed.tick(now_ms=script.ts_ms + 500)
+    send(feed, script, late)
+    feed.rest_book(rest(script), now_ms=script.ts_ms + 600)
+    assert only(feed, K.REPAIRED).detail == "resnapshot"
+    assert feed.counters.snapshots == 1
+
+
+@pytest.mark.parametrize("changed", [{"hash_ok": False}, {"ts_venue_ms": None}, {"ts_venue_ms": T0 + 1}])
+def test_a_rest_book_of_no_use_is_followed_by_the_next_step_at_once(changed: dict[str, object]) -> None:
+    script = Scripted()
+    feed = feed_with(script)
+    now_ms = missed_one(feed, script)
+    feed.rest_book(rest(script, **changed), now_ms=now_ms + 80)
+    assert details(feed, K.RESYNC) == ["resnapshot", "resubscribe"]
+    send(feed, script, script.dump(), at_ms=now_ms + 100)
+    assert_equal(feed, script)
+    assert only(feed, K.REPAIRED).detail == "resubscribe"
+
+
 def test_a_missed_change_is_found_by_the_hash_and_repaired_by_a_new_dump() -> None:
     script = Scripted()
     feed = feed_with(script)
@@ -514,16 +565,18 @@ def test_a_missed_change_is_found_by_the_hash_and_repaired_by_a_new_dump() -> No
     assert commands(feed) == []  # what is missing may still be on its way
     assert feed.deadline_ms() == now_ms + 500
     feed.tick(now_ms=now_ms + 500)
+    assert commands(feed) == []
+    feed.tick(now_ms=now_ms + 2_500)  # REST did not answer
     assert commands(feed) == [
         {"operation": "unsubscribe", "assets_ids": list(script.tokens)},
         {"operation": "subscribe", "assets_ids": list(script.tokens), "custom_feature_enabled": True},
     ]
-    assert details(feed, K.RESYNC) == ["resubscribe"]
+    assert details(feed, K.RESYNC) == ["resnapshot", "resubscribe"]
     send(feed, script, script.change("SELL", 5400, LOTS))  # between the commands: belongs to no book
     assert not book.live
-    send(feed, script, script.dump(), at_ms=now_ms + 600)
+    send(feed, script, script.dump(), at_ms=now_ms + 2_600)
     repaired = only(feed, K.REPAIRED)
-    assert (repaired.detail, repaired.took_ms) == ("resubscribe", 600)
+    assert (repaired.detail, repaired.took_ms) == ("resubscribe", 2_600)
     assert (book.live, book.err) == (True, None)
     assert_equal(feed, script)
     assert feed.verdict(MarketId(script.market_id), now_ms=now_ms + 700) is Integrity.VERIFIED
@@ -777,13 +830,35 @@ def test_an_overdue_dump_climbs_the_ladder_and_ends_at_rest() -> None:
     # Nothing proves that the socket will speak: REST is asked again until it does.
     feed.tick(now_ms=now_ms + 30_100)
     assert details(feed, K.REST_WANTED).count("rest") == 1
-    script.set("BUY", 4700, 5 * LOTS)
     feed.rest_book(rest(script), now_ms=now_ms + 30_200)
-    assert_equal(feed, script)
+    assert book.live
     send(feed, script, script.change("BUY", 4600, 5 * LOTS))
     feed.tick(now_ms=now_ms + 120_000)
     assert details(feed, K.REST_WANTED).count("rest") == 1
     assert feed.verdict(MarketId(script.market_id), now_ms=now_ms) is Integrity.VERIFIED
+
+
+def test_a_book_from_rest_that_the_socket_never_follows_is_a_new_gap_from_its_last_proof() -> None:
+    script = Scripted()
+    feed = PolymarketFeed(BookShelf())
+    feed.add([script.market], now_ms=T0)
+    feed.opened(now_ms=T0)
+    for now_ms in (T0 + 30_000, T0 + 40_000):
+        feed.tick(now_ms=now_ms)
+    feed.lost(now_ms=now_ms, reason="as asked")
+    feed.opened(now_ms=now_ms)
+    feed.tick(now_ms=now_ms + 30_000)
+    feed.rest_book(rest(script), now_ms=now_ms + 30_100)
+    proven_ns = (now_ms + 30_100) * NS
+    book = feed.books[MarketId(script.market_id)]
+    assert book.live
+    feed.events.clear()
+    script.set("BUY", 4700, 5 * LOTS)  # the socket says nothing of it
+    feed.rest_book(rest(script), now_ms=now_ms + 60_100)
+    feed.tick(now_ms=now_ms + 62_100)
+    assert not book.live
+    assert only(feed, K.GAP).since_ns == proven_ns
+    assert details(feed, K.RESYNC) == ["resubscribe"]
 
 
 def test_a_market_without_any_book_is_given_up_for_a_while_and_costs_one_reconnect() -> None:
@@ -801,11 +876,13 @@ def test_a_market_without_any_book_is_given_up_for_a_while_and_costs_one_reconne
             feed.opened(now_ms=now_ms)
             send(feed, one, one.dump())
         steps += details(feed, K.RESYNC)
+        steps += ["marked"] * kinds(feed).count(K.MARKED)
         feed.events.clear()
-    # The ladder once, then ten minutes of rest, then again.
-    assert steps[:4] == ["resubscribe", "reconnect", "rest", "gave_up"]
-    assert 4 < len(steps) <= 9
+    # The ladder once, then a minute of rest, then again without the reconnect, then two minutes, then four.
+    once = ["resubscribe", "rest", "marked"]
+    assert steps[:10] == ["resubscribe", "reconnect", "rest", "marked", *once, *once]
     assert reconnects == 2
+    assert feed.counters.marked == steps.count("marked") <= 6
     assert feed.books[MarketId(one.market_id)].live
 
 
@@ -818,6 +895,7 @@ def test_a_market_that_keeps_breaking_climbs_the_ladder() -> None:
     for turn in range(8):
         send(feed, script, bad, at_ms=T0 + turn)
         steps += details(feed, K.RESYNC)
+        steps += ["marked"] * kinds(feed).count(K.MARKED)
         feed.events.clear()
         if feed.reconnect_reason:
             feed.lost(now_ms=T0 + turn, reason=feed.reconnect_reason)
@@ -826,7 +904,7 @@ def test_a_market_that_keeps_breaking_climbs_the_ladder() -> None:
             send(feed, script, script.dump(), at_ms=T0 + turn)
         else:
             feed.rest_book(rest(script), now_ms=T0 + turn)
-    assert steps == ["resubscribe", "resubscribe", "resubscribe", "reconnect", "rest", "gave_up"]
+    assert steps == ["resubscribe", "resubscribe", "resubscribe", "reconnect", "rest", "marked"]
 
 
 def test_a_market_that_breaks_now_and_then_is_only_resubscribed() -> None:
@@ -834,14 +912,15 @@ def test_a_market_that_breaks_now_and_then_is_only_resubscribed() -> None:
     feed = feed_with(script)
     for turn in range(6):
         lose_one(script, feed)
-        now_ms = T0 + turn * 61_000
+        now_ms = T0 + turn * 63_000
         assert feed.verdict(MarketId(script.market_id), now_ms=now_ms) is Integrity.SUSPECT
         feed.tick(now_ms=now_ms + 500)
-        send(feed, script, script.dump(), at_ms=now_ms + 600)
+        feed.tick(now_ms=now_ms + 2_500)
+        send(feed, script, script.dump(), at_ms=now_ms + 2_600)
         script.bids.pop(4600)
-        send(feed, script, script.book(0, timestamp=str(script.ts_ms + 1)), at_ms=now_ms + 700)
+        send(feed, script, script.book(0, timestamp=str(script.ts_ms + 1)), at_ms=now_ms + 2_700)
         script.ts_ms += 1
-    assert details(feed, K.RESYNC) == ["resubscribe"] * 6
+    assert details(feed, K.RESYNC) == ["resnapshot", "resubscribe"] * 6
 
 
 def test_a_lost_connection_is_one_gap_and_every_dump_after_it_a_repair() -> None:
@@ -873,15 +952,24 @@ def test_a_lost_connection_is_one_gap_and_every_dump_after_it_a_repair() -> None
 def test_a_repair_that_a_lost_connection_interrupts_goes_on_after_it() -> None:
     script = Scripted()
     feed = feed_with(script)
-    lose_one(script, feed)
-    feed.verdict(MarketId(script.market_id), now_ms=T0)
-    feed.tick(now_ms=T0 + 500)
-    feed.lost(now_ms=T0 + 600, reason="cut")
-    feed.opened(now_ms=T0 + 1_000)
-    feed.tick(now_ms=T0 + 31_000)
-    assert details(feed, K.RESYNC) == ["resubscribe", "rest"]
-    feed.rest_book(rest(script), now_ms=T0 + 31_100)
+    now_ms = missed_one(feed, script) + 2_000
+    feed.tick(now_ms=now_ms)
+    feed.lost(now_ms=now_ms + 100, reason="cut")
+    feed.opened(now_ms=now_ms + 1_000)
+    feed.tick(now_ms=now_ms + 31_000)
+    assert details(feed, K.RESYNC) == ["resnapshot", "resubscribe", "rest"]
+    feed.rest_book(rest(script), now_ms=now_ms + 31_100)
     assert details(feed, K.REPAIRED) == ["rest"]
+
+
+def test_a_repair_interrupted_before_it_asked_the_socket_begins_anew_on_the_new_connection() -> None:
+    script = Scripted()
+    feed = feed_with(script)
+    now_ms = missed_one(feed, script)
+    feed.lost(now_ms=now_ms, reason="cut")
+    feed.opened(now_ms=now_ms)
+    feed.tick(now_ms=now_ms + 30_000)
+    assert details(feed, K.RESYNC) == ["resnapshot", "resubscribe"]
 
 
 def test_seq_goes_on_across_subscriptions() -> None:

@@ -6,9 +6,12 @@ import json
 from random import Random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scripted_polymarket import Scripted, feed_with, send
 
-from overround.book import BookShelf
-from overround.market import MarketId
+from overround.book import BookShelf, Side
+from overround.market import Integrity, MarketId
 from overround.testing.tapes import PolymarketTape
 from overround.venue.polymarket import PolymarketFeed, feed
 
@@ -60,3 +63,63 @@ def test_long_frames_leave_the_books_that_the_complete_road_leaves(monkeypatch: 
     assert short.counters == complete.counters
     assert short.counters.snapshots > 20
     assert [event.detail for event in short.events] == [event.detail for event in complete.events]
+
+
+def deep(n: int = 1) -> Scripted:
+    """A market whose books make long frames."""
+    script = Scripted(n)
+    script.bids = {px: 1_000_000 * px for px in range(3000, 5000, 100)}
+    script.asks = {px: 2_000_000 * px for px in range(5100, 7000, 100)}
+    return script
+
+
+@pytest.mark.parametrize("token", [0, 1])
+def test_a_book_that_the_last_change_announced_changes_nothing_and_makes_older_changes_late(token: int) -> None:
+    script = deep()
+    held = feed_with(script)
+    earlier = script.change("BUY", 4800, 7_000_000)
+    earlier["timestamp"] = str(script.ts_ms - 1)
+    send(held, script, script.change("SELL", 5200, 9_000_000))
+    book = held.books[MarketId(script.market_id)]
+    book.set_level(Side.BID, 4800, 7_000_000)
+    snapshots, duplicates, seq = held.counters.snapshots, held.counters.duplicates, book.seq
+    send(held, script, script.book(token))
+    assert (held.counters.snapshots, held.counters.duplicates) == (snapshots, duplicates + 1)
+    assert book.seq == seq
+    assert held.verdict(MarketId(script.market_id), now_ms=script.ts_ms) is Integrity.VERIFIED
+    send(held, script, earlier)
+    assert held.counters.late == 1
+    assert (book.bids, book.asks) == (script.bids, script.asks)
+
+
+@pytest.mark.parametrize("lost", ["a level too many", "a level too few"])
+def test_a_wrong_book_is_put_right_by_the_next_whole_one_although_its_hash_is_known(lost: str) -> None:
+    script = deep()
+    held = feed_with(script)
+    send(held, script, script.change("SELL", 5200, 9_000_000))
+    book = held.books[MarketId(script.market_id)]
+    book.set_level(Side.BID, 4800 if lost == "a level too few" else 100, 0 if lost == "a level too few" else 5)
+    send(held, script, script.book())
+    assert (book.bids, book.asks) == (script.bids, script.asks)
+
+
+@given(st.integers(0, 4_000_000_000_000_000))
+def test_sizes_read_as_numbers_are_exact(sz_e6: int) -> None:
+    script = Scripted()
+    held = feed_with(script)
+    send(held, script, script.change("BUY", 4700, 1_000_000))  # so that the hot road knows the price
+    assert send(held, script, script.change("BUY", 4700, sz_e6))
+    assert held.books[MarketId(script.market_id)].bids.get(4700, 0) == sz_e6
+
+
+@pytest.mark.parametrize("size", ["nan", "inf", "-1", "0.0000001", "1.0000005", "1e400", ""])
+def test_an_impossible_size_is_refused(size: str) -> None:
+    script = Scripted()
+    held = feed_with(script)
+    send(held, script, script.change("BUY", 4700, 1_000_000))
+    event = script.change("BUY", 4700, 2_000_000)
+    for entry in event["price_changes"]:
+        entry["size"] = size
+    send(held, script, event)
+    assert held.counters.rejected == 1
+    assert held.books[MarketId(script.market_id)].bids[4700] == 1_000_000

@@ -24,12 +24,10 @@ from overround.venue.polymarket.parse import (
     deltas,
     epoch_ms,
     mirror_text,
-    new_size_e6,
     price_e4,
     px_by_text,
     rest_book,
     size_e6,
-    sz_by_text,
     timestamp_ms,
 )
 from overround.venue.polymarket.wire import (
@@ -124,13 +122,11 @@ def test_a_size_that_comes_as_a_number_is_read_like_its_text(value: Decimal) -> 
     assert size_e6(number) == int(value.scaleb(6))
 
 
-def test_the_tables_of_sizes_do_not_grow_without_bound() -> None:
+def test_the_table_of_sizes_does_not_grow_without_bound() -> None:
     for n in range(40_000):
         size_e6(f"{n}.5")
-        new_size_e6(f"{n}.5")
-    assert len(sz_by_text) <= 1 << 11
     assert len(parse._sz_by_level_text) <= 1 << 15
-    assert size_e6("39999.5") == new_size_e6("39999.5") == 39_999_500_000
+    assert size_e6("39999.5") == 39_999_500_000
 
 
 def test_the_table_of_prices_does_not_grow_without_bound() -> None:

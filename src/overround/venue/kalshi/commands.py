@@ -4,7 +4,8 @@ There is no queue. Whenever nothing is under way, ``Commander.plan`` compares th
 markets confirmed and sends the one command that matters most; a lost answer or a changed wish needs no
 clean-up, because the next comparison sees it. A command is answered when its acknowledgements have come and
 with them the book of every market it asks for; otherwise it times out, and each market without a book climbs
-one repair step.
+one step of ``venue.repair.TABLE``. Its step *resubscribe* is remove and add here, *renew* unsubscribe and
+subscribe; *rest* only tells that there is a book, and is followed by *marked*.
 
 The order: a book subscription at all; missing books by ``get_snapshot``; markets to be taken off for a
 re-add; markets to be added; last, markets nobody wants any more. So a rotation holds the new market before it
@@ -18,14 +19,21 @@ from typing import Any
 
 import msgspec
 
-from overround.venue.kalshi.state import STEP_WORDS, Channel, Command, Held, Saw, Step, Verb
+from overround.venue.kalshi.state import Channel, Command, Held, Saw, Verb
 from overround.venue.ports import FeedCounters, FeedEventKind
+from overround.venue.repair import Action, Ladder, Pace, RepairBudgets, State
+from overround.venue.repair import Saw as RepairSaw
 
-__all__ = ["BOOKS", "MARKETLESS", "Commander"]
+__all__ = ["BOOKS", "MARKETLESS", "PACE", "Commander"]
 
 BOOKS = "orderbook_delta"
 MARKETLESS = frozenset({"market_lifecycle_v2", "multivariate_market_lifecycle"})
 """Channels that take no market filter."""
+
+PACE = Pace(
+    joining=2_000, recheck=2_000, resnapshot=2_000, resubscribe=2_000, renew=2_000, reconnect=2_000, rest=10_000
+)
+"""A command, and so what it is to bring, is due after two seconds; each answer to it begins them anew."""
 
 _BACKOFF_FIRST_MS, _BACKOFF_CAP_MS = 1_000, 30_000
 _STRIKES = 3
@@ -46,7 +54,7 @@ class Commander:
         In the order of importance; the book channel first.
     counters : FeedCounters
     send, report, give_up, reconnect : callable
-        ``send(text)``; ``report(kind, now_ms, market_id, detail)``; ``give_up(channel, now_ms)`` drops a sid and
+        ``send(text)``; ``report(kind, now_ms, market_id, detail, took_ms)``; ``give_up(channel, now_ms)`` drops a sid and
         breaks its markets; ``reconnect(reason)``.
     use_yes_price : bool
     chunk : int
@@ -55,6 +63,8 @@ class Commander:
         How long an answer may take.
     probe_ms : int or None
         Silence after which one market's snapshot is asked for, to hear whether the connection lives.
+    budgets : RepairBudgets or None
+        Shared with the venue's other connections.
     """
 
     def __init__(
@@ -64,13 +74,14 @@ class Commander:
         counters: FeedCounters,
         *,
         send: Callable[[str], None],
-        report: Callable[[FeedEventKind, int, str, str], None],
+        report: Callable[[FeedEventKind, int, str, str, int | None], None],
         give_up: Callable[[Channel, int], None],
         reconnect: Callable[[str], None],
         use_yes_price: bool,
         chunk: int,
         step_ms: int,
         probe_ms: int | None,
+        budgets: RepairBudgets | None = None,
     ) -> None:
         self._held = held
         self._channels = channels
@@ -83,6 +94,7 @@ class Commander:
         self._chunk = chunk
         self._step_ms = step_ms
         self._probe_ms = probe_ms
+        self._ladder = Ladder(budgets)
         self._next_id = 1
         self._open = False
         self._strikes = 0
@@ -133,7 +145,7 @@ class Commander:
             return
         command = self.under_way
         if command is not None and now_ms >= command.deadline_ms:
-            self._expire(command)
+            self._expire(command, now_ms)
         self.plan(now_ms)
         if (
             self._probe_ms is not None
@@ -183,29 +195,94 @@ class Commander:
             if not held.needs_book:
                 continue
             if held.not_before_ms > now_ms:
-                self._wake_ms = min(self._wake_ms or held.not_before_ms, held.not_before_ms)
-            elif held.step is Step.RECONNECT:
+                self._wake(held.not_before_ms)
+                continue
+            on_wire = channel.sid is not None and ticker in channel.on_wire
+            state: State | None = held.mend.state
+            if state is not State.RESNAPSHOT and state is not State.JOINING:
+                state = self._settle(ticker, held, now_ms, on_wire=on_wire)
+            if state is None:
+                continue
+            if state is State.RECONNECT and not held.mend.acted:
                 self._counters.resyncs += 1
-                self._report(FeedEventKind.RESYNC, now_ms, ticker, STEP_WORDS[Step.RECONNECT])
+                self._report(FeedEventKind.RESYNC, now_ms, ticker, State.RECONNECT, None)
                 self._reconnect(f"no book of {ticker} after every repair step")
                 return True
-            elif channel.sid is None or ticker not in channel.on_wire:
+            if not on_wire:
                 joins.append(ticker)
-            elif held.step is Step.RESUBSCRIBE:
+            elif state is State.RENEW and not held.mend.acted:
                 self._begin(Verb.UNSUBSCRIBE, channel, (), now_ms, repaired=ticker)
                 return True
-            elif held.step is Step.READD:
+            elif state is State.RESUBSCRIBE:
                 readds.append(ticker)
             else:
                 asks.append(ticker)
         if channel.sid is None:
             return bool(joins) and not channel.refused and self._begin_chunk(Verb.SUBSCRIBE, channel, joins, now_ms)
         return (
-            self._begin_chunk(Verb.SNAPSHOT, channel, asks, now_ms)
-            or self._begin_chunk(Verb.DELETE, channel, readds, now_ms, repairs=True)
+            (self._affords(State.RESNAPSHOT, asks, now_ms) and self._begin_chunk(Verb.SNAPSHOT, channel, asks, now_ms))
+            or (
+                self._affords(State.RESUBSCRIBE, readds, now_ms)
+                and self._begin_chunk(Verb.DELETE, channel, readds, now_ms, repairs=True)
+            )
             or self._begin_chunk(Verb.ADD, channel, joins, now_ms)
             or self._let_go(channel, self._held, now_ms)
         )
+
+    def _affords(self, step: State, tickers: list[str], now_ms: int) -> bool:
+        """Whether the budget has a command for these markets; if not, they wait for it."""
+        if not tickers:
+            return False
+        if self._ladder.take(step, now_ms):
+            return True
+        self._wake(self._ladder.free_ms(step, now_ms))
+        return False
+
+    def _settle(self, ticker: str, held: Held, now_ms: int, *, on_wire: bool) -> State | None:
+        """The step that the socket is to be asked for now; None where something else is awaited."""
+        mend = held.mend
+        if mend.due_ms is not None and mend.due_ms <= now_ms:
+            self._mark(held, mend.overdue(now_ms), now_ms)
+        for step in (State.RENEW, State.RECONNECT):
+            if (
+                mend.state is step
+                and not mend.acted
+                # A market that is off the wire is asked for before a whole subscription is given up for it.
+                and (on_wire or step is State.RECONNECT)
+                and not self._ladder.take(step, now_ms)
+            ):
+                mend.see(RepairSaw.BUSY, now_ms)
+        if mend.state is State.REST and not mend.acted and mend.due_ms is None:
+            if self._ladder.take(State.REST, now_ms):
+                mend.acted = True
+                self._counters.resyncs += 1
+                self._report(FeedEventKind.RESYNC, now_ms, ticker, State.REST, None)
+                self._report(FeedEventKind.REST_WANTED, now_ms, ticker, State.REST, None)
+                mend.await_by(PACE, now_ms)
+            else:
+                mend.see(RepairSaw.BUSY, now_ms)
+                mend.due_ms = self._ladder.free_ms(State.REST, now_ms)
+        if mend.due_ms is not None:
+            self._wake(mend.due_ms)
+            return None
+        return mend.state
+
+    def rest_came(self, held: Held, now_ms: int) -> None:
+        """REST has a book of a market that the socket gives none of: nothing orders it, so it is no repair."""
+        if held.mend.state is State.REST and held.mend.acted:
+            self._mark(held, held.mend.see(RepairSaw.USELESS, now_ms), now_ms)
+            self.plan(now_ms)
+
+    def _mark(self, held: Held, action: Action, now_ms: int) -> None:
+        """Every step failed: tell the operator, and rest."""
+        if action is Action.MARK:
+            self._counters.marked += 1
+            took_ms = max(0, now_ms - held.since_ms)
+            self._report(FeedEventKind.MARKED, now_ms, held.market_id, held.cause, took_ms)
+            held.mend.await_by(PACE, now_ms)
+
+    def _wake(self, at_ms: int) -> None:
+        self._wake_ms = at_ms if self._wake_ms is None else min(self._wake_ms, at_ms)
 
     def _plan_other(self, channel: Channel, books: Channel, now_ms: int) -> bool:
         """One command of a channel without books, if any is needed."""
@@ -262,21 +339,23 @@ class Commander:
         if with_books:
             for ticker in tickers:
                 held = self._held[ticker]
+                if verb is not Verb.SNAPSHOT:
+                    held.mend.see(RepairSaw.ASKED, now_ms)
                 if held.move(Saw.ASKED) and not held.cause:
                     held.since_ms = now_ms
         if verb is Verb.SNAPSHOT and not probe:
-            self._note_repair(Step.SNAPSHOT, tickers, now_ms)
+            self._note_repair(State.RESNAPSHOT, tickers, now_ms)
         elif verb is Verb.DELETE and repaired:
-            self._note_repair(Step.READD, tickers, now_ms)
+            self._note_repair(State.RESUBSCRIBE, tickers, now_ms)
         elif verb is Verb.UNSUBSCRIBE:
             if repaired:
-                self._note_repair(Step.RESUBSCRIBE, (), now_ms)
+                self._note_repair(State.RENEW, (), now_ms)
             # From here on its frames are dropped: what they would change is asked for anew.
             self._give_up(channel, now_ms)
             if repaired:
                 for held in self._held.values():
                     if held.needs_book:
-                        held.step = Step.RESUBSCRIBE
+                        held.mend.taken_along(State.RENEW)
         return True
 
     def _body(self, command: Command) -> dict[str, Any]:
@@ -297,9 +376,9 @@ class Commander:
             "params": {"sids": [channel.sid], "market_tickers": tickers, "action": command.verb.value},
         }
 
-    def _note_repair(self, step: Step, tickers: tuple[str, ...], now_ms: int) -> None:
+    def _note_repair(self, step: State, tickers: tuple[str, ...], now_ms: int) -> None:
         self._counters.resyncs += 1
-        self._report(FeedEventKind.RESYNC, now_ms, tickers[0] if len(tickers) == 1 else "", STEP_WORDS[step])
+        self._report(FeedEventKind.RESYNC, now_ms, tickers[0] if len(tickers) == 1 else "", step, None)
 
     # -- what came back --------------------------------------------------------------------------------------
 
@@ -364,7 +443,7 @@ class Commander:
             self._strikes = 0
             channel = channel or command.channel
         detail = f"{code} {text}".strip()
-        self._report(FeedEventKind.REFUSED, now_ms, named[0] if len(named) == 1 else "", detail)
+        self._report(FeedEventKind.REFUSED, now_ms, named[0] if len(named) == 1 else "", detail, None)
         if code == 9:
             self._reconnect("authentication required")
         elif code in _ENDED:
@@ -378,7 +457,7 @@ class Commander:
             self._wait(now_ms)
         elif command is not None:
             if code in _RETRIED:
-                self._climb(command)
+                self._climb(command, now_ms)
             else:
                 self._refuse(command, named, detail, now_ms)
         self.plan(now_ms)
@@ -399,13 +478,13 @@ class Commander:
             for ticker in named or command.tickers:
                 held = self._held.get(ticker)
                 if held is not None and held.move(Saw.REFUSED) and len(named) != 1:
-                    self._report(FeedEventKind.REFUSED, now_ms, ticker, detail)
+                    self._report(FeedEventKind.REFUSED, now_ms, ticker, detail, None)
         elif command.verb is Verb.SNAPSHOT:
-            self._climb(command)
+            self._climb(command, now_ms)
         elif command.verb is Verb.DELETE:
             channel.on_wire.difference_update(command.tickers)
 
-    def _expire(self, command: Command) -> None:
+    def _expire(self, command: Command, now_ms: int) -> None:
         """No (further) answer in time."""
         self.under_way = None
         if command.probe:
@@ -419,12 +498,12 @@ class Commander:
         elif command.verb in (Verb.SUBSCRIBE, Verb.ADD):
             # The acknowledgement is missing, but what sent its book is there.
             command.channel.on_wire.update(ticker for ticker in command.tickers if ticker not in command.awaiting)
-        self._climb(command)
+        self._climb(command, now_ms)
 
-    def _climb(self, command: Command) -> None:
+    def _climb(self, command: Command, now_ms: int) -> None:
         """Each market that the command should have helped goes one repair step up."""
         tickers = command.awaiting or (command.tickers if command.verb is Verb.DELETE else ())
         for ticker in tickers:
             held = self._held.get(ticker)
-            if held is not None and held.needs_book and held.step < Step.RECONNECT:
-                held.step = Step(held.step + 1)
+            if held is not None and held.needs_book:
+                held.mend.see(RepairSaw.DUE, now_ms)

@@ -32,9 +32,10 @@ from overround.venue.kalshi.careful import UNREADABLE, CarefulRoad, DecodeDelta,
 from overround.venue.kalshi.commands import BOOKS, Commander
 from overround.venue.kalshi.markets import Markets
 from overround.venue.kalshi.parse import NO_AS_ASK, PX_BY_TEXT
-from overround.venue.kalshi.state import Channel, Stage, Step
+from overround.venue.kalshi.state import Channel, Stage
 from overround.venue.kalshi.wire import DeltaFrame, DeltaMsg, StampedFrame, TextTimedFrame, TradeHead
 from overround.venue.ports import FeedCounters, FeedEvent, FeedEventKind, RestBook
+from overround.venue.repair import RepairBudgets, Saw
 
 __all__ = ["KalshiFeed"]
 
@@ -73,6 +74,8 @@ class KalshiFeed:
         How long an answer, and so a repair step, may take.
     probe_ms : int or None
         Silence after which one market's snapshot is asked for as a sign of life; None for never.
+    budgets : RepairBudgets or None
+        What the venue's connections may spend on repairs together; None for budgets of its own.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class KalshiFeed:
         chunk: int = 100,
         step_ms: int = 2_000,
         probe_ms: int | None = 60_000,
+        budgets: RepairBudgets | None = None,
     ) -> None:
         if channels[:1] != (BOOKS,):
             raise ValueError(f"the first channel is {BOOKS}, not {channels[:1]}")
@@ -123,6 +127,7 @@ class KalshiFeed:
             chunk=chunk,
             step_ms=step_ms,
             probe_ms=probe_ms,
+            budgets=budgets,
         )
         self._careful = CarefulRoad(
             self._channels,
@@ -219,10 +224,12 @@ class KalshiFeed:
             return of_commands if of_markets is None else of_markets
         return min(of_markets, of_commands)
 
-    def rest_book(self, book: RestBook, *, now_ms: int) -> None:  # noqa: ARG002 (the port's signature)
+    def rest_book(self, book: RestBook, *, now_ms: int) -> None:
         """Compare only: a REST book carries neither number nor clock and never repairs a socket's book."""
         held = self._held.get(book.market_id)
         if held is None or held.stage is not Stage.LIVE:
+            if held is not None:
+                self._commander.rest_came(held, now_ms)
             return
         best = (max(book.bids, default=NO_BID_E4), min(book.asks, default=NO_ASK_E4))
         if best != (held.book.best_bid_e4, held.book.best_ask_e4):
@@ -236,9 +243,7 @@ class KalshiFeed:
         """
         if self._passive:
             return False
-        return self._markets.wrong(
-            market_id, ErrCode.GAP, Integrity.SUSPECT, now_ms, since_ns=since_ns, step=Step.READD
-        )
+        return self._markets.wrong(market_id, ErrCode.GAP, Integrity.SUSPECT, now_ms, since_ns=since_ns, saw=Saw.MUTE)
 
     def verdict(self, market_id: MarketId, *, now_ms: int) -> Integrity:
         """``verified`` while the sequence is whole since the market's snapshot.

@@ -12,9 +12,11 @@ from typing import Protocol
 
 from overround.book import Book, BookShelf
 from overround.market import ErrCode, Integrity, MarketId
-from overround.venue.kalshi.state import STEP_WORDS, Channel, Held, Saw, Stage, Step, TimedBook
+from overround.venue.kalshi.state import Channel, Held, Saw, Stage, TimedBook
 from overround.venue.kalshi.wire import LifecycleMsg
 from overround.venue.ports import FeedCounters, FeedEventKind
+from overround.venue.repair import Saw as RepairSaw
+from overround.venue.repair import State
 
 __all__ = ["Markets", "Report"]
 
@@ -130,7 +132,7 @@ class Markets:
 
     def came(self, held: Held, channel: Channel, now_ms: int) -> None:
         """A market's book has come: its changes count from here on."""
-        before = held.stage
+        before, step = held.stage, held.mend.state
         held.move(Saw.BOOK)
         if held.stage is not Stage.LIVE:
             return
@@ -141,18 +143,19 @@ class Markets:
         book.live, book.err, book.integrity = True, None, self._proved
         if book.crossed:
             self.crossed(held.market_id, now_ms)
+        held.mend.see(RepairSaw.BOOK, now_ms)
         if before is Stage.LIVE:
             return
         took_ms = max(0, now_ms - held.since_ms)
         if held.cause:
-            # Only a new connection leads from an interruption back to the first step.
-            step = "reconnect" if held.step is Step.FIRST else STEP_WORDS[held.step]
+            # A first book that ends an interruption is that of a new connection.
+            step = State.RECONNECT if step is State.JOINING else step
             self._counters.repairs += 1
             held.repaired_ms = now_ms
             self._report(FeedEventKind.REPAIRED, now_ms, held.market_id, "snapshot" if self._passive else step, took_ms)
         else:
             self._report(FeedEventKind.LIVE, now_ms, held.market_id, "", took_ms)
-        held.cause, held.step = "", Step.FIRST
+        held.cause = ""
 
     def gap(self, channel: Channel, now_ms: int) -> None:
         """Changes of any market of a subscription may be missing."""
@@ -169,29 +172,39 @@ class Markets:
         now_ms: int,
         *,
         since_ns: int | None = None,
-        step: Step = Step.SNAPSHOT,
+        saw: RepairSaw = RepairSaw.FAULT,
     ) -> bool:
         """One market's book is wrong or lacks a change; whether it was live until now.
 
-        Without ``since_ns`` it was right up to the last frame in sequence. ``step`` is the first repair step tried.
+        Without ``since_ns`` it was right up to the last frame in sequence. ``saw`` decides what is tried first.
         """
         held = self.held.get(ticker)
         if held is None or held.stage is not Stage.LIVE:
             return False
         since_ns = since_ns if since_ns is not None else held.book.channel.whole_ns
         self._report(FeedEventKind.GAP, now_ms, ticker, err, since_ns=since_ns)
-        self._break(held, err, integrity, now_ms, since_ns=since_ns)
-        held.step = step
+        self._break(held, err, integrity, now_ms, since_ns=since_ns, saw=saw)
         self._plan(now_ms)
         return True
 
-    def _break(self, held: Held, err: ErrCode, integrity: Integrity, now_ms: int, *, since_ns: int | None) -> None:
+    def _break(
+        self,
+        held: Held,
+        err: ErrCode,
+        integrity: Integrity,
+        now_ms: int,
+        *,
+        since_ns: int | None,
+        saw: RepairSaw = RepairSaw.FAULT,
+    ) -> None:
         """A live market is live no more; its last content stays."""
         held.proven_ms = None if since_ns is None else since_ns // 1_000_000
         held.move(Saw.FAULT)
         self._off_the_road(held.market_id)
         _stop(held.book, err, integrity)
-        held.cause, held.since_ms, held.step = err, now_ms, Step.SNAPSHOT
+        held.cause, held.since_ms = err, now_ms
+        # What breaks is mostly the sequence of all: no market climbs for it, it is paced instead.
+        held.mend.broke(saw, now_ms, climbs=saw is not RepairSaw.FAULT)
         held.breaks = held.breaks + 1 if now_ms - held.repaired_ms < _SOON_MS else 0
         self._pace(held, now_ms)
 
@@ -209,7 +222,8 @@ class Markets:
             self._break(held, ErrCode.GAP, Integrity.GAP, now_ms, since_ns=since_ns)
         elif held.stage is not Stage.ENDED:
             _stop(held.book, ErrCode.GAP, Integrity.GAP)
-            held.cause, held.step = held.cause or ErrCode.GAP, Step.SNAPSHOT
+            held.cause = held.cause or ErrCode.GAP
+            held.mend.see(RepairSaw.FAULT, now_ms)
             held.breaks = max(held.breaks + 1, 2)
             self._pace(held, now_ms)
         else:
@@ -237,8 +251,9 @@ class Markets:
             if held.stage is Stage.LIVE:
                 held.cause, held.since_ms, held.proven_ms = ErrCode.RECONNECTING, now_ms, last_recv_ms
             held.move(Saw.LOST)
+            held.mend.see(RepairSaw.LOST, now_ms)
             if held.stage is not Stage.ENDED:
-                held.step, held.not_before_ms = Step.FIRST, 0
+                held.not_before_ms = 0
                 _stop(held.book, ErrCode.RECONNECTING, Integrity.GAP)
 
     # -- ends ------------------------------------------------------------------------------------------------
@@ -267,6 +282,8 @@ class Markets:
         if held.move(saw):
             self._off_the_road(held.market_id)
             held.cause = ""
+            if saw is Saw.ENDED:
+                held.mend.see(RepairSaw.ENDED, now_ms)
             _stop(held.book, ErrCode.CLOSED, Integrity.UNVERIFIED)
             self._report(FeedEventKind.CLOSED, now_ms, held.market_id, why)
             self._book_came(held.market_id, now_ms)
@@ -275,7 +292,8 @@ class Markets:
         """A market that ended trades on: it needs its book."""
         if held.move(Saw.RESUMED):
             _stop(held.book, ErrCode.GAP, Integrity.GAP)
-            held.cause, held.since_ms, held.step = ErrCode.CLOSED, now_ms, Step.SNAPSHOT
+            held.cause, held.since_ms = ErrCode.CLOSED, now_ms
+            held.mend.see(RepairSaw.FAULT, now_ms)
             self._plan(now_ms)
 
     def lifecycle(self, msg: LifecycleMsg, now_ms: int) -> None:

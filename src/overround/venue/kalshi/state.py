@@ -13,21 +13,20 @@ A market on one connection stands in one of six stages::
 
 Only ``LIVE`` has a live book. ``NEXT`` is the whole table, complete over every pair.
 
-The repair of a broken market climbs ``Step``: ask for its snapshot, remove and add it, give the whole
-subscription up and subscribe anew, ask for a new connection. A step that brings no book in time is
-followed by the next; a book sets the market back to the bottom.
+What is tried for a market without a book is the other table, ``venue.repair.TABLE``.
 """
 
 from __future__ import annotations
 
-from enum import Enum, IntEnum
+from enum import Enum
 
 from overround.book import Book
 from overround.errors import WireError
 from overround.market import MarketId, sz_e6
 from overround.venue.kalshi.parse import time_ms
+from overround.venue.repair import Mend
 
-__all__ = ["NEXT", "STEP_WORDS", "Channel", "Command", "Held", "Saw", "Sizes", "Stage", "Step", "TimedBook", "Verb"]
+__all__ = ["NEXT", "Channel", "Command", "Held", "Saw", "Sizes", "Stage", "TimedBook", "Verb"]
 
 _SIZE_TEXTS = 32_768
 
@@ -109,25 +108,6 @@ NEXT: dict[tuple[Stage, Saw], Stage] = {
 }
 
 
-class Step(IntEnum):
-    """What is tried next for a market without a book."""
-
-    FIRST = 0
-    SNAPSHOT = 1
-    READD = 2
-    RESUBSCRIBE = 3
-    RECONNECT = 4
-
-
-STEP_WORDS = {
-    Step.FIRST: "subscribe",
-    Step.SNAPSHOT: "get_snapshot",
-    Step.READD: "readd",
-    Step.RESUBSCRIBE: "resubscribe",
-    Step.RECONNECT: "reconnect",
-}
-
-
 class TimedBook(Book):
     """A book whose venue time is read from its text when somebody asks for it.
 
@@ -173,8 +153,8 @@ class Held:
     book : TimedBook
         On the shelf; shared with whoever reads it.
     stage : Stage
-    step : Step
-        What is tried next while it has no book.
+    mend : Mend
+        Where its repair stands, and what is tried next while it has no book.
     close_ts : int or None
         When trading ends as listed, ms.
     ends_ms : int or None
@@ -198,12 +178,12 @@ class Held:
         "close_ts",
         "ends_ms",
         "market_id",
+        "mend",
         "not_before_ms",
         "proven_ms",
         "repaired_ms",
         "since_ms",
         "stage",
-        "step",
     )
 
     def __init__(self, market_id: MarketId, book: TimedBook, *, now_ms: int) -> None:
@@ -212,7 +192,7 @@ class Held:
         self.close_ts: int | None = None
         self.ends_ms: int | None = None
         self.stage = Stage.IDLE
-        self.step = Step.FIRST
+        self.mend = Mend()
         self.cause = ""
         self.proven_ms: int | None = None
         self.since_ms = now_ms

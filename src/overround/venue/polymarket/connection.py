@@ -19,11 +19,15 @@ from overround.market import Market, MarketId, OutcomeId
 from overround.venue.polymarket.hash import HashEra
 from overround.venue.polymarket.held import NEVER, Held
 from overround.venue.ports import FeedCounters, FeedEvent, FeedEventKind
+from overround.venue.repair import Ladder, Pace, RepairBudgets, Saw
 
-__all__ = ["Connection"]
+__all__ = ["PACE", "Connection"]
 
-_BOOK_DUE_MS = 30_000
-_RECONNECT_EVERY_MS = 600_000
+PACE = Pace(
+    joining=30_000, recheck=500, resnapshot=2_000, resubscribe=10_000, renew=10_000, reconnect=30_000, rest=10_000
+)
+"""A dump that has not come within 30 s does not come; after an explicit repair ten are enough."""
+
 _MUTE_AFTER_MS = 60_000
 _MUTE_EXPECTED = 20
 
@@ -50,6 +54,8 @@ class Connection:
         Report LISTED and RESOLVED of markets not held here: one connection of a venue should.
     chunk_tokens, chunk_gap_ms : int
         A large subscription goes out in commands of so many tokens, so far apart.
+    budgets : RepairBudgets or None
+        What the venue's connections may spend on repairs together; None for budgets of its own.
 
     Attributes
     ----------
@@ -73,13 +79,13 @@ class Connection:
         "_era_given",
         "_eras",
         "_follow_all",
-        "_forced_ms",
         "_frames",
         "_greeted",
         "_heartbeat_ms",
         "_held",
         "_hot",
         "_hot_frames",
+        "_ladder",
         "_passive",
         "_ping_ms",
         "_pings",
@@ -110,6 +116,7 @@ class Connection:
         follow_all: bool = False,
         chunk_tokens: int = 100,
         chunk_gap_ms: int = 250,
+        budgets: RepairBudgets | None = None,
     ) -> None:
         self.outbox: list[str] = []
         self.events: list[FeedEvent] = []
@@ -142,7 +149,7 @@ class Connection:
         self._pings = 0
         self._recv_at_ping = 0
         self._wake_ms = NEVER
-        self._forced_ms: int | None = None
+        self._ladder = Ladder(budgets)
         self._rate_per_s = 0.0
         self._rate_samples = 0
         self._rate_changes = 0
@@ -284,8 +291,8 @@ class Connection:
         if silent_ms < _MUTE_AFTER_MS:
             return
         expected = self._rate_per_s * silent_ms / 1000
-        if self._rate_samples >= 3 and expected >= _MUTE_EXPECTED and self._may_reconnect(now_ms):
-            self._forced_ms = now_ms
+        if self._rate_samples >= 3 and expected >= _MUTE_EXPECTED and self._ladder.may_reconnect(now_ms):
+            self._ladder.gave_up(now_ms)
             self.reconnect_reason = f"mute for {silent_ms // 1000} s"
         elif now_ms >= self._canary_ms:
             self._canary_ms = now_ms + _MUTE_AFTER_MS
@@ -293,9 +300,6 @@ class Connection:
             if live:
                 canary = self._rng.choice(live) if self._rng is not None else live[0]
                 self._want_rest(canary, "silence", now_ms)
-
-    def _may_reconnect(self, now_ms: int) -> bool:
-        return self._forced_ms is None or now_ms - self._forced_ms >= _RECONNECT_EVERY_MS
 
     def _want_rest(self, held: Held, why: str, now_ms: int) -> None:
         if not self._passive:
@@ -316,7 +320,8 @@ class Connection:
             held = self._held[self._to_ask.popleft()]
             held.asked_ms = now_ms
             tokens += held.tokens
-            self._plan(held, now_ms + _BOOK_DUE_MS)
+            held.mend.see(Saw.ASKED, now_ms)
+            self._await(held, now_ms)
         self._send_subscribe(tokens)
         self._chunk_ms = now_ms + self._chunk_gap_ms
         if self._to_ask:
@@ -335,8 +340,12 @@ class Connection:
 
     # --- small things -----------------------------------------------------------------------------------------------
 
+    def _await(self, held: Held, now_ms: int) -> None:
+        """Set the time of the repair step or first book that is awaited."""
+        self._wake_at(held.mend.await_by(PACE, now_ms))
+
     def _plan(self, held: Held, at_ms: int) -> None:
-        held.due_ms = at_ms
+        held.mend.due_ms = at_ms
         self._wake_at(at_ms)
 
     def _wake_at(self, at_ms: int) -> None:

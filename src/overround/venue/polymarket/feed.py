@@ -27,7 +27,7 @@ import msgspec
 
 from overround.book import NO_ASK_E4, NO_BID_E4, Side
 from overround.errors import WireError
-from overround.market import ErrCode, Integrity, MarketId
+from overround.market import SZ_ONE_E6, ErrCode, Integrity, MarketId
 from overround.venue.polymarket.held import NEVER, Announced, Change, Claim, Held
 from overround.venue.polymarket.parse import (
     Delta,
@@ -38,10 +38,8 @@ from overround.venue.polymarket.parse import (
     mirror_text,
     mirror_text_by_px,
     mirrored,
-    new_size_e6,
     price_e4,
     px_by_text,
-    sz_by_text,
     timestamp_ms,
 )
 from overround.venue.polymarket.repair import Repair
@@ -51,9 +49,11 @@ from overround.venue.polymarket.wire import (
     decode_book,
     decode_change,
     decode_event,
+    decode_levels,
     split_array,
 )
 from overround.venue.ports import FeedEventKind
+from overround.venue.repair import Saw
 
 __all__ = ["PolymarketFeed"]
 
@@ -66,7 +66,11 @@ _OLD_BOOK_MS = 1_000
 # A change with an entry for each token has about 600 bytes, blanks after separators included; a longer frame is most
 # likely a book. Only a hint: both roads end in `_other` if they are the wrong one.
 _LONGEST_CHANGE = 900
+_HASH_DIGITS = 40
 _TIMES_END_MS = 10**15
+# A million contracts; larger sizes are read as text.
+_EXACT_SZ_E6 = 10**12
+_ROUNDING = 1e-3
 
 
 class PolymarketFeed(Repair):
@@ -90,19 +94,21 @@ class PolymarketFeed(Repair):
                 held = self._hot[first.asset_id]
             ts_ms = message.timestamp
             side = first.side
-            text = first.size
+            size_e6 = first.size * SZ_ONE_E6
             px = px_by_text[first.price]
             if (
                 ts_ms < held.newest_ms
                 or second.asset_id != held.second
-                or second.size != text
+                or second.size != first.size
                 or second.side == side
                 or second.price != mirror_text_by_px[px]
+                or not 0 <= size_e6 < _EXACT_SZ_E6  # NaN and infinity are not
             ):
                 return self._other(frame, recv_ns)
-            sz = sz_by_text.get(text)
-            if sz is None:
-                sz = new_size_e6(text)
+            sz = int(size_e6 + 0.5)
+            # Products this small are off by less; what is further off has more than six decimals.
+            if not -_ROUNDING < size_e6 - sz < _ROUNDING:
+                return self._other(frame, recv_ns)
         except _NOT_COMMON:
             return self._other(frame, recv_ns)
         book = held.book
@@ -138,14 +144,46 @@ class PolymarketFeed(Repair):
             ts_ms = message.timestamp
             if message.event_type != "book" or not 0 <= ts_ms < _TIMES_END_MS:
                 return self._other(frame, recv_ns)
-            bids, asks = ladder(message.bids), ladder(message.asks)
+            first = message.asset_id == held.tokens[0]
+            if self._is_repeated(held, message, n_levels=frame.count(b"{") - 1):
+                return self._repeated(held, message, frame, recv_ns, first=first)
+            bids, asks = ladder(decode_levels(message.bids)), ladder(decode_levels(message.asks))
         except _NOT_COMMON:
             return self._other(frame, recv_ns)
         self.last_recv_ns = recv_ns
         self._frames += 1
         self._bytes += len(frame)
-        first = message.asset_id == held.tokens[0]
         self._whole_book(held, message, bids, asks, first=first, ts_ms=ts_ms, recv_ns=recv_ns)
+        return True
+
+    def _is_repeated(self, held: Held, said: BookFrame, *, n_levels: int) -> bool:
+        """Whether a whole book is the one that the newest change led to: after each trade the venue sends it again.
+
+        Its hash names the state that the change announced, and the verdict proves ours against that same hash; so its
+        levels, two thirds of the price of such a frame, tell nothing new.
+        """
+        book = held.book
+        return (
+            book.live
+            and said.timestamp == held.newest_ms
+            and held.frame is not None
+            and said.hash is not None
+            and len(said.hash) == _HASH_DIGITS
+            and said.hash.encode() in held.frame
+            and n_levels == len(book.bids) + len(book.asks)
+            and said.tick_size is said.last_trade_price is None
+            and not self._check_each
+        )
+
+    def _repeated(self, held: Held, said: BookFrame, frame: bytes, recv_ns: int, *, first: bool) -> bool:
+        self.last_recv_ns = recv_ns
+        self._frames += 1
+        self._bytes += len(frame)
+        self._counters.duplicates += 1
+        # From here on an older change is late, as after any whole book.
+        text = said.hash or ""
+        held.snapshot_ms, held.snapshot_seq = said.timestamp, held.book.seq
+        held.snapshot_hash = [text, ""] if first else ["", text]
         return True
 
     def _other(self, frame: bytes, recv_ns: int) -> bool:
@@ -262,6 +300,7 @@ class PolymarketFeed(Repair):
             if said.last_trade_price is not None:
                 held.last_trade = decimal_text(said.last_trade_price)
             if not held.book.live:
+                held.mend.see(Saw.BOOK, recv_ns // 1_000_000)
                 self._revive(held, recv_ns // 1_000_000, prove=True)
         if self._check_each and text:
             self._check_each_of(held, [Announced(first, text, ts_ms)])
@@ -413,7 +452,7 @@ class PolymarketFeed(Repair):
             # From here on the socket is silent and REST has no book. A book that comes nevertheless revives it.
             held.closed = True
             held.forget()
-            held.due_ms = None
+            held.mend.see(Saw.ENDED, now_ms)
             held.book.live = False
             held.book.err = ErrCode.CLOSED
 
@@ -432,7 +471,7 @@ class PolymarketFeed(Repair):
         held = self._held.get(market_id)
         if held is not None and event is not None and event.event_type in ("price_change", "book", ""):
             # What came before is not put in doubt by it.
-            self._doubt(held, ErrCode.GAP, recv_ns // 1_000_000, since_ns=recv_ns)
+            self._doubt(held, ErrCode.GAP, Saw.MUTE, recv_ns // 1_000_000, since_ns=recv_ns)
 
     def _reject(self, market_id: MarketId, exc: WireError, recv_ns: int) -> None:
         self._counters.rejected += 1

@@ -7,7 +7,6 @@ what is applied: it is the venue time of the newest change, or ``NEVER`` while t
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from enum import StrEnum
 from math import gcd
 from typing import NamedTuple
 
@@ -25,8 +24,9 @@ from overround.venue.polymarket.hash import (
 from overround.venue.polymarket.parse import Delta, deltas, mirrored, timestamp_ms
 from overround.venue.polymarket.wire import decode_event
 from overround.venue.ports import RestBook
+from overround.venue.repair import Mend
 
-__all__ = ["NEVER", "NEXT_STEP", "Announced", "Change", "Claim", "Held", "Step"]
+__all__ = ["NEVER", "Announced", "Change", "Claim", "Held"]
 
 NEVER = 1 << 62
 """A time after every other: nothing is new enough to be applied."""
@@ -34,29 +34,6 @@ NEVER = 1 << 62
 _TICKS = ("0.01", "0.001", "0.1", "0.005", "0.0025", "0.0001")
 # After so many failures without one success the wide search stops: the book is trimmed, or the venue hashes anew.
 _WIDE_SEARCHES = 20
-
-
-class Step(StrEnum):
-    """Where a market's repair stands; each step is tried once before the next."""
-
-    NONE = "none"
-    RECHECK = "recheck"
-    """Look again shortly: messages of one change may still be on their way."""
-    RESUBSCRIBE = "resubscribe"
-    RECONNECT = "reconnect"
-    REST = "rest"
-    GAVE_UP = "gave_up"
-    """Marked; the ladder starts anew after a long pause."""
-
-
-NEXT_STEP = {
-    Step.NONE: Step.RESUBSCRIBE,
-    Step.RECHECK: Step.RESUBSCRIBE,
-    Step.RESUBSCRIBE: Step.RECONNECT,
-    Step.RECONNECT: Step.REST,
-    Step.REST: Step.GAVE_UP,
-    Step.GAVE_UP: Step.RESUBSCRIBE,
-}
 
 
 class Announced(NamedTuple):
@@ -115,12 +92,10 @@ class Held:
         ``book.seq`` at the last verdict.
     checked, matched : list of int
         Hashes recomputed and matched, by token.
-    step, due_ms : Step, int or None
-        Repair step last taken, and when the next thing is due.
-    asked_ms, gap_ms, healed_ms : int or None
-        When it was last subscribed, when the present gap began, when the last one ended.
-    relapses : int
-        How many times in a row it broke within a minute of its repair.
+    mend : Mend
+        Where its repair stands.
+    asked_ms, gap_ms : int or None
+        When it was last subscribed, when the present gap was noticed.
     best_off_ms : int or None
         Since when the announced best prices differ from ours.
     claim : Claim or None
@@ -144,25 +119,22 @@ class Held:
         "checked_seq",
         "claim",
         "closed",
-        "due_ms",
         "frame",
         "gap_ms",
-        "healed_ms",
         "last_trade",
         "market_id",
         "matched",
+        "mend",
         "min_size",
         "neg_risk",
         "newest_ms",
         "proved",
         "proven_ns",
-        "relapses",
         "rest_seq",
         "second",
         "snapshot_hash",
         "snapshot_ms",
         "snapshot_seq",
-        "step",
         "tick",
         "tokens",
         "trades",
@@ -193,12 +165,9 @@ class Held:
         self.checked_seq = -1
         self.checked = [0, 0]
         self.matched = [0, 0]
-        self.step = Step.NONE
-        self.due_ms: int | None = None
+        self.mend = Mend()
         self.asked_ms: int | None = None
         self.gap_ms: int | None = None
-        self.healed_ms: int | None = None
-        self.relapses = 0
         self.best_off_ms: int | None = None
         self.claim: Claim | None = None
         self.audit: RestBook | None = None

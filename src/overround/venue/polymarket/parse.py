@@ -64,27 +64,21 @@ __all__ = [
     "mirror_text",
     "mirror_text_by_px",
     "mirrored",
-    "new_size_e6",
     "price_e4",
     "px_by_text",
     "rest_book",
     "size_e6",
-    "sz_by_text",
     "timestamp_ms",
 ]
 
 px_by_text: dict[str, int] = {}
 """``px_e4`` by price text as seen on the wire; read by the hot path, filled by `price_e4`."""
-sz_by_text: dict[str, int] = {}
-"""``sz_e6`` by size text of single changes; read by the hot path, filled by `new_size_e6`."""
 mirror_text_by_px: dict[int, str] = {}
 """Text of ``1 - px`` by ``px_e4``; read by the hot path, filled by `mirror_text`."""
 
-# Canonical spellings are 10,001; padded ones are rare. Sizes repeat in bursts: when a table is full, it starts anew.
-# That of single changes is small, so that it stays in the processor's cache: one of 32,768 texts cost a tenth of the
-# hot path. Whole books repeat the sizes of all their levels and have one of their own.
+# Canonical spellings are 10,001; padded ones are rare. Sizes of single changes hardly repeat and are read as numbers;
+# whole books repeat those of all their levels: when the table is full, it starts anew.
 _PX_TEXTS_MAX = 40_000
-_SZ_TEXTS_MAX = 1 << 11
 _LEVEL_TEXTS_MAX = 1 << 15
 _sz_by_level_text: dict[str, int] = {}
 _E6_BY_PLACES: tuple[int, ...] = tuple(10 ** (6 - places) for places in range(7))
@@ -137,21 +131,6 @@ def size_e6(value: Number, *, field: str = "size") -> int:
         if len(_sz_by_level_text) >= _LEVEL_TEXTS_MAX:
             _sz_by_level_text.clear()
         _sz_by_level_text[text] = sz
-    return sz
-
-
-def new_size_e6(text: str) -> int:
-    """Read a size text that is not in the hot path's table yet.
-
-    Raises
-    ------
-    ValueOutOfScale
-        If it is no decimal, or finer than 0.000001.
-    """
-    sz = _size(text, "size")
-    if len(sz_by_text) >= _SZ_TEXTS_MAX:
-        sz_by_text.clear()
-    sz_by_text[text] = sz
     return sz
 
 

@@ -5,8 +5,10 @@ matched before means that the book is wrong; on one that never matched it means 
 Best prices are announced too, with each change and alone, and count if they stay off for two seconds: messages of one
 change arrive apart.
 
-Repair climbs ``NEXT_STEP`` and never storms: a market that breaks a third time, each time within a minute, goes on
-where it left off; a new connection is asked for at most every ten minutes; after the last step the market rests for ten.
+Repair climbs ``venue.repair.TABLE``. Of its steps, two have a meaning of their own here: the book alone is a REST book,
+which is taken over only if it is as new as the newest change that the socket brought; and there is no subscription
+apart from its markets, so that none can be renewed. A failed hash asks for the book alone first; where a change was
+lost without a trace, or could not be read, the market is subscribed anew at once.
 """
 
 from __future__ import annotations
@@ -18,19 +20,15 @@ from overround.book import NO_ASK_E4, NO_BID_E4
 from overround.errors import WireError
 from overround.market import PX_ONE_E4, ErrCode, Integrity, MarketId
 from overround.venue.polymarket.connection import Connection
-from overround.venue.polymarket.held import NEVER, NEXT_STEP, Announced, Held, Step
+from overround.venue.polymarket.held import NEVER, Announced, Held
 from overround.venue.polymarket.parse import Delta, price_e4
 from overround.venue.polymarket.wire import Number
 from overround.venue.ports import FeedEventKind, RestBook
+from overround.venue.repair import STEPS, Action, Saw, State
 
 __all__ = ["Repair"]
 
-_REPAIR_DUE_MS = 10_000
-_RECHECK_MS = 500
 _REST_AGAIN_MS = 30_000
-_REST_AFTER_MS = 600_000
-_CALM_MS = 60_000
-_RELAPSES = 3
 _BEST_TOLERANCE_MS = 2_000
 _AUDIT_GRACE_MS = 2_000
 
@@ -50,16 +48,13 @@ class Repair(Connection):
         broken = False
         for held in self._held.values():
             held.forget()
-            held.due_ms = None
+            held.mend.see(Saw.LOST, now_ms)
             if held.closed:
                 continue
             book = held.book
             if book.live:
                 broken = True
                 held.gap_ms = now_ms
-                held.step = Step.NONE
-            elif held.step is not Step.NONE:
-                held.step = Step.RECONNECT  # a new connection is what it gets; the next step is the one after that
             book.live = False
             book.err = ErrCode.RECONNECTING
             book.integrity = Integrity.GAP if book.had_book else Integrity.UNVERIFIED
@@ -84,12 +79,12 @@ class Repair(Connection):
                     self._settle_audit(held, now_ms)
                 else:
                     self._wake_at(held.audit_ms)
-            if held.due_ms is not None:
-                if now_ms >= held.due_ms:
-                    held.due_ms = None
+            mend = held.mend
+            if mend.due_ms is not None:
+                if now_ms >= mend.due_ms:
                     self._overdue(held, now_ms)
-                if held.due_ms is not None:
-                    self._wake_at(held.due_ms)
+                if mend.due_ms is not None:
+                    self._wake_at(mend.due_ms)
 
     # --- proof ------------------------------------------------------------------------------------------------------
 
@@ -121,7 +116,7 @@ class Repair(Connection):
             book.integrity = Integrity.VERIFIED
             held.best_off_ms = None
         elif found is False and held.proved:
-            self._doubt(held, ErrCode.HASH_MISMATCH, now_ms)
+            self._doubt(held, ErrCode.HASH_MISMATCH, Saw.DOUBT, now_ms)
         else:
             book.integrity = Integrity.UNVERIFIED
             self._spot_check(held, now_ms)
@@ -192,7 +187,7 @@ class Repair(Connection):
         held.claim = None
         if claim.ts_ms > held.newest_ms and (claim.bid_e4, claim.ask_e4) != (book.best_bid_e4, book.best_ask_e4):
             self._counters.best_mismatches += 1
-            self._doubt(held, ErrCode.GAP, now_ms)
+            self._doubt(held, ErrCode.GAP, Saw.MUTE, now_ms)
 
     def _compare_best(self, held: Held, bid: Number, ask: Number, token: str, now_ms: int) -> None:
         book = held.book
@@ -205,7 +200,7 @@ class Repair(Connection):
         elif now_ms - held.best_off_ms >= _BEST_TOLERANCE_MS and book.live:
             held.best_off_ms = None
             if not self._proof(held):
-                self._doubt(held, ErrCode.CROSSED if book.crossed else ErrCode.GAP, now_ms)
+                self._doubt(held, ErrCode.CROSSED if book.crossed else ErrCode.GAP, Saw.MUTE, now_ms)
 
     # --- repair -----------------------------------------------------------------------------------------------------
 
@@ -218,15 +213,16 @@ class Repair(Connection):
         if held is None or held.closed or not self._connected or self._passive:
             return False
         if held.book.live:
-            self._doubt(held, ErrCode.GAP, now_ms, since_ns=max(held.proven_ns, held.whole_ns) or since_ns)
+            since_ns = max(held.proven_ns, held.whole_ns) or since_ns
+            self._doubt(held, ErrCode.GAP, Saw.MUTE, now_ms, since_ns=since_ns)
             return True
-        if held.step is not Step.NONE or held.asked_ms is None:
+        if held.mend.state is not State.JOINING or held.asked_ms is None:
             return False
         # Its first book is missing, and is not waited for any longer.
-        self._climb(held, now_ms)
+        self._do(held, held.mend.see(Saw.DUE, now_ms), now_ms)
         return True
 
-    def _doubt(self, held: Held, err: ErrCode, now_ms: int, *, since_ns: int | None = None) -> None:
+    def _doubt(self, held: Held, err: ErrCode, saw: Saw, now_ms: int, *, since_ns: int | None = None) -> None:
         """The book is known to be wrong: it is not live any more, and repair begins.
 
         Without ``since_ns`` it was right at its last proof, or at its last whole book.
@@ -242,66 +238,83 @@ class Repair(Connection):
         self._counters.gaps += 1
         since_ns = since_ns or max(held.proven_ns, held.whole_ns) or None
         self._report(FeedEventKind.GAP, held.market_id, err, now_ms=now_ms, since_ns=since_ns)
-        relapsed = held.healed_ms is not None and now_ms - held.healed_ms <= _CALM_MS
-        held.relapses = held.relapses + 1 if relapsed else 0
-        if held.relapses < _RELAPSES:
-            held.step = Step.NONE
-        if self._passive or not self._connected:
-            return
-        if err is ErrCode.HASH_MISMATCH and held.step is Step.NONE:
-            held.step = Step.RECHECK
-            self._plan(held, now_ms + _RECHECK_MS)
-        else:
-            self._climb(held, now_ms)
+        if not self._passive and self._connected:
+            self._do(held, held.mend.broke(saw, now_ms), now_ms)
 
     def _overdue(self, held: Held, now_ms: int) -> None:
+        mend = held.mend
         if held.book.live:
+            mend.due_ms = None
             if held.rest_seq is not None and held.rest_seq == held.book.seq:
-                # The book came from REST and the socket is still silent about it: go on polling.
-                self._want_rest(held, Step.REST, now_ms)
+                # The book came from REST and the socket is still silent about it: go on asking.
+                self._want_rest(held, State.REST, now_ms)
                 self._plan(held, now_ms + _REST_AGAIN_MS)
-        elif held.step is Step.RECHECK and held.newest_ms != NEVER and self._proof(held):
+        elif mend.state is State.RECHECK and held.newest_ms != NEVER and self._proof(held):
             self._heal(held, now_ms)
         else:
-            self._climb(held, now_ms)
+            self._do(held, mend.overdue(now_ms), now_ms)
 
-    def _climb(self, held: Held, now_ms: int) -> None:
-        """Take the next repair step."""
-        held.step = NEXT_STEP[held.step]
-        if held.step is Step.RECONNECT and not self._may_reconnect(now_ms):
-            held.step = Step.REST
+    def _do(self, held: Held, action: Action, now_ms: int) -> None:
+        """Do what the table says, and what follows if that cannot be done."""
+        mend = held.mend
+        while action in STEPS:
+            step = STEPS[action]
+            if not self._has(step, held):
+                action = mend.see(Saw.USELESS, now_ms)
+            elif self._ladder.take(step, now_ms):
+                self._take_step(held, step, now_ms)
+                return
+            else:
+                action = mend.see(Saw.BUSY, now_ms)
+        if action is Action.LOOK_AGAIN:
+            self._await(held, now_ms)
+        elif action is Action.PAUSE:
+            self._plan(held, self._ladder.free_ms(mend.state, now_ms))
+        elif action is Action.MARK:
+            self._counters.marked += 1
+            took_ms = None if held.gap_ms is None else max(0, now_ms - held.gap_ms)
+            self._report(FeedEventKind.MARKED, held.market_id, held.book.err or "", now_ms=now_ms, took_ms=took_ms)
+            self._await(held, now_ms)
+
+    @staticmethod
+    def _has(step: State, held: Held) -> bool:
+        """Whether the venue has this step, as things stand."""
+        if step is State.RESNAPSHOT:
+            # Without a book of the socket's nothing tells whether a REST book is new enough, nor that changes follow.
+            return held.newest_ms != NEVER
+        return step is not State.RENEW
+
+    def _take_step(self, held: Held, step: State, now_ms: int) -> None:
+        held.mend.acted = True
         self._counters.resyncs += 1
-        self._report(FeedEventKind.RESYNC, held.market_id, held.step, now_ms=now_ms)
-        due_ms = now_ms + _REPAIR_DUE_MS
-        match held.step:
-            case Step.RESUBSCRIBE:
-                held.forget()
-                held.asked_ms = now_ms
-                self._send({"operation": "unsubscribe", "assets_ids": held.tokens})
-                self._send_subscribe(list(held.tokens))
-            case Step.RECONNECT:
-                self._forced_ms = now_ms
-                self.reconnect_reason = f"repair of {held.market_id}"
-            case Step.REST:
-                self._want_rest(held, Step.REST, now_ms)
-            case _:
-                due_ms = now_ms + _REST_AFTER_MS
-        self._plan(held, due_ms)
+        self._report(FeedEventKind.RESYNC, held.market_id, step, now_ms=now_ms)
+        if step is State.RESUBSCRIBE:
+            held.forget()
+            held.asked_ms = now_ms
+            self._send({"operation": "unsubscribe", "assets_ids": held.tokens})
+            self._send_subscribe(list(held.tokens))
+        elif step is State.RECONNECT:
+            self.reconnect_reason = f"repair of {held.market_id}"
+        else:
+            self._want_rest(held, step, now_ms)
+        self._await(held, now_ms)
 
     def _revive(self, held: Held, now_ms: int, *, prove: bool, how: str = "") -> None:
-        """A whole book has arrived where none was live."""
+        """A whole book has arrived where none was live; the table knows of it."""
         book = held.book
         book.live = True
         book.err = None
         book.integrity = Integrity.UNVERIFIED
         held.closed = False
-        held.due_ms = None
+        held.mend.due_ms = None
         held.checked_seq = -1
         if held.gap_ms is None:
             took = None if held.asked_ms is None else max(0, now_ms - held.asked_ms)
             self._report(FeedEventKind.LIVE, held.market_id, how, now_ms=now_ms, took_ms=took)
         else:
-            self._repaired(held, how or (held.step if held.step is not Step.NONE else Step.RECONNECT), now_ms)
+            state = held.mend.ended_by
+            # A first book that ends a gap is that of a new connection.
+            self._repaired(held, how or (State.RECONNECT if state is State.JOINING else state), now_ms)
         if prove and not self._passive:
             # The first book of a subscription brings every input of its hash: whether it recomputes tells whether
             # later mismatches mean anything.
@@ -318,13 +331,13 @@ class Repair(Connection):
         book.err = None
         book.integrity = Integrity.VERIFIED
         held.checked_seq = book.seq
-        held.due_ms = None
-        self._repaired(held, Step.RECHECK, now_ms)
+        state = held.mend.state
+        held.mend.see(Saw.PROOF, now_ms)
+        self._repaired(held, state, now_ms)
 
     def _repaired(self, held: Held, how: str, now_ms: int) -> None:
         took = None if held.gap_ms is None else max(0, now_ms - held.gap_ms)
         held.gap_ms = None
-        held.healed_ms = now_ms
         self._counters.repairs += 1
         self._report(FeedEventKind.REPAIRED, held.market_id, how, now_ms=now_ms, took_ms=took)
 
@@ -337,23 +350,36 @@ class Repair(Connection):
         live and it is newer, it has two seconds to be overtaken before it counts as proof that we miss something.
         """
         held = self._held.get(book.market_id)
-        if held is None or book.hash_ok is False or book.ts_venue_ms is None or self._passive:
+        if held is None or self._passive:
             return
-        ours = held.book
-        polled = held.rest_seq is not None and held.rest_seq == ours.seq
-        if (not ours.live and held.step is Step.REST) or (polled and book.ts_venue_ms > held.newest_ms):
-            self._adopt(held, book, now_ms)
-        elif ours.live and book.ts_venue_ms >= held.newest_ms:
+        ours, mend = held.book, held.mend
+        if not ours.live:
+            if mend.acted and mend.state in (State.RESNAPSHOT, State.REST):
+                self._take_rest(held, book, now_ms)
+        elif book.hash_ok is not False and book.ts_venue_ms is not None and book.ts_venue_ms >= held.newest_ms:
             if ours.bids == book.bids and ours.asks == book.asks:
                 held.audit = held.audit_ms = None
                 if book.hash_ok:
                     held.last_trade = book.last_trade_text or held.last_trade
                     ours.integrity = Integrity.VERIFIED
                     held.checked_seq = ours.seq
-                held.proven_ns = now_ms * 1_000_000
+                    held.proven_ns = now_ms * 1_000_000
             else:
                 held.audit, held.audit_ms = book, now_ms + _AUDIT_GRACE_MS
                 self._wake_at(held.audit_ms)
+
+    def _take_rest(self, held: Held, book: RestBook, now_ms: int) -> None:
+        """The answer that a repair step waits for."""
+        ours, ts_ms = held.book, book.ts_venue_ms
+        heard = held.newest_ms != NEVER
+        if book.hash_ok is False or ts_ms is None or (heard and ts_ms < held.newest_ms):
+            self._do(held, held.mend.see(Saw.USELESS, now_ms), now_ms)
+        elif heard and ours.bids == book.bids and ours.asks == book.asks:
+            held.last_trade = book.last_trade_text or held.last_trade
+            held.proven_ns = now_ms * 1_000_000
+            self._heal(held, now_ms)
+        else:
+            self._adopt(held, book, now_ms)
 
     def _adopt(self, held: Held, book: RestBook, now_ms: int) -> None:
         ts_ms = book.ts_venue_ms or 0
@@ -363,8 +389,9 @@ class Repair(Connection):
         held.snapshot_hash = [book.hash, ""]
         held.announce_book(first=True, text=book.hash, ts_ms=ts_ms)
         held.last_trade = book.last_trade_text or held.last_trade
-        if not held.book.live:
-            self._revive(held, now_ms, prove=False, how=Step.REST)
+        state = held.mend.state
+        held.mend.see(Saw.REST_BOOK, now_ms)
+        self._revive(held, now_ms, prove=False, how=state)
         held.book.integrity = Integrity.VERIFIED if book.hash_ok else Integrity.UNVERIFIED
         if book.hash_ok:
             held.proven_ns = now_ms * 1_000_000
@@ -378,7 +405,7 @@ class Repair(Connection):
         if book is None or book.ts_venue_ms is None or held.newest_ms > book.ts_venue_ms:
             return
         if ours.bids != book.bids or ours.asks != book.asks:
-            self._doubt(held, ErrCode.GAP, now_ms)
+            self._doubt(held, ErrCode.GAP, Saw.MUTE, now_ms)
 
     def _replace(self, held: Held, bids: dict[int, int], asks: dict[int, int], ts_ms: int, recv_ns: int) -> None:
         held.book.replace(bids, asks)

@@ -1,0 +1,163 @@
+"""What each connection was really sent, change by change: the exchange's side of "was anything lost?".
+
+The fault log says what was done; this log says what arrived at the wire. A change counts as delivered when its
+frame left whole on some connection, and a book as whole when it left as the venue made it. Faults sit between the
+hubs and the wire (see ``link``), so a frame that was dropped, cut or renamed simply never appears here, and one that
+was held appears when it left. Only kept on demand: it decodes dumps and remembers frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+
+import msgspec
+
+from overround.exchange.link import Link, Wire
+
+__all__ = ["Delivery", "DeliveryLog", "LoggedLink", "Told"]
+
+_MOST_FRAMES_REMEMBERED = 50_000
+
+
+class Told(StrEnum):
+    """What a line of the log says."""
+
+    HAPPENED = "happened"
+    """A level changed on the venue; ``number`` is the state after it."""
+    CHANGE = "change"
+    """That change was sent on a connection."""
+    BOOK = "book"
+    """A whole book of that state was sent on a connection."""
+    REST = "rest"
+    """A whole book of that state was given by REST."""
+    UNSUBSCRIBED = "unsubscribed"
+    """The client asked for no more of this market."""
+    OPENED = "opened"
+    """A connection was let in."""
+    ENDED = "ended"
+    """A connection is gone."""
+
+
+class Delivery(msgspec.Struct, frozen=True, array_like=True):
+    """One line of the log, in the order in which things happened.
+
+    Attributes
+    ----------
+    ts_ms : int
+    told : Told
+    link : str
+        Connection, or empty.
+    key : str
+        Market, or empty.
+    number : int
+        Book state.
+    level : int
+        Price of the changed level, negative on the ask side (``happened`` only).
+    """
+
+    ts_ms: int
+    told: Told
+    link: str = ""
+    key: str = ""
+    number: int = 0
+    level: int = 0
+
+
+class DeliveryLog:
+    """One venue's log.
+
+    Parameters
+    ----------
+    now_ms : callable
+
+    Attributes
+    ----------
+    lines : list of Delivery
+    shown : set of str
+        Markets whose whole book went to the wire at least once.
+    """
+
+    def __init__(self, now_ms: Callable[[], int]) -> None:
+        self.lines: list[Delivery] = []
+        self.shown: set[str] = set()
+        self._now_ms = now_ms
+        self._numbers: dict[str, int] = {}
+        self._frames: dict[bytes, tuple[tuple[Told, str, int], ...]] = {}
+
+    def happened(self, key: str, number: int, level: int) -> None:
+        """A level changed; called before the change is encoded for anybody."""
+        self._numbers[key] = number
+        self._write(Told.HAPPENED, "", key, number, level)
+
+    def pushed(self, payload: bytes, key: str, kind: str) -> None:
+        """A hub made a frame: remember what it tells, in case it reaches the wire."""
+        if kind in {"price_change", "orderbook_delta"}:
+            content: tuple[tuple[Told, str, int], ...] = ((Told.CHANGE, key, self._number(key)),)
+        elif kind in {"book", "orderbook_snapshot"}:
+            content = ((Told.BOOK, key, self._number(key)),)
+        elif kind == "dump":
+            found = dict.fromkeys(str(book["market"]) for book in msgspec.json.decode(payload))
+            content = tuple((Told.BOOK, market, self._number(market)) for market in found)
+        else:
+            return
+        self._frames[payload] = content
+        if len(self._frames) > _MOST_FRAMES_REMEMBERED:
+            del self._frames[next(iter(self._frames))]
+
+    def sent(self, link: str, payload: bytes) -> None:
+        """A frame goes to the wire as it is."""
+        for told, key, number in self._frames.get(payload, ()):
+            self._write(told, link, key, number)
+            if told is Told.BOOK:
+                self.shown.add(key)
+
+    def asked(self, key: str) -> None:
+        """REST gave a market's book."""
+        self._write(Told.REST, "", key, self._number(key))
+
+    def link(self, told: Told, name: str, key: str = "") -> None:
+        """A connection was opened or ended, or its client let go of a market."""
+        self._write(told, name, key)
+
+    def _number(self, key: str) -> int:
+        return self._numbers.get(key, -1)
+
+    def _write(self, told: Told, link: str, key: str, number: int = 0, level: int = 0) -> None:
+        self.lines.append(Delivery(self._now_ms(), told, link, key, number, level))
+
+
+class LoggedLink(Link):
+    """A connection whose deliveries are logged.
+
+    Parameters
+    ----------
+    log : DeliveryLog
+    """
+
+    __slots__ = ("_log",)
+
+    def __init__(self, name: str, number: int, wire: Wire, dirty: Callable[[Link], None], log: DeliveryLog) -> None:
+        super().__init__(name, number, wire, dirty)
+        self._log = log
+        log.link(Told.OPENED, name)
+
+    def push(self, payload: bytes, key: str = "", kind: str = "") -> None:
+        """Send a frame, unless a fault decides otherwise."""
+        self._log.pushed(payload, key, kind)
+        super().push(payload, key, kind)
+
+    def put(self, payload: bytes, *, instead_of: bytes | None = None) -> None:
+        """Send a frame as it is."""
+        if not self.closed:
+            self._log.sent(self.name, payload if instead_of is None else instead_of)
+        super().put(payload, instead_of=instead_of)
+
+    def let_go(self, key: str) -> None:
+        """The client asked for no more of a market."""
+        if not self.closed:
+            self._log.link(Told.UNSUBSCRIBED, self.name, key)
+
+    def ended(self) -> None:
+        """The connection is gone."""
+        self._log.link(Told.ENDED, self.name)

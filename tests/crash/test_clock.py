@@ -1,0 +1,79 @@
+"""A wall clock that is set forwards and back by an hour under a running collector."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from overround.collector.steady import SteadyClock
+from overround.market import Venue
+from overround.pipelines.lake import verify_lake
+from overround.testing.clock import ManualClock
+
+from .rig import Rig, Run, rig
+from .witness import compare
+
+HOUR_MS = 3_600_000
+
+
+def test_a_small_correction_is_followed_and_a_step_is_told_but_not_followed() -> None:
+    machine = ManualClock()
+    steady = SteadyClock(machine)
+    machine.skip_ms(500)
+    assert (steady.now_ms(), steady.follow()) == (machine.now_ms(), 0)
+    machine.step_wall_ms(-400)
+    assert steady.now_ms() == machine.now_ms() + 400
+    assert steady.follow() == 0
+    assert steady.now_ms() == machine.now_ms()
+    for step_ms in (HOUR_MS, -HOUR_MS):
+        machine.step_wall_ms(step_ms)
+        assert steady.follow() == step_ms
+        machine.skip_ms(1_000)
+        assert steady.now_ms() == machine.now_ms() - step_ms
+        machine.step_wall_ms(-step_ms)
+        assert steady.follow() == 0
+
+
+def rows_between(run: Run, venue: Venue, from_ms: int, to_ms: int) -> int:
+    """Rows of a venue taken in with times of that span."""
+    found = 0
+    for taken in run.witness().rows.values():
+        of_kalshi = any(str(entry[1]).startswith("yes") for entry in taken.entries)
+        if of_kalshi == (venue is Venue.KALSHI):
+            found += sum(from_ms <= int(str(entry[2])) < to_ms for entry in taken.entries)
+    return found
+
+
+def step_and_see_rows(held: Rig, run: Run, by_ms: int, venues: list[Venue]) -> None:
+    """Step the collector's clock and wait for rows under the new time."""
+    steps = len(run.events("clock.stepped"))
+    held.clock.step_ms(by_ms)
+    now_ms = held.clock.now_ms()
+    run.wait_for(lambda: len(run.events("clock.stepped")) == steps + 1, patience_s=20)
+    assert abs(int(run.events("clock.stepped")[-1]["by_ms"]) - by_ms) < 1_000
+    for venue in venues:
+        run.wait_for(lambda: rows_between(run, venue, now_ms, now_ms + 60_000) > 20, patience_s=30)  # noqa: B023
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(180)
+@pytest.mark.skipif(sys.platform == "win32", reason="signals: Windows has no SIGTERM to send")
+def test_a_clock_set_back_and_forth_by_an_hour_costs_seconds_and_no_row(tmp_path: Path) -> None:
+    # The venues keep the true time: Kalshi refuses signatures of a wrong hour, and takes them again afterwards.
+    with rig(tmp_path / "rig", exchange_follows=False) as held:
+        run = held.start()
+        for venue in Venue:
+            run.wait_for(lambda: rows_between(run, venue, 0, 1 << 62) > 20)  # noqa: B023
+        step_and_see_rows(held, run, HOUR_MS, [Venue.POLYMARKET])
+        step_and_see_rows(held, run, -HOUR_MS, list(Venue))
+        step_and_see_rows(held, run, -HOUR_MS, [Venue.POLYMARKET])
+        step_and_see_rows(held, run, HOUR_MS, list(Venue))
+        assert run.end() == 0, run.said()[-3000:]
+        verdict = compare(held.paths, [(run.witness(), None)])
+        assert verdict.problems == []
+        assert verdict.rows_durable == verdict.rows_taken > 200
+        report = verify_lake(held.paths)
+        assert report.problems == ()
+        assert report.open_rows == 0

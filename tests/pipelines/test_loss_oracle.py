@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import pytest
+
+from overround.exchange.deliveries import Delivery, Told
+from overround.pipelines.gap_check import check_gaps
+from overround.pipelines.loss_oracle import Deliveries
+
+LINK, KEY = "polymarket-1", "m"
+
+
+def line(ts_ms: int, told: str, number: int = 0, *, level: int = 100, link: str = LINK, key: str = KEY) -> Delivery:
+    of_link = told in {"opened", "ended"}
+    anywhere = told in {"happened", "rest"}
+    return Delivery(ts_ms, Told(told), "" if anywhere else link, "" if of_link else key, number, level)
+
+
+def happens(ts_ms: int, number: int, *, level: int = 100, sent: bool = True, link: str = LINK) -> list[Delivery]:
+    told = [line(ts_ms, "happened", number, level=level)]
+    return [*told, line(ts_ms, "change", number, link=link)] if sent else told
+
+
+START = [line(0, "opened"), line(1, "book", 0)]
+
+
+def read(*lines: Delivery, absolute: bool = True, end_ms: int = 10_000) -> Deliveries:
+    return Deliveries([*START, *lines], end_ms=end_ms, absolute=absolute)
+
+
+def losses(found: Deliveries) -> list[tuple[int, int | None, int, bool]]:
+    return [(loss.start_ms, loss.end_ms, loss.changes, loss.traceless) for loss in found.losses]
+
+
+def test_what_is_sent_at_once_is_not_lost() -> None:
+    found = read(*happens(100, 1), *happens(200, 2))
+    assert (losses(found), found.delays, found.whole) == ([], [], True)
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+def test_a_dropped_change_is_lost_until_the_next_whole_book(*, absolute: bool) -> None:
+    found = read(
+        *happens(100, 1, sent=False), *happens(200, 2, level=-300), line(700, "book", 2), absolute=absolute
+    )  # fmt: skip
+    assert losses(found) == [(100, 700, 1, False)]
+    assert found.whole
+
+
+def test_without_a_whole_book_it_stays_lost() -> None:
+    found = read(*happens(100, 1, sent=False), *happens(200, 2, level=-300))
+    assert losses(found) == [(100, None, 1, False)]
+    assert not found.whole
+
+
+def test_an_absolute_level_heals_when_the_same_level_changes_again() -> None:
+    lost = happens(100, 1, sent=False)
+    seen = happens(200, 2, level=-300)
+    again = happens(300, 3)
+    assert losses(read(*lost, *seen, *again)) == [(100, 300, 1, False)]
+    assert losses(read(*lost, *seen, *again, absolute=False)) == [(100, None, 1, False)]
+
+
+def test_overwritten_by_the_very_next_frame_a_loss_leaves_no_trace_where_nothing_is_numbered() -> None:
+    lost = happens(100, 1, sent=False)
+    assert losses(read(*lost, *happens(300, 2))) == [(100, 300, 1, True)]
+    assert losses(read(*lost, line(300, "book", 1))) == [(100, 300, 1, True)]
+    assert losses(read(*lost, line(300, "book", 1), absolute=False)) == [(100, 300, 1, False)]
+
+
+def test_a_connection_that_ends_leaves_a_trace_whatever_comes_next() -> None:
+    found = read(
+        line(50, "ended"), *happens(100, 1, sent=False), line(200, "opened", link="p-2"), line(300, "book", 1, link="p-2")
+    )  # fmt: skip
+    assert losses(found) == [(100, 300, 1, False)]
+    assert found.link_ends == [(LINK, 50, 1, (KEY,))]
+
+
+def test_a_change_before_the_first_book_of_its_connection_tells_nothing() -> None:
+    found = read(line(50, "ended"), line(60, "opened", link="p-2"), *happens(100, 1, link="p-2"))
+    assert losses(found) == [(100, None, 1, False)]
+
+
+def test_what_arrives_after_all_is_late() -> None:
+    found = read(line(100, "happened", 1), *happens(200, 2, level=-300), line(900, "change", 1))
+    assert losses(found) == []
+    assert [(late.start_ms, late.end_ms) for late in found.delays] == [(100, 900)]
+
+
+def test_unsubscribed_for_good_nothing_is_lost_but_a_resubscription_was_a_repair() -> None:
+    gone = [line(100, "unsubscribed"), *happens(200, 1, sent=False)]
+    assert losses(read(*gone)) == []
+    assert losses(read(*gone, line(500, "book", 1))) == [(200, 500, 1, False)]
+
+
+def test_a_canarys_second_ear_delivers_nothing() -> None:
+    main = [line(2, "book", 0, key=f"other-{n}") for n in range(5)]
+    ear = [line(3, "opened", link="ear"), line(4, "book", 0, link="ear")]
+    found = read(
+        *main, *ear, *happens(100, 1, sent=False), line(100, "change", 1, link="ear"), line(200, "happened", 2)
+    )
+    assert found.canaries == {"ear"}
+    assert losses(found) == [(100, None, 2, False)]
+
+
+def test_a_forged_change_needs_a_whole_book() -> None:
+    found = Deliveries([*START, line(500, "book", 0)], end_ms=1_000, absolute=False, forged=[(KEY, 100)])
+    assert losses(found) == [(100, 500, 1, False)]
+
+
+DROP = {"kind": "drop", "ts_ms": 90, "ended_ms": 110, "last_ms": 100, "connections": [LINK], "markets": {}}
+
+
+@pytest.mark.parametrize(
+    ("gap", "unrecorded", "invented"),
+    [
+        ((60, 720), 0, 0),
+        ((60, 699), 0, 0),  # the clocks' milliseconds
+        ((60, 650), 1, 0),
+        ((200, 720), 1, 0),
+        ((60, 5_000), 0, 1),
+        (None, 1, 0),
+        ((8_000, 8_100), 1, 1),
+    ],
+)
+def test_gaps_must_cover_what_was_lost_and_no_more(gap: tuple[int, int] | None, unrecorded: int, invented: int) -> None:
+    found = read(*happens(60, 1), *happens(100, 2, sent=False), *happens(300, 3, level=-300), line(700, "book", 3))
+    check = check_gaps(found, {KEY: [gap]} if gap else {}, [DROP], interval_ms=1_000, audit_ms=0)
+    assert (len(check.unrecorded), len(check.invented)) == (unrecorded, invented)
+    assert (check.lost_changes, check.lost_ms) == (1, 600)
+
+
+def test_a_calm_run_may_record_no_gap() -> None:
+    check = check_gaps(read(*happens(100, 1)), {KEY: [(100, 200)]}, [], interval_ms=1_000, audit_ms=0)
+    assert len(check.invented) == 1
