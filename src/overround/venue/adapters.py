@@ -60,9 +60,13 @@ class FeedOptions(msgspec.Struct, frozen=True, kw_only=True):
     ----------
     heartbeat_ms : int or None
         Where we send the heartbeats.
+    hash_every, hash_share : int, float
+        Which changes are proved between rows, and the share of a core that one connection's proofs may take.
     """
 
     heartbeat_ms: int | None = None
+    hash_every: int = 0
+    hash_share: float = 0.0
 
 
 def make_feed(
@@ -77,7 +81,13 @@ def make_feed(
     """A feed as a recording makes it; ``budgets`` is one object for all feeds of a venue and a recording."""
     if venue is Venue.POLYMARKET:
         return PolymarketFeed(
-            shelf, rng=rng, heartbeat_ms=options.heartbeat_ms or 10_000, follow_all=follow_all, budgets=budgets
+            shelf,
+            rng=rng,
+            heartbeat_ms=options.heartbeat_ms or 10_000,
+            follow_all=follow_all,
+            hash_every=options.hash_every,
+            hash_share=options.hash_share,
+            budgets=budgets,
         )
     # The lifecycle channel takes no market filter: it tells of every market.
     lifecycle = ("market_lifecycle_v2",) if follow_all else ()
@@ -147,7 +157,13 @@ def _polymarket(settings: PolymarketSettings, *, clock: Clock, rng: Random, orig
     async def socket(**callbacks: object) -> Socket:
         return await open_socket(settings.ws_url, clock=clock, **callbacks)  # type: ignore[arg-type]
 
-    options = FeedOptions(heartbeat_ms=settings.heartbeat_secs * 1000)
+    markets_per_connection = settings.max_tokens_per_connection // 2
+    options = FeedOptions(
+        heartbeat_ms=settings.heartbeat_secs * 1000,
+        hash_every=settings.hash_sample_every,
+        # Divided beforehand: what one connection may spend must not depend on the others, or no replay could follow.
+        hash_share=settings.hash_cpu_share / -(-settings.max_subs_per_venue // markets_per_connection),
+    )
     return VenueAdapter(
         venue=Venue.POLYMARKET,
         catalog=PolymarketCatalog(http, settings.rest_url, clock=clock, origin=origin),
@@ -156,7 +172,7 @@ def _polymarket(settings: PolymarketSettings, *, clock: Clock, rng: Random, orig
         open_socket=socket,
         make_feed=partial(make_feed, Venue.POLYMARKET, options, budgets=RepairBudgets()),
         feed_options=options,
-        markets_per_connection=settings.max_tokens_per_connection // 2,
+        markets_per_connection=markets_per_connection,
         can_stream=True,
         proves_after_the_fact=True,
         audits_by_rest=True,

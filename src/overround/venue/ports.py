@@ -137,6 +137,10 @@ class FeedCounters(msgspec.Struct, kw_only=True):
         Holes in numbered channels that carry no book (prints, lifecycle).
     marked : int
         Markets for which every repair step failed.
+    mirror_mismatches : int
+        Frames in which the two outcomes of a market contradict each other.
+    sampled, samples_skipped : int
+        Changes proved between rows, and those due for it that the budget refused.
     unknown : dict of str to int
         Events of a kind we do not know, by name (at most 100 names).
     """
@@ -162,6 +166,9 @@ class FeedCounters(msgspec.Struct, kw_only=True):
     unknown: dict[str, int] = msgspec.field(default_factory=dict)
     gaps_elsewhere: int = 0
     marked: int = 0
+    mirror_mismatches: int = 0
+    sampled: int = 0
+    samples_skipped: int = 0
 
 
 class Feed(Protocol):

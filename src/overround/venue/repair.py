@@ -396,7 +396,7 @@ class Mend:
             self.acted = False
         if self.state is State.WHOLE and before is not State.WHOLE:
             self._ended_by = before
-            if before is not State.JOINING:
+            if before is not State.JOINING and before is not State.RECHECK:
                 self._healed_ms = now_ms
         if self.state is State.RECONNECT and saw is Saw.LOST:
             # Nobody need ask for what is happening already.

@@ -18,6 +18,7 @@ from overround.book import Book, BookShelf
 from overround.market import Market, MarketId, OutcomeId
 from overround.venue.polymarket.hash import HashEra
 from overround.venue.polymarket.held import NEVER, Held
+from overround.venue.polymarket.sampling import HashBudget
 from overround.venue.ports import FeedCounters, FeedEvent, FeedEventKind
 from overround.venue.repair import Ladder, Pace, RepairBudgets, Saw
 
@@ -28,6 +29,7 @@ PACE = Pace(
 )
 """A dump that has not come within 30 s does not come; after an explicit repair ten are enough."""
 
+_PASSIVE_EVERY = 256
 _MUTE_AFTER_MS = 60_000
 _MUTE_EXPECTED = 20
 
@@ -54,6 +56,10 @@ class Connection:
         Report LISTED and RESOLVED of markets not held here: one connection of a venue should.
     chunk_tokens, chunk_gap_ms : int
         A large subscription goes out in commands of so many tokens, so far apart.
+    hash_every : int
+        Prove every so many changes of a book between its rows; 0 for none.
+    hash_share : float
+        Reckoned share of a core that proofs may take before samples are skipped.
     budgets : RepairBudgets or None
         What the venue's connections may spend on repairs together; None for budgets of its own.
 
@@ -81,6 +87,7 @@ class Connection:
         "_follow_all",
         "_frames",
         "_greeted",
+        "_hash_budget",
         "_heartbeat_ms",
         "_held",
         "_hot",
@@ -95,6 +102,7 @@ class Connection:
         "_rate_samples",
         "_recv_at_ping",
         "_rng",
+        "_sample_every",
         "_shelf",
         "_to_ask",
         "_wake_ms",
@@ -116,6 +124,8 @@ class Connection:
         follow_all: bool = False,
         chunk_tokens: int = 100,
         chunk_gap_ms: int = 250,
+        hash_every: int = 8,
+        hash_share: float = 0.1,
         budgets: RepairBudgets | None = None,
     ) -> None:
         self.outbox: list[str] = []
@@ -150,6 +160,9 @@ class Connection:
         self._recv_at_ping = 0
         self._wake_ms = NEVER
         self._ladder = Ladder(budgets)
+        # A replay repairs nothing: it only counts best prices that differ, and rarely looks.
+        self._sample_every = _PASSIVE_EVERY if passive else hash_every or NEVER
+        self._hash_budget = HashBudget(hash_share)
         self._rate_per_s = 0.0
         self._rate_samples = 0
         self._rate_changes = 0

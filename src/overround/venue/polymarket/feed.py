@@ -132,8 +132,8 @@ class PolymarketFeed(Repair):
         held.frame = frame
         self._hot_frames += 1
         self._bytes += size
-        if not seq & 255:
-            self._spot_check(held, recv_ns // 1_000_000)
+        if not seq % self._sample_every:
+            self._sample(held, recv_ns)
         return True
 
     def _long(self, frame: bytes, recv_ns: int) -> bool:
@@ -324,6 +324,8 @@ class PolymarketFeed(Repair):
         if known and (ours.seq != held.snapshot_seq or (ours.bids == bids and ours.asks == asks)):
             held.snapshot_hash[index] = text
             return True
+        # Two views of one instant that differ: the later one is taken, and its hash has to prove it.
+        self._counters.mirror_mismatches += bool(known)
         return False
 
     def _on_change(self, event: Event, recv_ns: int) -> None:
@@ -361,6 +363,9 @@ class PolymarketFeed(Repair):
         held.newest_ms = held.book.ts_venue_ms = ts_ms
         fresh = held.announce(found, changes, ts_ms, changed=changed)
         held.checked_seq = -1  # also if our book did not change: perhaps it should have
+        if held.contradicts(found):
+            self._counters.mirror_mismatches += 1
+            self._suspect(held, recv_ns // 1_000_000)
         self._compare_any_best(held, found, recv_ns // 1_000_000)
         if self._check_each:
             self._check_each_of(held, fresh)

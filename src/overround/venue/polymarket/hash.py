@@ -84,11 +84,14 @@ class HashProof(msgspec.Struct, frozen=True, kw_only=True):
     inputs : HashInputs
     shift_ms : int
         How far before the frame's time the hashed time lay (old eras), else 0.
+    n_tried : int
+        Combinations tried until this one.
     """
 
     era: HashEra
     inputs: HashInputs
     shift_ms: int = 0
+    n_tried: int = 1
 
 
 def book_hash(
@@ -207,12 +210,14 @@ def prove(
         None if no combination matches: the book is not the announced one, or the venue hashes otherwise now.
     """
     ladders = ladders_text(bids, asks)
+    n_tried = 0
     trades = list(last_trades) if HashEra.TEN in eras else []
     for era in eras:
         for shift in shifts_ms if era is not HashEra.FIVE else shifts_ms[:1]:
             text = _head(era, inputs, inputs.timestamp_ms - shift) + ladders
             state = hashlib.sha1(text.encode(), usedforsecurity=False)
             for size, tick, neg_risk, trade in _tails(era, inputs, min_order_sizes, tick_sizes, neg_risks, trades):
+                n_tried += 1
                 tried = state.copy()
                 tried.update(_tail(era, size, tick, neg_risk, trade).encode())
                 if tried.hexdigest() == announced:
@@ -225,7 +230,7 @@ def prove(
                         neg_risk=neg_risk,
                         last_trade_price=trade,
                     )
-                    return HashProof(era=era, inputs=found, shift_ms=shift)
+                    return HashProof(era=era, inputs=found, shift_ms=shift, n_tried=n_tried)
     return None
 
 

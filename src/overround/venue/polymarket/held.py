@@ -22,6 +22,7 @@ from overround.venue.polymarket.hash import (
     prove,
 )
 from overround.venue.polymarket.parse import Delta, deltas, mirrored, timestamp_ms
+from overround.venue.polymarket.sampling import proof_cost_ns
 from overround.venue.polymarket.wire import decode_event
 from overround.venue.ports import RestBook
 from overround.venue.repair import Mend
@@ -92,6 +93,8 @@ class Held:
         ``book.seq`` at the last verdict.
     checked, matched : list of int
         Hashes recomputed and matched, by token.
+    cost_ns : int
+        What the last proof is reckoned to have cost.
     mend : Mend
         Where its repair stands.
     asked_ms, gap_ms : int or None
@@ -109,6 +112,7 @@ class Held:
     __slots__ = (
         "_announced",
         "_failures",
+        "_read",
         "_recent",
         "asked_ms",
         "audit",
@@ -119,6 +123,7 @@ class Held:
         "checked_seq",
         "claim",
         "closed",
+        "cost_ns",
         "frame",
         "gap_ms",
         "last_trade",
@@ -151,6 +156,7 @@ class Held:
         self._announced: list[Announced] = []
         self._recent: Sequence[Change] = ()
         self._failures = 0
+        self._read: tuple[bytes, list[Delta], int] | None = None
         self.snapshot_ms = 0
         self.snapshot_seq = 0
         self.snapshot_hash = ["", ""]
@@ -165,6 +171,7 @@ class Held:
         self.checked_seq = -1
         self.checked = [0, 0]
         self.matched = [0, 0]
+        self.cost_ns = 0
         self.mend = Mend()
         self.asked_ms: int | None = None
         self.gap_ms: int | None = None
@@ -185,6 +192,17 @@ class Held:
             held.min_size = sz_text(market.min_size_e6)
         held.neg_risk = market.neg_risk
         return held
+
+    def contradicts(self, found: Iterable[Delta]) -> bool:
+        """Whether the two tokens' entries of one message leave the same level with different sizes."""
+        last: tuple[dict[tuple[bool, int], int], dict[tuple[bool, int], int]] = ({}, {})
+        for delta in found:
+            first = delta.token == self.tokens[0]
+            if first:
+                last[0][delta.bid, delta.px_e4] = delta.sz_e6
+            elif delta.token == self.second:
+                last[1][not delta.bid, PX_ONE_E4 - delta.px_e4] = delta.sz_e6
+        return any(last[1].get(level, sz) != sz for level, sz in last[0].items())
 
     def learn_second(self, token: str) -> None:
         """In replay: the market's other token has shown itself."""
@@ -279,6 +297,7 @@ class Held:
             last_trade_price=self.last_trade,
         )
         self.checked[0 if said.first else 1] += 1
+        self.cost_ns = 0
         proof = self._prove(said.hash, inputs, bids, asks, eras)
         if proof is None:
             self._failures += 1
@@ -298,7 +317,11 @@ class Held:
         self, announced: str, inputs: HashInputs, bids: dict[int, int], asks: dict[int, int], eras: Sequence[HashEra]
     ) -> HashProof | None:
         timed = [era for era in eras if era >= HashEra.NINE]
-        proof = prove(announced, inputs, bids, asks, eras=timed, last_trades=last_trade_candidates(self.trades))
+        n_levels = len(bids) + len(asks)
+        # A print is hashed before it is announced: the levels just changed, and the touch, are where it may have been.
+        likely = (*self.trades, *self._near())
+        proof = prove(announced, inputs, bids, asks, eras=timed, last_trades=last_trade_candidates(likely))
+        self.cost_ns += proof_cost_ns(n_levels, 3 * len(likely) if proof is None else proof.n_tried)
         old = [era for era in eras if era < HashEra.NINE]
         if proof is None and old:
             proof = prove(announced, inputs, bids, asks, eras=old, shifts_ms=OLD_SHIFTS_MS)
@@ -306,6 +329,7 @@ class Held:
             # What the listing said may be outdated, and the last trade may not have reached us: try every price of
             # the grid on which the book stands, which is finer than the tick where the tick was changed.
             step = gcd(10 if not self.tick else _step_e4(self.tick), *bids, *asks)
+            self.cost_ns += proof_cost_ns(n_levels, 3 * PX_ONE_E4 // max(1, step))
             proof = prove(
                 announced,
                 inputs,
@@ -318,13 +342,25 @@ class Held:
             )
         return proof
 
+    def _near(self) -> list[str]:
+        """Prices at which a print that has not reached us may have been, as texts."""
+        book = self.book
+        near = [change.px_e4 for change in self.recent()]
+        near += [px for px in (book.best_bid_e4, book.best_ask_e4) if 0 < px < PX_ONE_E4]
+        # It is common to both tokens, and not complemented: either may have traded.
+        return [px_text(each) for px in dict.fromkeys(near) for each in (px, PX_ONE_E4 - px)]
+
     def _of_frame(self, frame: bytes) -> tuple[list[Delta], int]:
         """All that a frame says of which the hot path took the levels; nothing, if the rest of it does not read."""
-        try:
-            event = decode_event(frame)
-            return deltas(event), timestamp_ms(event.timestamp)
-        except WireError:
-            return [], 0
+        read = self._read
+        if read is None or read[0] is not frame:
+            try:
+                event = decode_event(frame)
+                read = frame, deltas(event), timestamp_ms(event.timestamp)
+            except WireError:
+                read = frame, [], 0
+            self._read = read
+        return read[1], read[2]
 
 
 def _step_e4(tick: str) -> int:

@@ -113,8 +113,7 @@ class Repair(Connection):
         held.checked_seq = book.seq
         found = self._proof(held)
         if found:
-            book.integrity = Integrity.VERIFIED
-            held.best_off_ms = None
+            self._proved(held, now_ms)
         elif found is False and held.proved:
             self._doubt(held, ErrCode.HASH_MISMATCH, Saw.DOUBT, now_ms)
         else:
@@ -142,6 +141,7 @@ class Repair(Connection):
     def _recompute(self, held: Held, said: Announced) -> bool:
         self._counters.hash_checked += 1
         proof = held.prove(said, self._eras)
+        self._hash_budget.spend(held.cost_ns)
         if proof is None:
             return False
         self._counters.hash_matched += 1
@@ -158,6 +158,61 @@ class Repair(Connection):
             held.book.integrity = Integrity.VERIFIED
         else:
             held.book.integrity = Integrity.SUSPECT if held.proved else Integrity.UNVERIFIED
+
+    def _sample(self, held: Held, recv_ns: int) -> None:
+        """Prove the book after a change between two rows, if the budget allows.
+
+        One failure is no reason to take the book back: it is looked at again when late messages have had their time,
+        and, if a row is due before, then.
+        """
+        if self._passive:
+            self._spot_check(held, recv_ns // 1_000_000)
+            return
+        if not held.book.live:
+            return
+        if not self._hash_budget.allows(recv_ns):
+            self._counters.samples_skipped += 1
+            return
+        self._counters.sampled += 1
+        now_ms = recv_ns // 1_000_000
+        found = self._proof(held)
+        if found:
+            self._proved(held, now_ms)
+        elif found is False and held.proved:
+            self._suspect(held, now_ms)
+        else:
+            self._spot_check(held, now_ms)
+
+    def _proved(self, held: Held, now_ms: int) -> None:
+        """A live book is right as it stands."""
+        book = held.book
+        book.integrity = Integrity.VERIFIED
+        held.checked_seq = book.seq
+        held.best_off_ms = None
+        if held.mend.state is State.RECHECK:
+            held.mend.see(Saw.PROOF, now_ms)
+
+    def _suspect(self, held: Held, now_ms: int) -> None:
+        """One sign that a live book may be wrong: look again shortly."""
+        book, mend = held.book, held.mend
+        if self._passive or not self._connected or not book.live or mend.state is not State.WHOLE:
+            return
+        book.integrity = Integrity.SUSPECT
+        held.checked_seq = -1
+        self._do(held, mend.see(Saw.DOUBT, now_ms), now_ms)
+
+    def _look_again(self, held: Held, now_ms: int) -> None:
+        """A live book was suspect for a while: one way or the other."""
+        found = self._proof(held)
+        if found:
+            self._proved(held, now_ms)
+        elif found is False and held.proved:
+            self._doubt(held, ErrCode.HASH_MISMATCH, Saw.DUE, now_ms)
+        else:
+            # Its hash says nothing: an audit has to.
+            held.mend.see(Saw.PROOF, now_ms)
+            held.book.integrity = Integrity.UNVERIFIED
+            self._want_rest(held, "suspect", now_ms)
 
     def _spot_check(self, held: Held, now_ms: int) -> None:
         """Compare the best prices that the newest change announced with ours."""
@@ -243,7 +298,10 @@ class Repair(Connection):
 
     def _overdue(self, held: Held, now_ms: int) -> None:
         mend = held.mend
-        if held.book.live:
+        if held.book.live and mend.state is State.RECHECK:
+            mend.due_ms = None
+            self._look_again(held, now_ms)
+        elif held.book.live:
             mend.due_ms = None
             if held.rest_seq is not None and held.rest_seq == held.book.seq:
                 # The book came from REST and the socket is still silent about it: go on asking.
@@ -361,9 +419,8 @@ class Repair(Connection):
                 held.audit = held.audit_ms = None
                 if book.hash_ok:
                     held.last_trade = book.last_trade_text or held.last_trade
-                    ours.integrity = Integrity.VERIFIED
-                    held.checked_seq = ours.seq
                     held.proven_ns = now_ms * 1_000_000
+                    self._proved(held, now_ms)
             else:
                 held.audit, held.audit_ms = book, now_ms + _AUDIT_GRACE_MS
                 self._wake_at(held.audit_ms)
