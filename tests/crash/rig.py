@@ -39,6 +39,7 @@ QUICK = {
     "subscription_churn_limit_per_minute": 60,
 }
 FLUSH_S = 1
+BUCKET_MS = 60_000
 
 
 class SharedClock(SystemClock):
@@ -125,6 +126,7 @@ class Rig:
         die: dict[str, object] | None = None,
         more: dict[str, str] | None = None,
         arguments: tuple[str, ...] = (),
+        prefix: tuple[str, ...] = (),
     ) -> Run:
         """Begin a life."""
         number = len(self.runs)
@@ -133,7 +135,7 @@ class Rig:
         probe = {"out": str(out), "offset": str(self.clock.path), "die": die, "disk": str(disk)}
         with log.open("wb") as file:
             process = subprocess.Popen(
-                [sys.executable, str(PROBE), "collect", *arguments],
+                [*prefix, sys.executable, str(PROBE), "collect", *arguments],
                 env=self._environment | {"PROBE": json.dumps(probe)} | (more or {}),
                 cwd=self.folder,
                 stdout=file,
@@ -142,6 +144,11 @@ class Rig:
         run = Run(process=process, out=out, log=log, disk=disk)
         self.runs.append(run)
         return run
+
+    def bucket_ends_in(self, ms: float) -> None:
+        """Move the clock on so that a bucket ends so soon."""
+        left_ms = BUCKET_MS - self.clock.now_ms() % BUCKET_MS
+        self.clock.step_ms((left_ms - ms) % BUCKET_MS)
 
     def kill(self, run: Run) -> None:
         """kill -9, unless it has killed itself."""

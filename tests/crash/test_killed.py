@@ -31,7 +31,6 @@ pytestmark = [
 
 DEFAULT_KILLS = 20
 LONGEST_LIFE_S = 3.5
-BUCKET_MS = 60_000
 # Between a file's new name and its line in the manifest the two disagree; the next start writes the line.
 LEFT_BY_A_CRASH = {
     ProblemKind.LEFT_WAL, ProblemKind.HALF_FILE, ProblemKind.UNLISTED, ProblemKind.CHECKSUM, ProblemKind.MANIFEST,
@@ -78,9 +77,7 @@ def live_and_die(held: Rig, rng: random.Random) -> Run:
         die = {"table": moment.table, "kind": moment.kind, "op": moment.op, "stage": moment.stage, "nth": nth}
     if rng.random() < 0.5:
         # The bucket ends a little after the start.
-        left_ms = BUCKET_MS - held.clock.now_ms() % BUCKET_MS
-        wanted_ms = 700 + rng.uniform(0, LONGEST_LIFE_S * 700)
-        held.clock.step_ms((left_ms - wanted_ms) % BUCKET_MS)
+        held.bucket_ends_in(700 + rng.uniform(0, LONGEST_LIFE_S * 700))
     run = held.start(die=die)
     until = time.monotonic() + 60
     while not (run.out.exists() and run.out.stat().st_size) and run.process.poll() is None:

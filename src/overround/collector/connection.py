@@ -16,6 +16,7 @@ from overround.market import ErrCode, Market, MarketId
 from overround.net import ConnectionPacer, Socket, reconnect_delays_ms
 from overround.storage import FrameJournal
 from overround.venue import Feed, FeedEvent, FeedEventKind
+from overround.venue.sentinel import DriftSentinel
 
 __all__ = ["Connection"]
 
@@ -48,6 +49,8 @@ class Connection:
         Shared by all slots of the host.
     on_events : callable
         Takes the feed's reports.
+    sentinel : DriftSentinel, optional
+        Is shown every frame.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class Connection:
         rng: Random,
         pacer: ConnectionPacer,
         on_events: Callable[[Connection, Sequence[FeedEvent]], None],
+        sentinel: DriftSentinel | None = None,
     ) -> None:
         self.name = name
         self.feed: Feed = feed if journal is None else TapedFeed(feed, self._mark)
@@ -80,10 +84,12 @@ class Connection:
         self._wanted = asyncio.Event()
         self._opened_ms = 0
         self._data_before = 0
+        self._sentinel = sentinel
         # Bound once: these are used for every frame.
         self._feed = feed
         self._receive = feed.receive
         self._keep = journal.frame if journal is not None else None
+        self._show = sentinel.frame if sentinel is not None else None
 
     @property
     def connected(self) -> bool:
@@ -197,8 +203,12 @@ class Connection:
         is_json = self._receive(frame, recv_ns)
         if self._keep is not None:
             self._keep(self.connection_id, recv_ns, frame, is_json)
+        if self._show is not None:
+            self._show((self.connection_id, recv_ns, frame))
         feed = self._feed
         if feed.outbox or feed.events or feed.reconnect_reason:
+            if self._sentinel is not None and any(event.kind is FeedEventKind.REJECTED for event in feed.events):
+                self._sentinel.refused(self.connection_id, recv_ns, frame)
             self._drain()
 
     def _on_closed(self, reason: str) -> None:

@@ -28,6 +28,7 @@ from overround.scheduler import Limits, Plan, RotationState, market_stats, plan_
 from overround.storage import FrameJournal, LakePaths, SnapshotWriter, newest_stats, newest_universe
 from overround.venue import FeedCounters, FeedEvent, FeedEventKind
 from overround.venue.adapters import VenueAdapter
+from overround.venue.sentinel import DriftSentinel
 
 __all__ = ["VenueRecorder"]
 
@@ -98,6 +99,10 @@ class VenueRecorder:
             budget=self._budget,
             monotonic_ns=clock.monotonic_ns,
         )
+        self.drift: DriftSentinel | None = None
+        if settings.drift.enabled:
+            self.drift = DriftSentinel(paths, adapter.venue, adapter.shapes, settings=settings.drift, clock=clock)
+            adapter.http.tap = self.drift.answer
         self._placement = Placement(adapter.markets_per_connection)
         self._connections: list[Connection] = []
         self._pacer = ConnectionPacer(clock, opens_per_s=venue_settings.open_per_second)
@@ -168,6 +173,8 @@ class VenueRecorder:
                 else:
                     limits = self._venue
                     self._placement.reserve(limits.max_subs_per_venue)
+                if self.drift is not None:
+                    tasks.create_task(self.drift.run())
                 tasks.create_task(self._plan_loop())
                 tasks.create_task(self._tick_loop())
                 tasks.create_task(self._row_loop())
@@ -188,6 +195,8 @@ class VenueRecorder:
             written = self.writer.stats
             self._mark("stopped", rows=written.rows, lost=written.rows_waiting + written.rows_dropped)
             self.journal.close()
+        if self.drift is not None:
+            await self.drift.close()
 
     # -- loops --------------------------------------------------------------------------------------
 
@@ -369,6 +378,7 @@ class VenueRecorder:
                 rng=self._rng,
                 pacer=self._pacer,
                 on_events=self._on_events,
+                sentinel=self.drift,
             )
             connection.down_since_ms = now_ms
             self._connections.append(connection)
@@ -473,6 +483,7 @@ class VenueRecorder:
         counters, rows = self.counters(), self.snapshotter.rows
         verified = self.snapshotter.by_integrity[Integrity.VERIFIED]
         written = self.writer.stats
+        drift = self.drift.counters() if self.drift is not None else None
         status = VenueStatus(
             venue=self.venue,
             mode="polling" if self._poller is not None else "socket",
@@ -511,6 +522,8 @@ class VenueRecorder:
             freezes=self.silence.counters.freezes,
             mutes=self.silence.counters.mutes,
             missing_books=self.silence.counters.missing_books,
+            drift=drift.names if drift else 0,
+            quarantined=drift.kept if drift else 0,
             warning=self._warning,
         )
         self._last_frames, self._last_rows, self._last_status_ns = counters.frames, rows, now_ns

@@ -34,6 +34,8 @@ class VenueStatus(msgspec.Struct, frozen=True, kw_only=True):
         Markets announced since the start; the next scan brings them.
     suspicions, audits, freezes, mutes, missing_books : int
         See ``collector.watch.SilenceCounters``.
+    drift, quarantined : int
+        Ways in which messages are not as documented, by name, and messages set aside for it.
     warning : str
         Something the operator should know, or empty.
     """
@@ -74,4 +76,6 @@ class VenueStatus(msgspec.Struct, frozen=True, kw_only=True):
     freezes: int = 0
     mutes: int = 0
     missing_books: int = 0
+    drift: int = 0
+    quarantined: int = 0
     warning: str = ""

@@ -3,6 +3,7 @@
 from overround.config.load import Loaded, describe, load_settings
 from overround.config.models import (
     DbSettings,
+    DriftSettings,
     ExchangeSettings,
     IngestionSettings,
     KalshiSettings,
@@ -20,6 +21,7 @@ from overround.config.models import (
 
 __all__ = [
     "DbSettings",
+    "DriftSettings",
     "ExchangeSettings",
     "IngestionSettings",
     "KalshiSettings",

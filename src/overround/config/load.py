@@ -26,7 +26,7 @@ __all__ = ["Loaded", "describe", "load_settings"]
 DEFAULT_PATH = Path("config/surveillance.toml")
 PREFIX = "OVERROUND_"
 # Variables of the same prefix that are no settings: the test suite's switches.
-NOT_SETTINGS = frozenset({"OVERROUND_CAPTURES", "OVERROUND_TESTS_PROVIDED", "OVERROUND_TESTS_KILLS"})
+NOT_SETTINGS = ("OVERROUND_CAPTURES", "OVERROUND_TESTS_")
 FALSE_SOCKET = "gamma-api.polymarket.com/ws"
 
 
@@ -125,7 +125,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
 def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for name, text in sorted(environ.items()):
-        if not name.startswith(PREFIX) or name in NOT_SETTINGS:
+        if not name.startswith(PREFIX) or name.startswith(NOT_SETTINGS):
             continue
         dotted = tuple(part.lower() for part in name.removeprefix(PREFIX).split("__"))
         _assign(tree, dotted, text)

@@ -12,6 +12,7 @@ from overround.timebucket import check_bucket_length
 
 __all__ = [
     "DbSettings",
+    "DriftSettings",
     "ExchangeSettings",
     "IngestionSettings",
     "KalshiSettings",
@@ -147,6 +148,30 @@ class SilenceSettings(_Table):
     canary_tolerance_ms: Annotated[int, Field(ge=1_000)] = 5_000
 
 
+class DriftSettings(_Table):
+    """``[drift]``: looking for what venues change without saying so.
+
+    Attributes
+    ----------
+    enabled : bool
+    sample_every : int
+        One of so many frames of a common kind is held against the documented shape; of each kind at least one
+        every quarter of a second.
+    cpu_share : float
+        Share of one core that the looking may take, [0, 0.5].
+    quarantine_mb : int
+        Megabytes of messages set aside per venue and day.
+    quarantine_per_name : int
+        Messages set aside per day for one departure.
+    """
+
+    enabled: bool = True
+    sample_every: Positive = 50
+    cpu_share: Annotated[float, Field(gt=0, le=0.5)] = 0.005
+    quarantine_mb: Positive = 64
+    quarantine_per_name: Positive = 100
+
+
 class StorageSettings(_Table):
     """``[storage]``: the lake.
 
@@ -238,6 +263,7 @@ class Settings(_Table):
     venues: VenuesSettings = VenuesSettings()
     polling: PollingSettings = PollingSettings()
     silence: SilenceSettings = SilenceSettings()
+    drift: DriftSettings = DriftSettings()
     storage: StorageSettings = StorageSettings()
     mock: MockSettings = MockSettings()
     exchange: ExchangeSettings = ExchangeSettings()

@@ -1,5 +1,6 @@
 """Plain values of the field: ids, markets, prices and sizes as scaled integers, rows."""
 
+from overround.market.drift import Drift, DriftSort, DriftState, KindTraits, Trait
 from overround.market.fees import FeeKind, FeeSchedule
 from overround.market.ids import MarketId, OutcomeId, Venue
 from overround.market.listing import Exclusivity, Market, MarketStatus, Origin, Strike, TickBand
@@ -17,11 +18,15 @@ __all__ = [
     "PX_ONE_E4",
     "SZ_ONE_E6",
     "BookStatus",
+    "Drift",
+    "DriftSort",
+    "DriftState",
     "ErrCode",
     "Exclusivity",
     "FeeKind",
     "FeeSchedule",
     "Integrity",
+    "KindTraits",
     "Market",
     "MarketId",
     "MarketStatus",
@@ -29,6 +34,7 @@ __all__ = [
     "OutcomeId",
     "Strike",
     "TickBand",
+    "Trait",
     "Venue",
     "px_e4",
     "px_text",

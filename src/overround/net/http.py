@@ -128,6 +128,11 @@ class HttpClient:
     transport : httpx2.AsyncBaseTransport, optional
         Instead of the network (``httpx2.MockTransport`` in tests).
 
+    Attributes
+    ----------
+    tap : callable or None
+        ``tap(url, body)`` is shown every successful answer.
+
     Notes
     -----
     Redirects are not followed (a venue that redirects has moved: say so), and proxies are not taken from the
@@ -173,6 +178,7 @@ class HttpClient:
         self.failures = 0
         self.rate_limited = 0
         self.received_bytes = 0
+        self.tap: Callable[[str, bytes], None] | None = None
 
     # ------------------------------------------------------------------ requests
 
@@ -365,6 +371,9 @@ class HttpClient:
                 if attempts > 1:
                     self.retries += 1
                 answer = await self._exchange(method, url, query, content, headers, sign, accept, host)
+                if self.tap is not None:
+                    # Before decoding: what our decoder refuses is what a watcher wants to see.
+                    self.tap(url, answer)
                 return _decoded(answer, decode, url)
             except RequestRefused as exc:
                 if exc.status == 401 and sign is not None and not signed_again:

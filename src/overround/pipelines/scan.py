@@ -15,6 +15,7 @@ from overround.market import Origin, Venue
 from overround.scanner import ScanSummary, scan
 from overround.storage import LakePaths, newest_universe
 from overround.venue.adapters import VenueAdapter, open_adapter
+from overround.venue.sentinel import DriftSentinel
 
 __all__ = ["scan_every", "scan_venues"]
 
@@ -113,6 +114,11 @@ async def _scan_one(
     progress: Callable[[Venue, int], None] | None,
 ) -> ScanSummary:
     adapter = open_adapter(venue, settings, clock=clock, rng=rng, origin=origin)
+    sentinel = watcher = None
+    if settings.drift.enabled:
+        sentinel = DriftSentinel(paths, venue, adapter.shapes, settings=settings.drift, clock=clock)
+        adapter.http.tap = sentinel.answer
+        watcher = asyncio.create_task(sentinel.run())
     try:
         return await scan(
             adapter.catalog,
@@ -125,6 +131,9 @@ async def _scan_one(
         )
     finally:
         await adapter.aclose()
+        if sentinel is not None and watcher is not None:
+            watcher.cancel()
+            await sentinel.close()
 
 
 def _answers(adapter: VenueAdapter) -> int:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         MinuteRow,
     )
     from overround.storage.coverage_writer import CoverageWriter, LeftOpen
+    from overround.storage.drift import accept_drift, add_drift, read_drift
     from overround.storage.journal import FrameJournal, JournalEntry, read_journal
     from overround.storage.lock import CollectorLock
     from overround.storage.origin import claim_origin, read_origin
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
         Shard,
         TablePlace,
     )
+    from overround.storage.quarantine import Quarantine, QuarantineEntry, read_quarantine
     from overround.storage.readers import Partition, partitions, scan_snapshots
     from overround.storage.schema import ROW_SCHEMA, SNAPSHOT_TABLE, TableSpec
     from overround.storage.stats import STATS_SCHEMA, newest_stats, read_stats, write_stats
@@ -70,10 +72,12 @@ _HOMES = {
         "MinuteRow",
     ),
     "coverage_writer": ("CoverageWriter", "LeftOpen"),
+    "drift": ("accept_drift", "add_drift", "read_drift"),
     "journal": ("FrameJournal", "JournalEntry", "read_journal"),
     "lock": ("CollectorLock",),
     "origin": ("claim_origin", "read_origin"),
     "paths": ("COVERAGE", "GAPS", "INCLUSION", "JOURNAL", "SNAPSHOTS", "TRADES", "LakePaths", "Shard", "TablePlace"),
+    "quarantine": ("Quarantine", "QuarantineEntry", "read_quarantine"),
     "readers": ("Partition", "partitions", "scan_snapshots"),
     "schema": ("ROW_SCHEMA", "SNAPSHOT_TABLE", "TableSpec"),
     "stats": ("STATS_SCHEMA", "newest_stats", "read_stats", "write_stats"),
@@ -106,6 +110,8 @@ __all__ = [
     "LeftOpen",
     "MinuteRow",
     "Partition",
+    "Quarantine",
+    "QuarantineEntry",
     "Shard",
     "Shares",
     "SnapshotBuffer",
@@ -114,6 +120,8 @@ __all__ = [
     "TableSpec",
     "UniverseChange",
     "WriterStats",
+    "accept_drift",
+    "add_drift",
     "claim_origin",
     "coverage_of",
     "gaps_of",
@@ -121,8 +129,10 @@ __all__ = [
     "newest_stats",
     "newest_universe",
     "partitions",
+    "read_drift",
     "read_journal",
     "read_origin",
+    "read_quarantine",
     "read_stats",
     "runs_of",
     "scan_snapshots",

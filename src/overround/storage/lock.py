@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 from pathlib import Path
@@ -52,8 +53,10 @@ class CollectorLock:
                 f"{self._root} cannot be written: {exc.strerror or exc}",
                 hint="choose another data_dir, or mend its rights",
             ) from exc
-        # The owner is named beside the lock: a locked file cannot be read on Windows.
-        self._owner_file().write_bytes(msgspec.json.encode({"pid": os.getpid(), "host": platform.node()}))
+        # The owner is named beside the lock: a locked file cannot be read on Windows. The name is a courtesy, the lock
+        # is held without it: a start on a full disk goes on, and records once there is room.
+        with contextlib.suppress(OSError):
+            self._owner_file().write_bytes(msgspec.json.encode({"pid": os.getpid(), "host": platform.node()}))
 
     def release(self) -> None:
         """Give the lock back; fine when it is not held."""

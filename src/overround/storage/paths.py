@@ -224,6 +224,31 @@ class LakePaths:
         """All statistics of a venue, oldest day first."""
         return self._dated("stats", venue, "stats.parquet")
 
+    def quarantine_day(self, venue: str, date: str) -> Path:
+        """Folder of the messages set aside on one UTC day."""
+        return self.root / "quarantine" / f"venue={venue}" / f"date={date}"
+
+    def quarantine_file(self, venue: str, date: str, writer: str) -> Path:
+        """Messages that one writer (a process's sentinel) set aside on one UTC day."""
+        return self.quarantine_day(venue, date) / f"quarantine_{writer}.jsonl"
+
+    def quarantine_files(self, venue: str, date: str) -> list[Path]:
+        """All writers' files of one day, by name."""
+        return sorted(self.quarantine_day(venue, date).glob("quarantine_*.jsonl"))
+
+    def quarantine_days(self, venue: str) -> list[str]:
+        """UTC days on which messages were set aside, oldest first."""
+        found = _named(self.root / "quarantine" / f"venue={venue}", "date=")
+        return sorted(day for day in found if _DAY.match(f"date={day}"))
+
+    def drift(self, venue: str) -> Path:
+        """What is known of a venue's drift, and the profile that it is measured against."""
+        return self.root / "drift" / f"venue={venue}" / "drift.json"
+
+    def drift_lock(self, venue: str) -> Path:
+        """Held while ``drift`` is read, added to and written."""
+        return self.root / ".locks" / f"drift_{venue}.lock"
+
     def mm_viability(self, venue: str, date: str) -> Path:
         """Market-making report of one venue and UTC day."""
         return self._daily("reports/mm_viability", venue, date, "mm_viability.parquet")

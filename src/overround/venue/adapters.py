@@ -19,11 +19,14 @@ from overround.net import HttpClient, Socket, open_socket
 from overround.venue.kalshi.client import KalshiBooks, KalshiCatalog
 from overround.venue.kalshi.commands import BOOKS
 from overround.venue.kalshi.feed import KalshiFeed
+from overround.venue.kalshi.profile import SHAPES as KALSHI_SHAPES
 from overround.venue.kalshi.sign import Signer
 from overround.venue.polymarket.client import PolymarketBooks, PolymarketCatalog
 from overround.venue.polymarket.feed import PolymarketFeed
+from overround.venue.polymarket.profile import SHAPES as POLYMARKET_SHAPES
 from overround.venue.ports import BookSource, Feed, MarketCatalog
 from overround.venue.repair import RepairBudgets
+from overround.venue.shapes import VenueShapes
 
 __all__ = ["FeedOptions", "VenueAdapter", "make_feed", "open_adapter"]
 
@@ -117,6 +120,8 @@ class VenueAdapter:
         False where the socket needs a key that is not configured.
     proves_after_the_fact : bool
         Books are proved by a hash that may fail later (Polymarket), not by a sequence.
+    shapes : VenueShapes
+        What the venue documents.
     audits_by_rest : bool
         REST books can be ordered against the socket's (they carry the book's own time).
     """
@@ -132,6 +137,7 @@ class VenueAdapter:
     can_stream: bool
     proves_after_the_fact: bool
     audits_by_rest: bool
+    shapes: VenueShapes
 
     async def aclose(self) -> None:
         """Close the HTTP client."""
@@ -176,6 +182,7 @@ def _polymarket(settings: PolymarketSettings, *, clock: Clock, rng: Random, orig
         can_stream=True,
         proves_after_the_fact=True,
         audits_by_rest=True,
+        shapes=POLYMARKET_SHAPES,
     )
 
 
@@ -200,6 +207,7 @@ def _kalshi(settings: KalshiSettings, *, clock: Clock, rng: Random, origin: Orig
         can_stream=signer is not None,
         proves_after_the_fact=False,
         audits_by_rest=False,
+        shapes=KALSHI_SHAPES,
     )
 
 
