@@ -308,12 +308,16 @@ class Exchange:
     def _listen(self, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         try:
-            return socket.create_server((self._host, port), family=family, backlog=512)
+            listening = socket.create_server((self._host, port), family=family, backlog=512)
         except OSError as exc:
             raise ConfigError(
                 f"cannot listen on {self._host}:{port}: {exc.strerror or exc}",
                 hint="another exchange runs there? --port 0 takes any free port",
             ) from exc
+        # Accepted sockets inherit it; asyncio sets it only where it made the socket itself, and without it a small
+        # answer waits up to 40 ms for the client's acknowledgement of the one before.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listening
 
     # ---------------------------------------------------------------- the pump
 
