@@ -1,12 +1,13 @@
-"""Gaps with their bounds: from what was known to be missing to what was known to be right again."""
+"""Gaps with their bounds: from what was last known to be right to what was known to be right again."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import msgspec
 
 from overround.market import MarketId
+from overround.storage import GapRow
 
 __all__ = ["Gap", "GapLedger"]
 
@@ -17,19 +18,34 @@ class Gap(msgspec.Struct, kw_only=True):
     Attributes
     ----------
     market_id : MarketId
+        Empty for the whole venue.
     cause : str
-        An ``ErrCode``.
+        An ``ErrCode``, ``no_book``, ``suspect`` or ``collector_down``.
     start_ms, end_ms : int, int or None
-        From detection to repair; None while it lasts.
+        From the last instant known good to the first whole book; ``end_ms`` is None while it lasts.
+    detected_ms : int
+        When it was noticed.
     repair : str
-        What ended it: a repair step, ``reconnect``, or ``unsubscribed``.
+        What ended it: a repair step, ``reconnect``, ``unsubscribed``, ``closed`` or ``stopped``.
+    repair_steps : int
+        Steps taken so far.
+    connection, detail : str
+        The connection that carried the market, and the feed's words.
     """
 
     market_id: MarketId
     cause: str
     start_ms: int
+    detected_ms: int
     end_ms: int | None = None
     repair: str = ""
+    repair_steps: int = 0
+    connection: str = ""
+    detail: str = ""
+
+    def row(self) -> GapRow:
+        """The gap as it is stored."""
+        return GapRow(**{name: getattr(self, name) for name in GapRow._fields})
 
 
 class GapLedger:
@@ -46,31 +62,94 @@ class GapLedger:
     def __init__(self, *, keep: int = 10_000) -> None:
         self._open: dict[MarketId, Gap] = {}
         self._closed: list[Gap] = []
+        self._changed: dict[int, Gap] = {}
         self._keep = keep
         self.count = 0
         self.episodes = 0
 
-    def begin_episode(self, market_ids: Iterable[MarketId], cause: str, *, now_ms: int) -> None:
-        """One thing went wrong (a hole in a sequence, a lost connection) and these markets' books with it."""
-        before = self.count
-        for market_id in market_ids:
-            self.begin(market_id, cause, now_ms=now_ms)
-        self.episodes += self.count > before
+    def begin(
+        self,
+        market_id: MarketId,
+        cause: str,
+        *,
+        now_ms: int,
+        since_ms: int | None = None,
+        connection: str = "",
+        detail: str = "",
+    ) -> Gap:
+        """A market's book is no longer right; a gap already open keeps its first cause.
 
-    def begin(self, market_id: MarketId, cause: str, *, now_ms: int) -> None:
-        """A market's book is no longer right; a gap already open keeps its first cause."""
-        if market_id not in self._open:
-            self._open[market_id] = Gap(market_id=market_id, cause=cause, start_ms=now_ms)
-            self.count += 1
+        Parameters
+        ----------
+        market_id : MarketId
+        cause : str
+        now_ms : int
+        since_ms : int, optional
+            The last instant known good; ``now_ms`` when None. Where a gap is open already and began later, what
+            lies before it becomes a gap of its own.
+        connection, detail : str
+        """
+        start_ms = now_ms if since_ms is None else min(since_ms, now_ms)
+        gap = self._open.get(market_id)
+        if gap is not None:
+            if start_ms < gap.start_ms:
+                self._note_closed(
+                    Gap(
+                        market_id=market_id,
+                        cause=cause,
+                        start_ms=start_ms,
+                        detected_ms=now_ms,
+                        end_ms=gap.start_ms,
+                        connection=connection,
+                        detail=detail,
+                    )
+                )
+            return gap
+        gap = self._open[market_id] = Gap(
+            market_id=market_id,
+            cause=cause,
+            start_ms=start_ms,
+            detected_ms=now_ms,
+            connection=connection,
+            detail=detail,
+        )
+        self._changed[id(gap)] = gap
+        self.count += 1
+        return gap
+
+    def note(self, gap: Gap) -> None:
+        """Take over a gap that is over already."""
+        self._note_closed(gap)
+        self.count += 1
+
+    def step(self, market_id: MarketId) -> None:
+        """A repair step was taken."""
+        gap = self._open.get(market_id)
+        if gap is not None:
+            gap.repair_steps += 1
 
     def end(self, market_id: MarketId, repair: str, *, now_ms: int) -> Gap | None:
         """A market's book is right again, or nobody asks any more; returns the gap that ended."""
         gap = self._open.pop(market_id, None)
         if gap is not None:
-            gap.end_ms, gap.repair = now_ms, repair
-            self._closed.append(gap)
-            del self._closed[: -self._keep]
+            gap.end_ms, gap.repair = max(now_ms, gap.start_ms), repair
+            self._note_closed(gap)
         return gap
+
+    def _note_closed(self, gap: Gap) -> None:
+        self._changed[id(gap)] = gap
+        self._closed.append(gap)
+        del self._closed[: -self._keep]
+
+    def take_changed(self) -> list[Gap]:
+        """Gaps that began or ended since the last call, as they are now."""
+        changed, self._changed = self._changed, {}
+        return list(changed.values())
+
+    @property
+    def n_changed(self) -> int:
+        """How many :meth:`take_changed` would give."""
+        return len(self._changed)
 
     @property
     def n_open(self) -> int:

@@ -11,10 +11,10 @@ from random import Random
 import structlog
 
 from overround import __version__
-from overround.book import BookShelf
+from overround.book import Book, BookShelf
 from overround.clock import Clock
 from overround.collector.connection import Connection
-from overround.collector.gaps import GapLedger
+from overround.collector.keeper import LedgerKeeper
 from overround.collector.placement import Placement
 from overround.collector.polling import BookPoller, PolledFeed
 from overround.collector.snapshots import Carrier, ProofBudget, Snapshotter
@@ -67,7 +67,6 @@ class VenueRecorder:
         origin: Origin,
     ) -> None:
         self.venue = adapter.venue
-        self.gaps = GapLedger()
         self._adapter = adapter
         self._settings = settings
         self._venue = venue_settings
@@ -79,6 +78,9 @@ class VenueRecorder:
         self.writer = SnapshotWriter(
             paths, adapter.venue, settings=storage, top_k=settings.top_k, origin=origin, clock=clock
         )
+        self.keeper = LedgerKeeper(paths, adapter.venue, settings=storage, origin=origin, clock=clock)
+        self.ledger = self.keeper.ledger
+        self.gaps = self.ledger.gaps
         self.journal = (
             FrameJournal(
                 paths,
@@ -98,6 +100,7 @@ class VenueRecorder:
             keep_stored=adapter.proves_after_the_fact,
             budget=self._budget,
             monotonic_ns=clock.monotonic_ns,
+            on_row=self._on_row,
         )
         self.drift: DriftSentinel | None = None
         if settings.drift.enabled:
@@ -166,6 +169,7 @@ class VenueRecorder:
         self.writer.start()
         self._mark_run()
         try:
+            self.keeper.start()
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
                 if self._poller is not None:
@@ -179,6 +183,7 @@ class VenueRecorder:
                 tasks.create_task(self._tick_loop())
                 tasks.create_task(self._row_loop())
                 tasks.create_task(self._flush_loop())
+                tasks.create_task(self.keeper.run())
                 tasks.create_task(self._universe_loop())
                 tasks.create_task(self._rest_loop())
                 if self._poller is None:
@@ -190,7 +195,10 @@ class VenueRecorder:
     async def _finish(self) -> None:
         if self.journal is not None:
             self.journal.flush()
-        await self.writer.stop()
+        try:
+            await self.keeper.stop()
+        finally:
+            await self.writer.stop()
         if self.journal is not None:
             written = self.writer.stats
             self._mark("stopped", rows=written.rows, lost=written.rows_waiting + written.rows_dropped)
@@ -213,6 +221,7 @@ class VenueRecorder:
             if self._poller is not None and self._poller.feed.events:
                 events, self._poller.feed.events = self._poller.feed.events, []
                 self._on_events(self._poller, events)
+            self.ledger.connected(self._n_connected(), now_ms=now_ms)
             await self._clock.sleep_ms(TICK_MS)
 
     async def _row_loop(self) -> None:
@@ -340,7 +349,24 @@ class VenueRecorder:
         if self._poller is not None:
             self._poller.set_intervals(intervals)
         self._plan = plan
+        self.ledger.hold(
+            {"leaving": plan.leaving, "warm": plan.warm, "hot": plan.hot},
+            now_ms=now_ms,
+            outcomes_of=self._stored_outcomes,
+            score_of=lambda market_id: self._scores.get(market_id, 0.0),
+            seq_of=self._seq_of,
+        )
         self._unsubscribe(plan.remove, now_ms)
+
+    def _stored_outcomes(self, market_id: MarketId) -> Sequence[str]:
+        market = self._markets.get(market_id)
+        if market is None:
+            return ()
+        return market.outcome_ids if self._settings.storage.outcomes == "both" else market.outcome_ids[:1]
+
+    def _seq_of(self, market_id: MarketId) -> int:
+        book = self._shelf.get(market_id)
+        return 0 if book is None else book.seq
 
     def _unsubscribe(self, market_ids: Sequence[MarketId], now_ms: int) -> None:
         if not market_ids:
@@ -349,7 +375,6 @@ class VenueRecorder:
         self.snapshotter.drop(market_ids)
         for market_id in market_ids:
             self._live.discard(market_id)
-            self.gaps.end(market_id, "unsubscribed", now_ms=now_ms)
         if self._poller is not None:
             self._poller.feed.remove(market_ids, now_ms=now_ms)
             return
@@ -424,7 +449,14 @@ class VenueRecorder:
             kind, market_id = event.kind, event.market_id
             if kind is FeedEventKind.LIVE or kind is FeedEventKind.REPAIRED:
                 self._live.add(market_id)
-                gap = self.gaps.end(market_id, event.detail or kind, now_ms=now_ms)
+                book = carrier.feed.books.get(market_id)
+                gap = self.ledger.right(
+                    market_id,
+                    event.detail or kind,
+                    now_ms=now_ms,
+                    verified=book is not None and book.integrity is Integrity.VERIFIED,
+                    proven_ms=carrier.feed.proven_ms(market_id),
+                )
                 if gap is not None:
                     log.info(
                         "book.repaired",
@@ -436,18 +468,30 @@ class VenueRecorder:
             elif kind is FeedEventKind.GAP:
                 hit = [market_id] if market_id else [m for m, book in carrier.feed.books.items() if book.had_book]
                 self._live.difference_update(hit)
-                self.gaps.begin_episode(hit, event.detail, now_ms=now_ms)
+                cause, _, detail = event.detail.partition(": ")
+                self.ledger.wrong(
+                    hit,
+                    cause,
+                    now_ms=now_ms,
+                    since_ms=None if event.since_ns is None else event.since_ns // 1_000_000,
+                    connection=carrier.connection_id if isinstance(carrier, Connection) else "",
+                    detail=detail,
+                )
                 log.warning("book.gap", venue=self.venue, market_id=market_id, cause=event.detail, markets=len(hit))
             elif kind is FeedEventKind.MARKED:
                 log.error(
                     "book.marked", venue=self.venue, market_id=market_id, cause=event.detail, wrong_ms=event.took_ms
                 )
+            elif kind is FeedEventKind.RESYNC:
+                self.ledger.step(market_id)
+                log.debug("feed.event", venue=self.venue, market_id=market_id, what=kind, detail=event.detail)
             elif kind is FeedEventKind.REST_WANTED:
                 if not self._rest_wanted.full():
                     self._rest_wanted.put_nowait(market_id)
             elif kind is FeedEventKind.CLOSED or kind is FeedEventKind.RESOLVED:
                 if market_id in self._markets:
                     self._ended.add(market_id)
+                self.ledger.closed(market_id, now_ms=now_ms)
                 log.info("market.ended", venue=self.venue, market_id=market_id, how=kind, detail=event.detail)
             elif kind is FeedEventKind.LISTED:
                 # A hint only: the next scan brings the listing with all its fields.
@@ -457,6 +501,25 @@ class VenueRecorder:
                 log.warning("feed.refused", venue=self.venue, market_id=market_id, what=kind, detail=event.detail)
             else:
                 log.debug("feed.event", venue=self.venue, market_id=market_id, what=kind, detail=event.detail)
+
+    def _on_row(self, carrier: Carrier, market_id: MarketId, book: Book, verdict: Integrity, now_ms: int) -> None:
+        feed = carrier.feed
+        if feed.events and isinstance(carrier, Connection):
+            carrier.drain()  # a proof that failed says more of the gap than the row does
+        self.ledger.observe(
+            market_id,
+            live=book.live,
+            integrity=verdict,
+            proven_ms=feed.proven_ms(market_id),
+            seq=book.seq,
+            err=book.err,
+            now_ms=now_ms,
+        )
+
+    def _n_connected(self) -> int:
+        if self._poller is not None:
+            return int(self._poller.down_since_ms is None)
+        return sum(connection.connected for connection in self._connections)
 
     @property
     def connections(self) -> Sequence[Connection]:
@@ -488,8 +551,7 @@ class VenueRecorder:
             venue=self.venue,
             mode="polling" if self._poller is not None else "socket",
             connections=len(self._connections) or int(self._poller is not None),
-            connected=sum(connection.connected for connection in self._connections)
-            or int(self._poller is not None and self._poller.down_since_ms is None),
+            connected=self._n_connected(),
             subscriptions=len(self._shelf),
             live=len(self._live),
             hot=len(self._plan.hot) if self._plan else 0,

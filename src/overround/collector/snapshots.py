@@ -154,6 +154,8 @@ class Snapshotter:
         None proves every row.
     monotonic_ns : callable
         The clock that the budget is measured on.
+    on_row : callable, optional
+        Is told of each market's row: its carrier, its id, its book as it stands and the verdict on it.
     """
 
     def __init__(
@@ -164,7 +166,9 @@ class Snapshotter:
         keep_stored: bool,
         budget: ProofBudget | None = None,
         monotonic_ns: Callable[[], int] = lambda: 0,
+        on_row: Callable[[Carrier, MarketId, Book, Integrity, int], None] | None = None,
     ) -> None:
+        self._on_row = on_row
         self._budget = budget
         self._monotonic_ns = monotonic_ns
         self._sink = sink
@@ -257,6 +261,8 @@ class Snapshotter:
                 self._keep(target, book)
             shown = Integrity.STALE if silent else verdict
             self._append(target, now_ms, book, stale=silent, err=None, integrity=shown)
+            if self._on_row is not None:
+                self._on_row(target.carrier, target.market_id, book, verdict, now_ms)
             return
         if target.ended:
             return
@@ -276,6 +282,8 @@ class Snapshotter:
             err=ErrCode.VENUE_DOWN if gone else book.err,
             integrity=book.integrity,
         )
+        if self._on_row is not None:
+            self._on_row(target.carrier, target.market_id, book, book.integrity, now_ms)
 
     def _prove(self, feed: Feed, market_id: MarketId, now_ms: int) -> Integrity:
         budget = self._budget

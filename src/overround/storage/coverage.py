@@ -148,7 +148,7 @@ def _without_gaps(rows: pl.LazyFrame, gaps: pl.DataFrame, days: Sequence[str]) -
         named.append(there.join(of_venue, on="minute").select(*key, "from_ms", "to_ms"))
     covered = _disjoint(pl.concat(named), key)
     lost = (
-        rows.select(*_KEY, "live_mask", "gap_s")
+        rows.select(*_KEY, "live_mask", "gap_s", "venue_down_s")
         .join(covered, on=key)
         .with_columns(
             pl.struct("live_mask", "from_ms", "to_ms").map_batches(_held_right, return_dtype=pl.Float64).alias("_right")
@@ -156,8 +156,13 @@ def _without_gaps(rows: pl.LazyFrame, gaps: pl.DataFrame, days: Sequence[str]) -
         .group_by(_KEY)
         .agg(
             pl.col("_right").sum(),
-            # What the collector knew to be a gap stands in gap_s already.
-            ((pl.col("to_ms") - pl.col("from_ms")).sum() / 1000 - pl.col("gap_s").first()).alias("_unknown"),
+            # What the collector knew of the gaps stands in gap_s already, or in venue_down_s: it leaves no market
+            # that is wanted without a gap while the venue is down.
+            (
+                (pl.col("to_ms") - pl.col("from_ms")).sum() / 1000
+                - pl.col("gap_s").first()
+                - pl.col("venue_down_s").first()
+            ).alias("_unknown"),
         )
         .select(*_KEY, pl.min_horizontal("_right", pl.max_horizontal(0.0, "_unknown")).alias("_lost"))
     )
