@@ -2,6 +2,7 @@
 
 from overround.market.drift import Drift, DriftSort, DriftState, KindTraits, Trait
 from overround.market.fees import FeeKind, FeeSchedule
+from overround.market.history import HISTORIC_FIELDS, CatalogueChange, CatalogueEvent
 from overround.market.ids import MarketId, OutcomeId, Venue
 from overround.market.listing import Exclusivity, Market, MarketStatus, Origin, Strike, TickBand
 from overround.market.rows import BookStatus, ErrCode, Integrity
@@ -15,9 +16,12 @@ from overround.market.scale import (
 )
 
 __all__ = [
+    "HISTORIC_FIELDS",
     "PX_ONE_E4",
     "SZ_ONE_E6",
     "BookStatus",
+    "CatalogueChange",
+    "CatalogueEvent",
     "Drift",
     "DriftSort",
     "DriftState",

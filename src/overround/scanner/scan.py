@@ -4,6 +4,9 @@ The catalogue gives a whole listing or raises; nothing is written before its las
 here, since a venue can answer with a cut listing and no error at all: an empty listing is refused, and when records
 did not read, or a live venue suddenly lists less than half of the markets that should still be there, the markets
 that are missing keep the state they had instead of being marked ``vanished``.
+
+Before the file is written its changes go into the catalogue's history (``storage.history``), so that nothing is ever
+listed whose coming is not recorded.
 """
 
 from __future__ import annotations
@@ -20,8 +23,9 @@ import structlog
 
 from overround.clock import Clock
 from overround.errors import AnswerMalformed
-from overround.market import Market, MarketId, MarketStatus, Origin, Venue
-from overround.storage import LakePaths, claim_origin, write_universe
+from overround.market import HISTORIC_FIELDS, Market, MarketId, MarketStatus, Origin, Venue
+from overround.storage import CatalogueHistory, LakePaths, claim_origin, write_universe
+from overround.storage.fileops import FileOps
 from overround.storage.universe import read_universe
 from overround.venue import MarketCatalog
 
@@ -29,12 +33,6 @@ __all__ = ["ScanSummary", "scan"]
 
 log = structlog.get_logger()
 
-# What moves with every trade is no change of the listing.
-_VOLATILE = {
-    *("volume_usdc", "volume_24h_usdc", "liquidity_usdc", "best_bid_px", "best_ask_px"),
-    *("first_seen_ts", "last_seen_ts"),
-}
-_DESCRIPTIVE = tuple(name for name in Market.__struct_fields__ if name not in _VOLATILE)
 _PLAUSIBLE_SHARE = 0.5
 _PLAUSIBLE_FROM = 20  # markets; below, a halving is ordinary
 
@@ -103,6 +101,7 @@ async def scan(
     origin: Origin,
     requests: Callable[[], int] | None = None,
     progress: Callable[[int], None] | None = None,
+    ops: FileOps | None = None,
 ) -> ScanSummary:
     """List a venue and merge the listing into the day's universe.
 
@@ -119,6 +118,7 @@ async def scan(
         Answers received so far by whoever asks the venue; the difference is reported as ``pages``.
     progress : callable, optional
         Called now and then with the number of markets so far.
+    ops : FileOps, optional
 
     Raises
     ------
@@ -145,7 +145,15 @@ async def scan(
     refused = int(getattr(catalog, "refused", 0))
     # A whole venue is tens of megabytes of JSON: the event loop of a running collector must not wait for it.
     merged = await asyncio.to_thread(
-        _merge, paths, venue, listed, now_ms=now_ms, refused=refused, may_shrink=origin is Origin.SYNTHETIC
+        _merge,
+        paths,
+        venue,
+        listed,
+        scan_ms=now_ms,
+        clock=clock,
+        refused=refused,
+        may_shrink=origin is Origin.SYNTHETIC,
+        ops=ops or FileOps(),
     )
     summary = ScanSummary(
         venue=venue.value,
@@ -178,28 +186,54 @@ def _merge(
     venue: Venue,
     listed: Mapping[MarketId, Market],
     *,
-    now_ms: int,
+    scan_ms: int,
+    clock: Clock,
     refused: int,
     may_shrink: bool,
+    ops: FileOps,
 ) -> _Merged:
-    """Write the day's universe; blocking."""
-    date = datetime.fromtimestamp(now_ms / 1000, tz=UTC).date().isoformat()
+    """Write what changed, then the day's universe; blocking."""
+    history = CatalogueHistory(paths, venue, ops=ops)
+    with history.held():
+        return _write(
+            paths, venue, listed, history, scan_ms=scan_ms, clock=clock, refused=refused, may_shrink=may_shrink, ops=ops
+        )
+
+
+def _write(
+    paths: LakePaths,
+    venue: Venue,
+    listed: Mapping[MarketId, Market],
+    history: CatalogueHistory,
+    *,
+    scan_ms: int,
+    clock: Clock,
+    refused: int,
+    may_shrink: bool,
+    ops: FileOps,
+) -> _Merged:
+    date = datetime.fromtimestamp(scan_ms / 1000, tz=UTC).date().isoformat()
     universes = [path for path in paths.universes(venue) if path.parent.name <= f"date={date}"]
     known = {market.market_id: market for market in read_universe(universes[-1])} if universes else {}
-    missing = [
-        market
-        for market_id, market in known.items()
-        if market_id not in listed and market.status is not MarketStatus.VANISHED
-    ]
-    whole = not refused and (may_shrink or _plausible(known.values(), listed, now_ms=now_ms))
+    present = {market_id: market for market_id, market in known.items() if market.status is not MarketStatus.VANISHED}
+    missing = [market for market_id, market in present.items() if market_id not in listed]
+    whole = not refused and (may_shrink or _plausible(known.values(), listed, now_ms=scan_ms))
     kept = [] if whole else missing
-    change = write_universe(paths, venue, date, [*listed.values(), *kept])
+    history.record(
+        listed,
+        known=present,
+        known_scan_ms=max((market.last_seen_ts for market in known.values()), default=0),
+        whole=whole,
+        now_ms=clock.now_ms(),
+        scan_ms=scan_ms,
+    )
+    change = write_universe(paths, venue, date, [*listed.values(), *kept], ops=ops)
     # On a new day's first scan whatever is missing is simply not in the new file.
     same_day = bool(universes) and universes[-1] == change.path
     return _Merged(
         new=sum(market_id not in known for market_id in listed),
         changed=sum(
-            any(getattr(market, name) != getattr(before, name) for name in _DESCRIPTIVE)
+            any(getattr(market, name) != getattr(before, name) for name in HISTORIC_FIELDS)
             for market_id, market in listed.items()
             if (before := known.get(market_id)) is not None
         ),

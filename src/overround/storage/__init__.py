@@ -30,6 +30,15 @@ if TYPE_CHECKING:
     )
     from overround.storage.coverage_writer import CoverageWriter, LeftOpen
     from overround.storage.drift import accept_drift, add_drift, read_drift
+    from overround.storage.history import (
+        Catalogue,
+        CatalogueHistory,
+        Commit,
+        catalogue_as_of,
+        catalogue_changes,
+        catalogue_commits,
+        catalogue_spans,
+    )
     from overround.storage.journal import FrameJournal, JournalEntry, read_journal
     from overround.storage.lock import CollectorLock
     from overround.storage.origin import claim_origin, read_origin
@@ -73,6 +82,15 @@ _HOMES = {
     ),
     "coverage_writer": ("CoverageWriter", "LeftOpen"),
     "drift": ("accept_drift", "add_drift", "read_drift"),
+    "history": (
+        "Catalogue",
+        "CatalogueHistory",
+        "Commit",
+        "catalogue_as_of",
+        "catalogue_changes",
+        "catalogue_commits",
+        "catalogue_spans",
+    ),
     "journal": ("FrameJournal", "JournalEntry", "read_journal"),
     "lock": ("CollectorLock",),
     "origin": ("claim_origin", "read_origin"),
@@ -99,7 +117,10 @@ __all__ = [
     "SNAPSHOT_TABLE",
     "STATS_SCHEMA",
     "TRADES",
+    "Catalogue",
+    "CatalogueHistory",
     "CollectorLock",
+    "Commit",
     "CoverageWriter",
     "FoundUniverse",
     "FrameJournal",
@@ -122,6 +143,10 @@ __all__ = [
     "WriterStats",
     "accept_drift",
     "add_drift",
+    "catalogue_as_of",
+    "catalogue_changes",
+    "catalogue_commits",
+    "catalogue_spans",
     "claim_origin",
     "coverage_of",
     "gaps_of",

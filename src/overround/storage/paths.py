@@ -216,6 +216,25 @@ class LakePaths:
         """All listings of a venue, oldest day first."""
         return self._dated("metadata", venue, "universe.jsonl")
 
+    def history_file(self, venue: str, month: str) -> Path:
+        """The catalogue's history of one UTC month (``YYYY-MM``)."""
+        return self._history(venue) / f"changes_{month}.jsonl.zst"
+
+    def history_files(self, venue: str) -> list[Path]:
+        """The catalogue's history, oldest month first."""
+        return sorted(self._history(venue).glob("changes_????-??.jsonl.zst"))
+
+    def history_head(self, venue: str) -> Path:
+        """Says where the history ends; made again from the history where it is lost."""
+        return self._history(venue) / "_head.json"
+
+    def history_lock(self, venue: str) -> Path:
+        """Held by the scan that is writing."""
+        return self.root / ".locks" / f"scan_{venue}.lock"
+
+    def _history(self, venue: str) -> Path:
+        return self.root / "metadata" / f"venue={venue}" / "history"
+
     def stats(self, venue: str, date: str) -> Path:
         """Mined statistics of one venue and UTC day."""
         return self._daily("stats", venue, date, "stats.parquet")
