@@ -661,3 +661,25 @@ async def test_an_untrusted_certificate_is_refused_by_default(clock: ManualClock
         with pytest.raises(VenueUnavailable, match=r"cannot trust 127\.0\.0\.1") as caught:
             await http.get_json(url)
     assert caught.value.hint
+
+
+async def test_after_a_named_wait_one_request_goes_first_and_the_others_wait_for_its_outcome(
+    clock: ManualClock,
+) -> None:
+    sent_ms: list[float] = []
+    waits = iter((5, 5, 5))
+
+    async def answer(_: httpx2.Request) -> httpx2.Response:
+        sent_ms.append((clock.monotonic_ns() - 1_000_000_000) / 1e6)
+        await clock.sleep_ms(40)
+        wait_s = next(waits, None)
+        return ok() if wait_s is None else httpx2.Response(429, headers={"retry-after": str(wait_s)})
+
+    async with HttpClient(clock=clock, rng=random.Random(7), transport=httpx2.MockTransport(answer)) as http:
+        await clock.run(asyncio.gather(http.get_json(URL), http.get_json(URL)))
+    # Both were on their way when the first was told to wait; then one finds out, and only after it the other asks.
+    assert sent_ms[:2] == [0, 0]
+    assert len(sent_ms) == 5
+    assert sent_ms[2] >= 5_040
+    assert sent_ms[3] >= sent_ms[2] + 40 + 5_000
+    assert sent_ms[4] >= sent_ms[3] + 40

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from overround.clock import Clock, SystemClock
-from overround.testing.clock import ManualClock
+from overround.testing.clock import ManualClock, QuickClock
 
 
 async def sleeper(clock: Clock, log: list[tuple[str, int]], name: str, *durations_ms: float) -> None:
@@ -97,3 +97,12 @@ async def test_the_wall_may_step_back_while_the_other_only_grows() -> None:
     clock.skip_ms(100)
     assert clock.now_ms() == 500
     assert clock.monotonic_ns() - before_ns == 100_000_000
+
+
+async def test_a_quick_clock_passes_so_many_times_faster_and_sleeps_accordingly() -> None:
+    clock = QuickClock(1_000)
+    began_ns, began_ms = time.monotonic_ns(), clock.now_ms()
+    await clock.sleep_ms(20_000)
+    assert clock.now_ms() - began_ms >= 20_000
+    assert (time.monotonic_ns() - began_ns) / 1e9 >= 0.02
+    assert clock.now_ns() // 1_000_000 >= began_ms + 20_000

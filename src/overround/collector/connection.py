@@ -25,6 +25,8 @@ log = structlog.get_logger()
 # The back-off starts anew only after data has flowed for this long: a venue that accepts and closes at
 # once must not be asked again at once.
 HEALTHY_AFTER_MS = 60_000
+# Of the growing delays: however long a venue was away, it is taken up again within this of its return.
+LONGEST_DELAY_MS = 20_000
 
 
 class Connection:
@@ -124,7 +126,7 @@ class Connection:
 
     async def run(self) -> None:
         """Open the socket, keep it, open it again; ends only by cancellation."""
-        delays = reconnect_delays_ms(self._rng)
+        delays = reconnect_delays_ms(self._rng, cap_ms=LONGEST_DELAY_MS)
         try:
             while True:
                 await self._wanted.wait()
@@ -150,7 +152,7 @@ class Connection:
                     continue
                 lived_ms, got_data = await self._live(socket)
                 if got_data and lived_ms >= HEALTHY_AFTER_MS:
-                    delays = reconnect_delays_ms(self._rng)
+                    delays = reconnect_delays_ms(self._rng, cap_ms=LONGEST_DELAY_MS)
                 wait_ms = next(delays)
                 self.reconnects += 1
                 log.warning(

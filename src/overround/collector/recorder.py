@@ -108,7 +108,7 @@ class VenueRecorder:
             adapter.http.tap = self.drift.answer
         self._placement = Placement(adapter.markets_per_connection)
         self._connections: list[Connection] = []
-        self._pacer = ConnectionPacer(clock, opens_per_s=venue_settings.open_per_second)
+        self._pacer = ConnectionPacer(clock, opens_per_s=venue_settings.open_per_second, rng=rng)
         self.silence = SilenceWatch(
             adapter,
             settings=settings.silence,

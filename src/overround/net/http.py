@@ -418,6 +418,7 @@ class HttpClient:
             wait_ns = host.pause.remaining_ns(now_ns)
         if open_ns := host.breaker.admit(now_ns):
             raise CircuitOpen(host_name, retry_after_s=open_ns / 1e9)
+        host.pause.begin()
         return budget_ns
 
     @staticmethod
@@ -439,13 +440,15 @@ class HttpClient:
     ) -> bytes:
         """One attempt, its outcome told to the breaker."""
         healthy: bool | None = None
+        limited: bool | None = None
         try:
             status, answer_headers, answer = await self._send(method, url, query, content, headers, sign)
             self._judge(url, status, answer_headers, answer, accept)
-            healthy = True
+            healthy, limited = True, False
         except VenueError as exc:
             # A host that refuses or counts our requests is alive.
             healthy = isinstance(exc, (RequestRefused, RateLimited))
+            limited = isinstance(exc, RateLimited) or bool(exc.retry_after_s)
             if isinstance(exc, RateLimited):
                 self.rate_limited += 1
             if exc.retry_after_s:
@@ -455,6 +458,7 @@ class HttpClient:
         else:
             return answer
         finally:
+            host.pause.end(limited=limited)
             if healthy is None:
                 host.breaker.abandon()
             else:

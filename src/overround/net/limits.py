@@ -7,6 +7,10 @@ from collections.abc import Mapping
 __all__ = ["Budgets", "HostPause", "TokenBucket"]
 
 
+_TRIAL_NS = 250_000_000
+"""How often those who wait for the first request after a pause look again."""
+
+
 class TokenBucket:
     """Tokens refill evenly; a request takes one, or learns how long to wait for it.
 
@@ -100,16 +104,22 @@ class Budgets:
 
 
 class HostPause:
-    """The time before which one host does not want to be asked, as its last ``Retry-After`` said."""
+    """The time before which one host does not want to be asked, as its last ``Retry-After`` said.
 
-    __slots__ = ("_until_ns", "status")
+    When it is over, one request goes first and the others wait for its outcome: all at once they would be told
+    to wait anew only after they had been sent.
+    """
+
+    __slots__ = ("_limited", "_trial", "_until_ns", "status")
 
     def __init__(self) -> None:
         self._until_ns = 0
+        self._limited = self._trial = False
         self.status = 429
 
     def extend(self, wait_s: float, *, status: int, now_ns: int) -> None:
         """Obey a named wait; a shorter one never cuts a longer one."""
+        self._limited = True
         until_ns = now_ns + int(wait_s * 1e9)
         if until_ns > self._until_ns:
             self._until_ns = until_ns
@@ -117,4 +127,16 @@ class HostPause:
 
     def remaining_ns(self, now_ns: int) -> int:
         """Nanoseconds still to wait, 0 when the host may be asked."""
-        return max(0, self._until_ns - now_ns)
+        if now_ns < self._until_ns:
+            return self._until_ns - now_ns
+        return _TRIAL_NS if self._trial else 0
+
+    def begin(self) -> None:
+        """A request goes out; after a pause it is the one that the others wait for."""
+        self._trial = self._limited
+
+    def end(self, *, limited: bool | None) -> None:
+        """A request has ended, ``limited`` or not; None: that is not known, the next one will find out."""
+        self._trial = False
+        if limited is False:
+            self._limited = False
