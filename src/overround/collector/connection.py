@@ -94,6 +94,11 @@ class Connection:
         self._show = sentinel.frame if sentinel is not None else None
 
     @property
+    def untaped(self) -> Feed:
+        """The feed itself."""
+        return self._feed
+
+    @property
     def connected(self) -> bool:
         """Whether the socket stands."""
         return self._socket is not None

@@ -12,7 +12,7 @@ from overround.collector.tape import TapedFeed
 from overround.errors import VenueError
 from overround.market import ErrCode, Integrity, Market, MarketId
 from overround.storage import FrameJournal
-from overround.venue import BookSource, FeedCounters, FeedEvent, FeedEventKind, RestBook
+from overround.venue import BookSource, Feed, FeedCounters, FeedEvent, FeedEventKind, RestBook
 
 __all__ = ["BookPoller", "PolledFeed"]
 
@@ -144,6 +144,11 @@ class BookPoller:
         self._clock = clock
         self._journal = journal
         self._intervals: dict[MarketId, tuple[Market, int]] = {}
+
+    @property
+    def untaped(self) -> Feed:
+        """The feed itself."""
+        return self._feed
 
     def set_intervals(self, wanted: Mapping[MarketId, tuple[Market, int]]) -> None:
         """Poll exactly these markets, each every so many milliseconds."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
@@ -13,6 +14,7 @@ import structlog
 from overround import __version__
 from overround.book import Book, BookShelf
 from overround.clock import Clock
+from overround.collector.checkpoint import Checkpoint, RunSettings, code_digest, freeze
 from overround.collector.connection import Connection
 from overround.collector.keeper import LedgerKeeper
 from overround.collector.placement import Placement
@@ -26,6 +28,7 @@ from overround.market import Integrity, Market, MarketId, Origin
 from overround.net import ConnectionPacer
 from overround.scheduler import Limits, Plan, RotationState, market_stats, plan_rotation, rank
 from overround.storage import FrameJournal, LakePaths, SnapshotWriter, newest_stats, newest_universe
+from overround.timebucket import bucket_of
 from overround.venue import FeedCounters, FeedEvent, FeedEventKind
 from overround.venue.adapters import VenueAdapter
 from overround.venue.sentinel import DriftSentinel
@@ -37,6 +40,8 @@ log = structlog.get_logger()
 TICK_MS = 200
 PLAN_MS = 5_000
 ROWS_AT_ONCE = 500
+# Milliseconds between two checkpoints in the journal; 0: at the beginning of every bucket.
+STATE_MS = 0
 # Seconds of hash proofs per second; beyond it rows are stored as unverified.
 PROOF_SHARE = 0.1
 
@@ -106,6 +111,20 @@ class VenueRecorder:
         if settings.drift.enabled:
             self.drift = DriftSentinel(paths, adapter.venue, adapter.shapes, settings=settings.drift, clock=clock)
             adapter.http.tap = self.drift.answer
+        self._run = RunSettings(
+            venue=adapter.venue,
+            version=__version__,
+            code=code_digest(),
+            top_k=settings.top_k,
+            outcomes=storage.outcomes,
+            bucket_s=storage.bucket_secs,
+            stale_after_ms=settings.ingestion.stale_after_ms,
+            keep_stored=adapter.proves_after_the_fact,
+            budgeted=self._budget is not None,
+            feed=adapter.feed_options,
+            poller="" if adapter.can_stream else f"{adapter.venue}-rest",
+        )
+        self._state_due_ms = sys.maxsize
         self._placement = Placement(adapter.markets_per_connection)
         self._connections: list[Connection] = []
         self._pacer = ConnectionPacer(clock, opens_per_s=venue_settings.open_per_second, rng=rng)
@@ -126,7 +145,7 @@ class VenueRecorder:
                 PolledFeed(self._shelf),
                 adapter.book_source,
                 clock=clock,
-                name=f"{adapter.venue}-rest.0",
+                name=self._run.poller,
                 journal=self.journal,
             )
         self._markets: dict[MarketId, Market] = {}
@@ -222,6 +241,7 @@ class VenueRecorder:
                 events, self._poller.feed.events = self._poller.feed.events, []
                 self._on_events(self._poller, events)
             self.ledger.connected(self._n_connected(), now_ms=now_ms)
+            self._mark_state(now_ms)
             await self._clock.sleep_ms(TICK_MS)
 
     async def _row_loop(self) -> None:
@@ -418,20 +438,34 @@ class VenueRecorder:
             self.journal.mark(conn, self._clock.now_ns(), event, **fields)
 
     def _mark_run(self) -> None:
-        settings, adapter = self._settings, self._adapter
-        self._mark(
-            "run",
-            venue=self.venue,
-            version=__version__,
-            top_k=settings.top_k,
-            outcomes=settings.storage.outcomes,
-            bucket_s=settings.storage.bucket_secs,
-            stale_after_ms=settings.ingestion.stale_after_ms,
-            keep_stored=adapter.proves_after_the_fact,
-            budgeted=self._budget is not None,
-            feed=adapter.feed_options,
-            poller=self._poller.name if self._poller is not None else "",
+        self._mark("run", settings=self._run)
+        if self.journal is not None:
+            self._state_due_ms = self._next_state_ms(self._clock.now_ms())
+
+    def _mark_state(self, now_ms: int) -> None:
+        """Once per bucket, all that later rows depend on: a replay can begin here."""
+        if now_ms < self._state_due_ms:
+            return
+        started_ns = self._clock.monotonic_ns()
+        carriers = self._connections if self._poller is None else [self._poller]
+        state = Checkpoint(
+            shelf=self._shelf,
+            budgets=self._adapter.repair_budgets,
+            feeds={carrier.name: carrier.untaped for carrier in carriers},
+            down_since_ms={carrier.name: carrier.down_since_ms for carrier in carriers},
+            plans=self.snapshotter.plans(),
+            rows=self.writer.stats.rows,
         )
+        try:
+            self._mark("state", settings=self._run, state=freeze(state))
+        except TypeError as exc:
+            log.warning("journal.no_state", venue=self.venue, reason=str(exc))
+        took_ms = (self._clock.monotonic_ns() - started_ns) // 1_000_000
+        # It holds the loop up: a ten-thousandth of the time at most.
+        self._state_due_ms = max(self._next_state_ms(now_ms), now_ms + took_ms * 10_000)
+
+    def _next_state_ms(self, now_ms: int) -> int:
+        return now_ms + STATE_MS if STATE_MS else bucket_of(now_ms, self._run.bucket_s).end_ms
 
     def _mark_rows(self, now_ms: int, visited: int) -> None:
         """Rows were taken here, between these frames; and which of them no proof was made for."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 from zlib import crc32
@@ -12,7 +12,7 @@ from overround.book import Book
 from overround.market import BookStatus, ErrCode, Integrity, MarketId, OutcomeId
 from overround.venue import Feed
 
-__all__ = ["Carrier", "ProofBudget", "Snapshotter", "Target"]
+__all__ = ["Carrier", "Plans", "ProofBudget", "Snapshotter", "Target"]
 
 
 class Carrier(Protocol):
@@ -20,10 +20,13 @@ class Carrier(Protocol):
 
     Attributes
     ----------
+    name : str
+        The slot's name.
     down_since_ms : int or None
         Since when there has been no connection; None while it stands.
     """
 
+    name: str
     down_since_ms: int | None
 
     @property
@@ -84,12 +87,31 @@ class Target:
     """
 
     market_id: MarketId
+    outcome_ids: tuple[OutcomeId, ...]
     carrier: Carrier
     key: int
     interval_ms: int
     generation: int
     ended: bool = False
     stored: _Stored | None = None
+
+
+@dataclass(slots=True)
+class Plans:
+    """Which rows are due when: what a replay needs to go on from here.
+
+    Attributes
+    ----------
+    markets : list of tuple
+        Market, its outcomes, slot, interval, generation, ended, content stored last.
+    heap : list of (int, MarketId, int)
+        Due time, market, generation.
+    generation : int
+    """
+
+    markets: list[tuple[MarketId, tuple[OutcomeId, ...], str, int, int, bool, _Stored | None]]
+    heap: list[tuple[int, MarketId, int]]
+    generation: int
 
 
 class ProofBudget:
@@ -205,6 +227,7 @@ class Snapshotter:
         key = old.key if old else self._sink.register(market_id, outcome_ids)
         self._targets[market_id] = Target(
             market_id=market_id,
+            outcome_ids=outcome_ids,
             carrier=carrier,
             key=key,
             interval_ms=interval_ms,
@@ -222,6 +245,31 @@ class Snapshotter:
         """Take no more rows of these markets."""
         for market_id in market_ids:
             self._targets.pop(market_id, None)
+
+    def plans(self) -> Plans:
+        """The plans as they stand; to be written down at once, not kept."""
+        markets = [
+            (t.market_id, t.outcome_ids, t.carrier.name, t.interval_ms, t.generation, t.ended, t.stored)
+            for t in self._targets.values()
+        ]
+        return Plans(markets, self._heap, self._generation)
+
+    def resume(self, plans: Plans, carriers: Mapping[str, Carrier]) -> None:
+        """Go on where plans were written down."""
+        self._heap, self._generation = plans.heap, plans.generation
+        self._targets = {
+            market_id: Target(
+                market_id=market_id,
+                outcome_ids=outcome_ids,
+                carrier=carriers[name],
+                key=self._sink.register(market_id, outcome_ids),
+                interval_ms=interval_ms,
+                generation=generation,
+                ended=ended,
+                stored=stored,
+            )
+            for market_id, outcome_ids, name, interval_ms, generation, ended, stored in plans.markets
+        }
 
     def next_due_ms(self) -> int | None:
         """When ``run_due`` has something to do next."""

@@ -39,7 +39,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-__all__ = ["FrameJournal", "JournalEntry", "JournalHealth", "check_journal", "read_journal"]
+__all__ = ["FrameJournal", "JournalEntry", "JournalHealth", "JournalLines", "check_journal", "read_journal"]
 
 log = structlog.get_logger()
 
@@ -416,7 +416,7 @@ def check_journal(path: Path) -> JournalHealth:
     FileNotFoundError
         If there is no such file.
     """
-    reader = _Lines(path)
+    reader = JournalLines(path)
     n_entries = n_bad = 0
     for line in reader:
         try:
@@ -436,7 +436,7 @@ def read_journal(path: Path) -> Iterator[JournalEntry]:
     FileNotFoundError
         If there is no such file.
     """
-    reader = _Lines(path)
+    reader = JournalLines(path)
     for line in reader:
         try:
             entry = _DECODER.decode(line)
@@ -448,7 +448,7 @@ def read_journal(path: Path) -> Iterator[JournalEntry]:
         log.warning("journal.torn", path=str(path), reason=reader.damage)
 
 
-class _Lines:
+class JournalLines:
     """Whole lines of a zstd file of one frame or several; ``damage`` and ``ended`` tell afterwards how it ended."""
 
     def __init__(self, path: Path) -> None:

@@ -194,14 +194,15 @@ class LakePaths:
 
     def journal_files(self, venue: str, date: str, hour: str) -> list[Path]:
         """Journal files of one hour, by bucket, then run."""
-
-        def order(path: Path) -> tuple[int, int]:
-            run = _RUN.search(path.name)
-            named = parse_bucket_name(_RUN.sub(".jsonl.zst", path.name))
-            return (named[0] if named else 0, int(run[1]) if run else 0)
-
         folder = self.hour(JOURNAL, venue, date, hour)
-        return sorted(folder.glob(f"{JOURNAL.prefix}_*.jsonl.zst"), key=lambda p: (*order(p), p.name))
+        return sorted(folder.glob(f"{JOURNAL.prefix}_*.jsonl.zst"), key=lambda p: (*self.journal_bucket(p), p.name))
+
+    @staticmethod
+    def journal_bucket(path: Path) -> tuple[int, int]:
+        """Start of a journal file's bucket, ms, and which of that bucket's files it is (0, 1, ...)."""
+        run = _RUN.search(path.name)
+        named = parse_bucket_name(_RUN.sub(".jsonl.zst", path.name))
+        return (named[0] if named else 0, int(run[1]) if run else 0)
 
     # -- single files -------------------------------------------------------------------------------
 

@@ -115,6 +115,8 @@ class VenueAdapter:
         reports what is listed and resolved elsewhere, too. All feeds of the venue share its repair budgets.
     feed_options : FeedOptions
         What ``make_feed`` gives every feed; with it and the seed, a journal tells how to make the same feed again.
+    repair_budgets : RepairBudgets
+        What ``make_feed`` gives all feeds together.
     markets_per_connection : int
     can_stream : bool
         False where the socket needs a key that is not configured.
@@ -133,6 +135,7 @@ class VenueAdapter:
     open_socket: OpenSocket
     make_feed: MakeFeed
     feed_options: FeedOptions
+    repair_budgets: RepairBudgets
     markets_per_connection: int
     can_stream: bool
     proves_after_the_fact: bool
@@ -170,14 +173,16 @@ def _polymarket(settings: PolymarketSettings, *, clock: Clock, rng: Random, orig
         # Divided beforehand: what one connection may spend must not depend on the others, or no replay could follow.
         hash_share=settings.hash_cpu_share / -(-settings.max_subs_per_venue // markets_per_connection),
     )
+    budgets = RepairBudgets()
     return VenueAdapter(
         venue=Venue.POLYMARKET,
         catalog=PolymarketCatalog(http, settings.rest_url, clock=clock, origin=origin),
         book_source=PolymarketBooks(http, settings.clob_url),
         http=http,
         open_socket=socket,
-        make_feed=partial(make_feed, Venue.POLYMARKET, options, budgets=RepairBudgets()),
+        make_feed=partial(make_feed, Venue.POLYMARKET, options, budgets=budgets),
         feed_options=options,
+        repair_budgets=budgets,
         markets_per_connection=markets_per_connection,
         can_stream=True,
         proves_after_the_fact=True,
@@ -194,15 +199,16 @@ def _kalshi(settings: KalshiSettings, *, clock: Clock, rng: Random, origin: Orig
         headers = signer.headers("GET", settings.ws_url, now_ms=clock.now_ms()) if signer else {}
         return await open_socket(settings.ws_url, headers=headers, clock=clock, **callbacks)  # type: ignore[arg-type]
 
-    options = FeedOptions()
+    options, budgets = FeedOptions(), RepairBudgets()
     return VenueAdapter(
         venue=Venue.KALSHI,
         catalog=KalshiCatalog(http, settings.rest_url, clock=clock, origin=origin, signer=signer),
         book_source=KalshiBooks(http, settings.rest_url, clock=clock, signer=signer),
         http=http,
         open_socket=socket,
-        make_feed=partial(make_feed, Venue.KALSHI, options, budgets=RepairBudgets()),
+        make_feed=partial(make_feed, Venue.KALSHI, options, budgets=budgets),
         feed_options=options,
+        repair_budgets=budgets,
         markets_per_connection=settings.max_markets_per_connection,
         can_stream=signer is not None,
         proves_after_the_fact=False,

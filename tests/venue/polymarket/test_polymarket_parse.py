@@ -23,7 +23,7 @@ from overround.venue.polymarket.parse import (
     decimal_text,
     deltas,
     epoch_ms,
-    mirror_text,
+    mirror_text_by_px,
     price_e4,
     px_by_text,
     rest_book,
@@ -137,7 +137,14 @@ def test_the_table_of_prices_does_not_grow_without_bound() -> None:
 
 
 def test_the_mirror_of_a_price_is_printed_as_the_venue_prints_it() -> None:
-    assert [mirror_text(px) for px in (0, 5, 100, 5_000, 9_990, 10_000)] == ["1", "0.9995", "0.99", "0.5", "0.001", "0"]
+    assert [mirror_text_by_px[px] for px in (0, 5, 100, 5_000, 9_990, 10_000)] == [
+        "1",
+        "0.9995",
+        "0.99",
+        "0.5",
+        "0.001",
+        "0",
+    ]
 
 
 @pytest.mark.parametrize("value", [None, "", "abc", "-5", "1.5", 1.5, "9" * 16, "9" * 5_000, "²"])

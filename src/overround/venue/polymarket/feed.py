@@ -35,7 +35,6 @@ from overround.venue.polymarket.parse import (
     decimal_text,
     deltas,
     ladder,
-    mirror_text,
     mirror_text_by_px,
     mirrored,
     price_e4,
@@ -331,8 +330,6 @@ class PolymarketFeed(Repair):
     def _on_change(self, event: Event, recv_ns: int) -> None:
         found = deltas(event)
         ts_ms = timestamp_ms(event.timestamp)
-        for delta in found:
-            mirror_text(delta.px_e4)  # so that the hot path knows this price from now on
         helds: dict[MarketId, Held] = {}
         for delta in found:
             held = self._find(event.market, delta.token)

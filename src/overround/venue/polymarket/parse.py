@@ -61,7 +61,6 @@ __all__ = [
     "ladder",
     "market_from_gamma",
     "markets_from_event",
-    "mirror_text",
     "mirror_text_by_px",
     "mirrored",
     "price_e4",
@@ -71,14 +70,38 @@ __all__ = [
     "timestamp_ms",
 ]
 
-px_by_text: dict[str, int] = {}
-"""``px_e4`` by price text as seen on the wire; read by the hot path, filled by `price_e4`."""
-mirror_text_by_px: dict[int, str] = {}
-"""Text of ``1 - px`` by ``px_e4``; read by the hot path, filled by `mirror_text`."""
-
 # Canonical spellings are 10,001; padded ones are rare. Sizes of single changes hardly repeat and are read as numbers;
 # whole books repeat those of all their levels: when the table is full, it starts anew.
 _PX_TEXTS_MAX = 40_000
+
+
+# Both tables read what they do not hold. If a price met for the first time took another road through the feed, what a
+# feed makes of a frame would depend on what other feeds of the process have seen, and no replay would make the same.
+class _Prices(dict[str, int]):
+    __slots__ = ()
+
+    def __missing__(self, text: str) -> int:
+        if not isinstance(text, str):
+            raise KeyError(text)
+        px = px_e4(text)
+        if len(self) < _PX_TEXTS_MAX:
+            self[text] = px
+        return px
+
+
+class _Mirrors(dict[int, str]):
+    __slots__ = ()
+
+    def __missing__(self, px: int) -> str:
+        text = self[px] = px_text(PX_ONE_E4 - px)
+        return text
+
+
+px_by_text: dict[str, int] = _Prices()
+"""``px_e4`` by price text as seen on the wire; reads a text not met before, and keeps it."""
+mirror_text_by_px: dict[int, str] = _Mirrors()
+"""Text of ``1 - px`` by ``px_e4``, as the venue prints the other outcome's price."""
+
 _LEVEL_TEXTS_MAX = 1 << 15
 _sz_by_level_text: dict[str, int] = {}
 _E6_BY_PLACES: tuple[int, ...] = tuple(10 ** (6 - places) for places in range(7))
@@ -106,14 +129,6 @@ def price_e4(value: Number, *, field: str = "price") -> int:
         if len(px_by_text) < _PX_TEXTS_MAX:
             px_by_text[text] = px
     return px
-
-
-def mirror_text(px: int) -> str:
-    """Text of the other outcome's price, as the venue prints it: ``1 - px``."""
-    text = mirror_text_by_px.get(px)
-    if text is None:
-        text = mirror_text_by_px[px] = px_text(PX_ONE_E4 - px)
-    return text
 
 
 def size_e6(value: Number, *, field: str = "size") -> int:

@@ -1,0 +1,347 @@
+"""A recording run made again from its journal: the same feeds, the same calls, the same rows.
+
+Nothing here waits, sends or reads a clock: frames, calls and times come from the journal, in the order in which they
+were made. What a replay of the frames alone would have to guess (when a connection was found dead, what REST said, how
+much was proved before a row was taken) is a line of its own.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from random import Random
+
+import msgspec
+
+from overround.book import BookShelf
+from overround.collector.checkpoint import RunSettings, thaw
+from overround.collector.polling import PolledFeed
+from overround.collector.snapshots import ProofBudget, Snapshotter
+from overround.errors import FileDamaged
+from overround.market import Market, MarketId, OutcomeId
+from overround.storage.buffer import Cut, SnapshotBuffer
+from overround.storage.journal import JournalEntry
+from overround.venue import Feed, RestBook
+from overround.venue.adapters import make_feed
+from overround.venue.repair import RepairBudgets
+
+__all__ = ["Mark", "Rerun", "decode_entry", "decode_mark"]
+
+CUT_ROWS = 20_000
+
+
+class Mark(msgspec.Struct, gc=False):
+    """Any line that is not a frame; the fields that its event has not are at their defaults."""
+
+    event: str
+    conn: str = ""
+    ns: int = 0
+    ms: int = 0
+    seed: int = 0
+    follow_all: bool = False
+    reason: str = ""
+    since_ns: int | None = None
+    markets: list[Market] = []
+    market_ids: list[MarketId] = []
+    book: RestBook | None = None
+    books: list[RestBook] = []
+    same: dict[MarketId, int | None] = {}
+    takes: list[tuple[MarketId, str, int]] = []
+    n: int = 0
+    unproved: list[int] = []
+    rows: int = 0
+    dropped: int = 0
+    lost: int = 0
+    entries: int = 0
+    run: str = ""
+    number: int = 0
+    settings: RunSettings | None = None
+    state: bytes = b""
+
+
+decode_entry = msgspec.json.Decoder(JournalEntry).decode
+decode_mark = msgspec.json.Decoder(Mark).decode
+
+
+class _Slot:
+    """A connection without its socket: the carrier of some markets."""
+
+    __slots__ = ("down_since_ms", "due", "feed", "name")
+
+    def __init__(self, name: str, feed: Feed, down_since_ms: int | None) -> None:
+        self.name = name
+        self.feed = feed
+        self.down_since_ms = down_since_ms
+        # What the feed wants to send; the journal says what was sent.
+        self.due: deque[str] = deque()
+
+
+class _JournalledBudget(ProofBudget):
+    """Refuses the proofs that were refused then."""
+
+    def __init__(self) -> None:
+        super().__init__(share=1.0)
+        self.refused: frozenset[int] = frozenset()
+        self._number = 0
+
+    def begin(self, refused: list[int]) -> None:
+        """The next proofs are those of one visit."""
+        self.refused, self._number = frozenset(refused), 0
+
+    def allows(self, now_ns: int) -> bool:  # noqa: ARG002 - the budget's signature
+        number, self._number = self._number, self._number + 1
+        return number not in self.refused
+
+    def spend(self, took_ns: int) -> None:
+        """Time is no matter here."""
+
+
+class Rerun:
+    """Makes the rows of one run again.
+
+    Parameters
+    ----------
+    settings : RunSettings
+
+    Attributes
+    ----------
+    rows : int
+        Rows made (and before a checkpoint: taken) so far.
+    ready : bool
+        The run's beginning or a checkpoint has been seen: rows can be made.
+    now_ms : int
+        Time of the last rows taken.
+    durable_ms : int
+        Rows up to here were on disk, as the journal says.
+    dropped : int
+        Rows that the disk refused for good.
+    stopped : bool
+        The run ended cleanly.
+    frames : int
+        Frames applied.
+    diverged : str
+        The first command that the feeds did not want to send as it was sent; empty while all are equal.
+    """
+
+    def __init__(self, settings: RunSettings) -> None:
+        self.settings = settings
+        self._shelf = BookShelf()
+        self._budgets = RepairBudgets()
+        self._buffer = SnapshotBuffer(outcomes="both" if settings.outcomes == "both" else "first")
+        self._budget = _JournalledBudget() if settings.budgeted else None
+        self._snapshotter = self._new_snapshotter()
+        self._slots: dict[str, _Slot] = {}
+        self._by_conn: dict[str, _Slot] = {}
+        self._outcomes: dict[MarketId, tuple[OutcomeId, ...]] = {}
+        self._passes: deque[tuple[int, int]] = deque()
+        self._taken_before = 0
+        self.ready = False
+        self.now_ms = 0
+        self.durable_ms = 0
+        self.dropped = 0
+        self.stopped = False
+        self.frames = 0
+        self.diverged = ""
+        if settings.poller:
+            self._slots[settings.poller] = _Slot(settings.poller, PolledFeed(self._shelf), None)
+
+    @property
+    def rows(self) -> int:
+        """Rows taken by the run so far."""
+        return self._taken_before + self._buffer.rows
+
+    def take(self, entry: JournalEntry, line: bytes) -> Iterator[Cut]:
+        """Take one line; yields what was made of it when it is time to hand rows on.
+
+        Raises
+        ------
+        FileDamaged
+            If a line cannot be understood: nothing after it can be trusted.
+        """
+        recv_ns = entry.recv_ns
+        if recv_ns is not None:
+            if self.ready:
+                slot = self._slot(entry.conn)
+                slot.feed.receive(entry.wire, recv_ns)
+                self.frames += 1
+                if slot.feed.outbox or slot.feed.events:
+                    self._drain(slot)
+        elif entry.sent_ns is not None:
+            if self.ready:
+                self._sent(entry)
+        elif entry.event:
+            try:
+                mark = decode_mark(line)
+            except msgspec.DecodeError as exc:
+                raise FileDamaged(f"journal line {entry.event!r}: {exc}") from exc
+            yield from self._mark(mark)
+
+    def cut(self) -> Cut | None:
+        """Rows that have not been handed on."""
+        if not self._buffer.rows:
+            return None
+        self._taken_before += self._buffer.rows
+        return self._buffer.cut()
+
+    # -- inside ---------------------------------------------------------------------------------------
+
+    def _new_snapshotter(self) -> Snapshotter:
+        return Snapshotter(
+            self._buffer,
+            stale_after_ms=self.settings.stale_after_ms,
+            keep_stored=self.settings.keep_stored,
+            budget=self._budget,
+        )
+
+    def _slot(self, conn: str) -> _Slot:
+        slot = self._by_conn.get(conn)
+        if slot is None:
+            name = conn.rpartition(".")[0] or conn
+            try:
+                slot = self._by_conn[conn] = self._slots[name]
+            except KeyError:
+                raise FileDamaged(f"the journal has lines of {conn} and none that began it") from None
+        return slot
+
+    def _drain(self, slot: _Slot) -> None:
+        feed = slot.feed
+        if feed.outbox:
+            slot.due.extend(feed.outbox)
+            feed.outbox = []
+        if feed.events:
+            feed.events = []
+
+    def _sent(self, entry: JournalEntry) -> None:
+        due = self._slot(entry.conn).due
+        text = entry.wire.decode()
+        if not self.diverged and (not due or (due[0] != text and _orderless(due[0]) != _orderless(text))):
+            self.diverged = f"{entry.conn} sent {text[:200]} and would now send {due[0][:200] if due else 'nothing'}"
+        if due:
+            due.popleft()
+
+    def _mark(self, mark: Mark) -> Iterator[Cut]:
+        event = mark.event
+        if event == "rows":
+            if self.ready:
+                yield from self._take_rows(mark)
+        elif event == "durable":
+            self._is_durable(mark)
+        elif event == "state":
+            if not self.ready:
+                self._resume(mark)
+        elif event == "run":
+            self.ready = True
+        elif event == "stopped":
+            self.stopped = True
+            self.dropped += mark.lost
+        elif self.ready:
+            self._call(mark)
+
+    def _take_rows(self, mark: Mark) -> Iterator[Cut]:
+        bucket_ms = self.settings.bucket_s * 1000
+        if mark.ms // bucket_ms != self.now_ms // bucket_ms or self._buffer.rows >= CUT_ROWS:
+            cut = self.cut()
+            if cut is not None:
+                yield cut
+        self.now_ms = mark.ms
+        if self._budget is not None:
+            self._budget.begin(mark.unproved)
+        visited = self._snapshotter.run_due(mark.ms, at_most=mark.n)
+        self._passes.append((self.rows, mark.ms))
+        for slot in self._slots.values():
+            # A verdict may begin a repair.
+            self._drain(slot)
+        if visited != mark.n:
+            raise FileDamaged(f"{mark.n} markets' rows were taken at {mark.ms}, the replay has {visited} due")
+
+    def _is_durable(self, mark: Mark) -> None:
+        self.dropped = max(self.dropped, mark.dropped)
+        while self._passes and self._passes[0][0] <= mark.rows:
+            self.durable_ms = self._passes.popleft()[1]
+
+    def _resume(self, mark: Mark) -> None:
+        state = thaw(mark.state)
+        self._shelf, self._budgets = state.shelf, state.budgets
+        self._slots = {name: _Slot(name, feed, state.down_since_ms.get(name)) for name, feed in state.feeds.items()}
+        self._by_conn.clear()
+        self._taken_before = state.rows
+        self._snapshotter = self._new_snapshotter()
+        self._snapshotter.resume(state.plans, self._slots)
+        self._outcomes = {market_id: outcome_ids for market_id, outcome_ids, *_ in state.plans.markets}
+        self.ready = True
+
+    def _call(self, mark: Mark) -> None:
+        event, now_ms = mark.event, mark.ms
+        if event == "slot":
+            name = mark.conn.rpartition(".")[0]
+            feed = make_feed(
+                self.settings.venue,
+                self.settings.feed,
+                self._shelf,
+                Random(mark.seed),
+                follow_all=mark.follow_all,
+                budgets=self._budgets,
+            )
+            self._slots[name] = _Slot(name, feed, now_ms)
+            return
+        if event == "take":
+            for market_id, name, interval_ms in mark.takes:
+                self._snapshotter.put(
+                    market_id, self._outcomes[market_id], self._slots[name], interval_ms=interval_ms, now_ms=now_ms
+                )
+            return
+        if event == "drop":
+            self._snapshotter.drop(mark.market_ids)
+            return
+        if not mark.conn:
+            return
+        slot = self._slot(mark.conn)
+        feed = slot.feed
+        if event == "add":
+            self._outcomes.update((market.market_id, market.outcome_ids) for market in mark.markets)
+            feed.add(mark.markets, now_ms=now_ms)
+        elif event == "remove":
+            feed.remove(mark.market_ids, now_ms=now_ms)
+        elif event == "tick":
+            feed.tick(now_ms=now_ms)
+        elif event == "opened":
+            slot.due.clear()
+            slot.down_since_ms = None
+            feed.opened(now_ms=now_ms)
+        elif event == "closed":
+            slot.due.clear()
+            if not self.settings.poller or slot.down_since_ms is None:
+                slot.down_since_ms = now_ms
+            feed.lost(now_ms=now_ms, reason=mark.reason)
+        elif event == "rest_book" and mark.book is not None:
+            feed.rest_book(mark.book, now_ms=now_ms)
+        elif event == "distrust":
+            for market_id in mark.market_ids:
+                feed.distrust(market_id, now_ms=now_ms, since_ns=mark.since_ns)
+        elif event == "polled":
+            slot.down_since_ms = None
+            self._polled(feed, mark)
+        self._drain(slot)
+
+    @staticmethod
+    def _polled(feed: Feed, mark: Mark) -> None:
+        for market_id, ts_venue_ms in mark.same.items():
+            held = feed.books[market_id]
+            book = RestBook(market_id=market_id, bids=dict(held.bids), asks=dict(held.asks), ts_venue_ms=ts_venue_ms)
+            feed.rest_book(book, now_ms=mark.ms)
+        for book in mark.books:
+            feed.rest_book(book, now_ms=mark.ms)
+
+
+def _orderless(text: str) -> object:
+    """A command without the order of its lists: some name markets in the order of a set, which no two processes share."""
+    try:
+        return _sorted(msgspec.json.decode(text))
+    except msgspec.DecodeError:
+        return text
+
+
+def _sorted(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _sorted(each) for key, each in value.items()}
+    return sorted(map(str, value)) if isinstance(value, list) else value

@@ -1,0 +1,245 @@
+"""The recording runs that a stretch of journal holds, each made again from its beginning or from a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from overround.collector.checkpoint import RunSettings, code_digest
+from overround.collector.rerun import Rerun, decode_entry, decode_mark
+from overround.errors import FileDamaged
+from overround.storage.buffer import Cut
+from overround.storage.journal import JournalLines
+from overround.storage.paths import JOURNAL, LakePaths
+
+__all__ = ["JournalRun", "Replayed", "RunPart", "Stretch", "find_runs", "replay_run"]
+
+
+_BEGINNINGS = frozenset({"run", "state"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPart:
+    """One journal file.
+
+    Attributes
+    ----------
+    path : Path
+    number : int
+        Its place in the run, from 0.
+    start_ms : int
+        Start of its bucket.
+    """
+
+    path: Path
+    number: int
+    start_ms: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class JournalRun:
+    """The files of one run, in their order; an empty id for files of which nothing says whose they are."""
+
+    run_id: str
+    parts: tuple[RunPart, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stretch:
+    """A stretch of time and what is said about it.
+
+    Attributes
+    ----------
+    from_ms, to_ms : int
+        To the millisecond of the lines that bound it.
+    why : str
+    """
+
+    from_ms: int
+    to_ms: int
+    why: str = ""
+
+
+@dataclass(kw_only=True)
+class Replayed:
+    """What became of one run; filled while it is replayed.
+
+    Attributes
+    ----------
+    settings : RunSettings or None
+        None where neither a beginning nor a checkpoint was found.
+    known : list of Stretch
+        Between these bounds every row is known.
+    holes : list of Stretch
+        What cannot be made again, and why.
+    durable_ms : int
+        Rows up to here were on disk.
+    dropped : int
+        Rows that never reached the disk, as the journal says.
+    stopped : bool
+        The run ended cleanly.
+    frames, rows : int
+    diverged : str
+        See ``Rerun``.
+    last_ms : int
+        Time of the last line read.
+    """
+
+    run_id: str
+    settings: RunSettings | None = None
+    known: list[Stretch] = field(default_factory=list)
+    holes: list[Stretch] = field(default_factory=list)
+    durable_ms: int = 0
+    dropped: int = 0
+    stopped: bool = False
+    frames: int = 0
+    rows: int = 0
+    diverged: str = ""
+    last_ms: int = 0
+
+
+def find_runs(paths: LakePaths, venue: str, days: Sequence[str], *, from_ms: int, to_ms: int) -> list[JournalRun]:
+    """Runs that have a journal file between two times.
+
+    Parameters
+    ----------
+    paths : LakePaths
+    venue : str
+    days : sequence of str
+        UTC days to look into.
+    from_ms, to_ms : int
+        Starts of buckets.
+    """
+    found: dict[str, list[RunPart]] = {}
+    for day in days:
+        for hour in paths.hours(JOURNAL, venue, day):
+            for path in paths.journal_files(venue, day, hour):
+                start_ms, _ = paths.journal_bucket(path)
+                if not from_ms <= start_ms < to_ms:
+                    continue
+                run_id, number = _head_of(path)
+                found.setdefault(run_id, []).append(RunPart(path=path, number=number, start_ms=start_ms))
+    runs = [
+        JournalRun(run_id=run_id, parts=tuple(sorted(parts, key=lambda part: (part.number, part.start_ms, part.path))))
+        for run_id, parts in found.items()
+    ]
+    return sorted(runs, key=lambda run: run.parts[0].start_ms)
+
+
+def _head_of(path: Path) -> tuple[str, int]:
+    """Run and number of a journal file; an empty name where it says none."""
+    for line in JournalLines(path):
+        try:
+            mark = decode_mark(line)
+        except msgspec.DecodeError:
+            return "", 0
+        return (mark.run, mark.number) if mark.event == "file" else ("", 0)
+    return "", 0
+
+
+def replay_run(
+    run: JournalRun,
+    result: Replayed,
+    *,
+    until_ms: int,
+    on_part: Callable[[RunPart], None] | None = None,
+) -> Iterator[Cut]:
+    """Make a run's rows again; yields them in blocks, never of two buckets, in the order of time.
+
+    Parameters
+    ----------
+    run : JournalRun
+    result : Replayed
+        Filled on the way; whole at the end.
+    until_ms : int
+        Stop after the first line of later than this.
+    on_part : callable
+        Told of every file when it is begun.
+    """
+    rerun: Rerun | None = None
+    known_from = hole_from = 0
+    why = "the journal does not go back to where the run or a checkpoint of it begins"
+    due = run.parts[0].number
+    for part in run.parts:
+        if on_part is not None:
+            on_part(part)
+        if not run.run_id:
+            result.holes.append(
+                Stretch(from_ms=part.start_ms, to_ms=part.start_ms, why="recorded by a version that kept no calls")
+            )
+            continue
+        reader = JournalLines(part.path)
+        broken = "" if part.number == due else f"journal files {due} to {part.number - 1} of the run are missing"
+        due = part.number + 1
+        for line in reader:
+            try:
+                entry = decode_entry(line)
+            except msgspec.DecodeError as exc:
+                broken = f"{part.path.name}: a line is damaged: {exc}"
+                continue
+            event = entry.event
+            if event == "dropped":
+                broken = "the disk refused the journal for too long: lines were given up"
+            if broken and rerun is not None:
+                yield from _end(rerun, result, known_from)
+                hole_from, why, rerun = result.last_ms, broken, None
+            broken = ""
+            now_ms = entry.at_ns // 1_000_000
+            if now_ms > until_ms:
+                if rerun is not None:
+                    yield from _end(rerun, result, known_from)
+                elif hole_from or why:
+                    result.holes.append(Stretch(from_ms=hole_from or part.start_ms, to_ms=now_ms, why=why))
+                return
+            result.last_ms = max(result.last_ms, now_ms)
+            if event == "file":
+                continue
+            try:
+                if rerun is None and event in _BEGINNINGS:
+                    settings = decode_mark(line).settings
+                    if settings is not None and event == "state" and settings.code != code_digest():
+                        why = f"feeds of another version ({settings.version}) wrote the checkpoints: only theirs can read them"
+                    elif settings is not None:
+                        rerun = Rerun(settings)
+                        result.settings = settings
+                        if event == "state":
+                            result.holes.append(Stretch(from_ms=hole_from or part.start_ms, to_ms=now_ms, why=why))
+                        known_from = now_ms
+                if rerun is not None:
+                    yield from rerun.take(entry, line)
+            except FileDamaged as exc:
+                if rerun is not None:
+                    yield from _end(rerun, result, known_from)
+                hole_from, why, rerun = result.last_ms, str(exc), None
+        if reader.damage or not reader.ended:
+            torn = reader.damage or "it was still being written, or its writer was killed"
+            why_torn = f"{part.path.name} has no end: {torn}"
+            if rerun is not None:
+                yield from _end(rerun, result, known_from)
+                rerun = None
+                hole_from, why = result.last_ms, why_torn
+    if rerun is not None:
+        yield from _end(rerun, result, known_from)
+        if not result.stopped:
+            result.holes.append(
+                Stretch(from_ms=result.last_ms, to_ms=result.last_ms, why="the journal ends before the run does")
+            )
+    elif run.run_id:
+        result.holes.append(Stretch(from_ms=hole_from or run.parts[0].start_ms, to_ms=result.last_ms, why=why))
+
+
+def _end(rerun: Rerun, result: Replayed, known_from: int) -> Iterator[Cut]:
+    """Hand on what is left and note what was reached."""
+    cut = rerun.cut()
+    if cut is not None:
+        yield cut
+    result.known.append(Stretch(from_ms=known_from, to_ms=result.last_ms))
+    result.durable_ms = max(result.durable_ms, rerun.durable_ms)
+    result.dropped += rerun.dropped
+    result.stopped = result.stopped or rerun.stopped
+    result.frames += rerun.frames
+    result.rows += rerun.rows
+    result.diverged = result.diverged or rerun.diverged
