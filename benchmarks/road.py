@@ -198,12 +198,12 @@ def limit(sender: Sender, tape: Tape) -> Took:
 class OneConnection:
     """The collector's road for one connection."""
 
-    def __init__(self, folder: Path, tape: Tape, *, journal: bool) -> None:
+    def __init__(self, folder: Path, tape: Tape, *, journal: bool, hash_every: int | None = None) -> None:
         self.clock = clock = SystemClock()
         self.tape = tape
         paths = LakePaths(folder)
         settings = StorageSettings()
-        self.feed = make_feed(tape.venue, BookShelf())
+        self.feed = make_feed(tape.venue, BookShelf(), hash_every=hash_every)
         self.journal = (
             FrameJournal(paths, tape.venue, level=settings.journal_level, bucket_s=settings.bucket_secs, clock=clock)
             if journal
@@ -321,11 +321,18 @@ class OneConnection:
 
 
 async def ours(
-    sender: Sender, tape: Tape, order: tuple[object, ...], *, journal: bool, tls: bool, notes: dict[str, Any]
+    sender: Sender,
+    tape: Tape,
+    order: tuple[object, ...],
+    *,
+    journal: bool,
+    tls: bool,
+    notes: dict[str, Any],
+    hash_every: int | None = None,
 ) -> Took:
     """The collector's road."""
     with tempfile.TemporaryDirectory(prefix="overround-bench-") as folder:
-        road = OneConnection(Path(folder), tape, journal=journal)
+        road = OneConnection(Path(folder), tape, journal=journal, hash_every=hash_every)
         url, context = address(sender, tls=tls)
         await road.open(url, context)
         sender.tell(*order)

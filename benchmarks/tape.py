@@ -20,6 +20,7 @@ from typing import NamedTuple
 import msgspec
 
 from overround.book import BookShelf
+from overround.config import PolymarketSettings
 from overround.exchange import polymarket_frames
 from overround.exchange.book_text import BookText, HashInputs
 from overround.exchange.generator import GeneratedSource
@@ -66,11 +67,12 @@ _LONG_MS = 1_000_000_000
 _SETTLES_WITHIN_MS = 30_000
 
 
-def make_feed(venue: Venue, shelf: BookShelf, *, heartbeat_ms: int = 10_000) -> Feed:
+def make_feed(venue: Venue, shelf: BookShelf, *, heartbeat_ms: int = 10_000, hash_every: int | None = None) -> Feed:
     """A feed as the collector makes it."""
     if venue is Venue.KALSHI:
         return KalshiFeed(shelf)
-    return PolymarketFeed(shelf, rng=random.Random(1), heartbeat_ms=heartbeat_ms)
+    every = PolymarketSettings().hash_sample_every if hash_every is None else hash_every
+    return PolymarketFeed(shelf, rng=random.Random(1), heartbeat_ms=heartbeat_ms, hash_every=every)
 
 
 def world(n_markets: int, *, seed: int = 7, rate_scale: float = 1.0) -> GeneratedSource:

@@ -124,7 +124,7 @@ class Connection:
         follow_all: bool = False,
         chunk_tokens: int = 100,
         chunk_gap_ms: int = 250,
-        hash_every: int = 8,
+        hash_every: int = 16,
         hash_share: float = 0.1,
         budgets: RepairBudgets | None = None,
     ) -> None:
@@ -272,6 +272,8 @@ class Connection:
 
     def _heartbeat(self, now_ms: int) -> None:
         """Send ``PING``; after two without any frame since, the connection is dead."""
+        for held in self._held.values():
+            held.drop_unused_text()
         if self._pings >= 2 and self.last_recv_ns == self._recv_at_ping:
             self.reconnect_reason = "heartbeat"
         if self._pings == 0 or self.last_recv_ns != self._recv_at_ping:

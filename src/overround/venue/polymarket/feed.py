@@ -129,6 +129,8 @@ class PolymarketFeed(Repair):
         book.ts_recv_ns = self.last_recv_ns = recv_ns
         book.ts_venue_ms = held.newest_ms = ts_ms
         held.frame = frame
+        if held.text is not None:
+            held.touched.append(px if side == "BUY" else -px)
         self._hot_frames += 1
         self._bytes += size
         if not seq % self._sample_every:
@@ -375,6 +377,8 @@ class PolymarketFeed(Repair):
             ladder = book.bids if change.bid else book.asks
             if ladder.get(change.px_e4, 0) != change.sz_e6:
                 book.set_level(Side.BID if change.bid else Side.ASK, change.px_e4, change.sz_e6)
+                if held.text is not None:
+                    held.touched.append(change.px_e4 if change.bid else -change.px_e4)
         self._changes += book.seq - before
         book.ts_recv_ns = recv_ns
         return book.seq != before

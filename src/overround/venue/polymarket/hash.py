@@ -27,10 +27,13 @@ __all__ = [
     "HashInputs",
     "HashProof",
     "book_hash",
+    "head_text",
     "ladder_hash",
     "ladders_text",
     "last_trade_candidates",
+    "level_text",
     "prove",
+    "tail_text",
 ]
 
 OLD_SHIFTS_MS = tuple(range(21))
@@ -214,12 +217,12 @@ def prove(
     trades = list(last_trades) if HashEra.TEN in eras else []
     for era in eras:
         for shift in shifts_ms if era is not HashEra.FIVE else shifts_ms[:1]:
-            text = _head(era, inputs, inputs.timestamp_ms - shift) + ladders
+            text = head_text(era, inputs, inputs.timestamp_ms - shift) + ladders
             state = hashlib.sha1(text.encode(), usedforsecurity=False)
             for size, tick, neg_risk, trade in _tails(era, inputs, min_order_sizes, tick_sizes, neg_risks, trades):
                 n_tried += 1
                 tried = state.copy()
-                tried.update(_tail(era, size, tick, neg_risk, trade).encode())
+                tried.update(tail_text(era, size, tick, neg_risk, trade).encode())
                 if tried.hexdigest() == announced:
                     found = HashInputs(
                         market=inputs.market,
@@ -235,8 +238,8 @@ def prove(
 
 
 def _digest(era: HashEra, inputs: HashInputs, ladders: str) -> str:
-    tail = _tail(era, inputs.min_order_size, inputs.tick_size, inputs.neg_risk, inputs.last_trade_price)
-    text = _head(era, inputs, inputs.timestamp_ms) + ladders + tail
+    tail = tail_text(era, inputs.min_order_size, inputs.tick_size, inputs.neg_risk, inputs.last_trade_price)
+    text = head_text(era, inputs, inputs.timestamp_ms) + ladders + tail
     return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
@@ -260,12 +263,14 @@ def _tails(
     )
 
 
-def _head(era: HashEra, inputs: HashInputs, timestamp_ms: int) -> str:
+def head_text(era: HashEra, inputs: HashInputs, timestamp_ms: int) -> str:
+    """What stands before the levels in the hashed text."""
     time = "" if era is HashEra.FIVE else f'"timestamp":"{timestamp_ms}",'
     return f'{{"market":"{inputs.market}","asset_id":"{inputs.asset_id}",{time}"hash":"",'
 
 
-def _tail(era: HashEra, min_order_size: str, tick_size: str, neg_risk: bool, last_trade_price: str) -> str:  # noqa: FBT001
+def tail_text(era: HashEra, min_order_size: str, tick_size: str, neg_risk: bool, last_trade_price: str) -> str:  # noqa: FBT001
+    """What stands behind the levels in the hashed text."""
     if era < HashEra.NINE:
         return "}"
     flag = "true" if neg_risk else "false"
@@ -280,6 +285,17 @@ def _side_text(levels: Mapping[int, int], *, falling: bool) -> str:
         opening = _openings.get(px) or _opening(px)
         parts.append(opening + (_closings.get(sz) or _closing(sz)))
     return ",".join(parts)
+
+
+def level_text(px: int, sz: int) -> bytes:
+    """One level as hashed.
+
+    Examples
+    --------
+    >>> level_text(5_500, 1_250_000)
+    b'{"price":"0.55","size":"1.25"}'
+    """
+    return ((_openings.get(px) or _opening(px)) + (_closings.get(sz) or _closing(sz))).encode()
 
 
 def _opening(px: int) -> str:

@@ -7,8 +7,11 @@ what is applied: it is the venue time of the newest change, or ``NEVER`` while t
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from math import gcd
 from typing import NamedTuple
+
+import msgspec
 
 from overround.book import Book
 from overround.errors import WireError
@@ -21,9 +24,10 @@ from overround.venue.polymarket.hash import (
     last_trade_candidates,
     prove,
 )
+from overround.venue.polymarket.kept_text import KeptText
 from overround.venue.polymarket.parse import Delta, deltas, mirrored, timestamp_ms
-from overround.venue.polymarket.sampling import proof_cost_ns
-from overround.venue.polymarket.wire import decode_event
+from overround.venue.polymarket.sampling import proof_again_cost_ns, proof_cost_ns
+from overround.venue.polymarket.wire import decode_event, decode_hashes
 from overround.venue.ports import RestBook
 from overround.venue.repair import Mend
 
@@ -95,6 +99,10 @@ class Held:
         Hashes recomputed and matched, by token.
     cost_ns : int
         What the last proof is reckoned to have cost.
+    text : KeptText or None
+        The book as hashed, while it is proved often.
+    touched : list of int
+        Levels changed since ``text`` was last right: a bid's price, an ask's with a minus sign.
     mend : Mend
         Where its repair stands.
     asked_ms, gap_ms : int or None
@@ -112,8 +120,10 @@ class Held:
     __slots__ = (
         "_announced",
         "_failures",
+        "_inputs",
         "_read",
         "_recent",
+        "_text_used",
         "asked_ms",
         "audit",
         "audit_ms",
@@ -140,8 +150,10 @@ class Held:
         "snapshot_hash",
         "snapshot_ms",
         "snapshot_seq",
+        "text",
         "tick",
         "tokens",
+        "touched",
         "trades",
         "whole_ns",
     )
@@ -157,6 +169,10 @@ class Held:
         self._recent: Sequence[Change] = ()
         self._failures = 0
         self._read: tuple[bytes, list[Delta], int] | None = None
+        self._inputs: HashInputs | None = None
+        self._text_used = False
+        self.text: KeptText | None = None
+        self.touched: list[int] = []
         self.snapshot_ms = 0
         self.snapshot_seq = 0
         self.snapshot_hash = ["", ""]
@@ -272,6 +288,8 @@ class Held:
 
     def forget(self) -> None:
         """There is no book any more that a change could apply to."""
+        self.text = None
+        self.touched.clear()
         self.newest_ms = NEVER
         self.frame = None
         self._announced = []
@@ -309,9 +327,65 @@ class Held:
         if proof.era >= HashEra.NINE:
             self.min_size, self.tick = proof.inputs.min_order_size, proof.inputs.tick_size
             self.neg_risk = proof.inputs.neg_risk
+        self._inputs = None
         if proof.era is HashEra.TEN:
             self.last_trade = proof.inputs.last_trade_price
+            if said.first:
+                self._inputs = proof.inputs
         return proof
+
+    def prove_again(self, *, keep: bool) -> bool:
+        """Whether the newest change's hash comes out with the inputs that proved an earlier one.
+
+        Parameters
+        ----------
+        keep : bool
+            Make the book's text if there is none; it is kept from then on.
+
+        Returns
+        -------
+        bool
+            False says nothing: `prove` has to look.
+        """
+        inputs, frame, book, text = self._inputs, self.frame, self.book, self.text
+        self.cost_ns = 0
+        if inputs is None or frame is None:
+            return False
+        newest = self.touched[-1:]
+        if text is not None and text.bids is book.bids and text.asks is book.asks:
+            text.refresh(self.touched)
+        elif keep:
+            text = self.text = KeptText(book.bids, book.asks)
+            self.cost_ns = proof_cost_ns(len(book.bids) + len(book.asks))
+        else:
+            return False
+        self.touched.clear()
+        self._text_used = True
+        self.cost_ns += proof_again_cost_ns(len(book.bids) + len(book.asks))
+        try:
+            said = next(one.hash for one in decode_hashes(frame).price_changes if one.asset_id == inputs.asset_id)
+        except (msgspec.MsgspecError, StopIteration):
+            return False
+        # A print is hashed before it is announced, so it may have been at the level that just changed.
+        near = (px_text(each) for px in newest for each in (abs(px), PX_ONE_E4 - abs(px)))
+        trade = text.prove(said, inputs, self.newest_ms, last_trade_candidates(chain(self.trades[:2], near)))
+        if trade is None:
+            return False
+        if trade != inputs.last_trade_price:
+            self._inputs = msgspec.structs.replace(inputs, last_trade_price=trade)
+            self.last_trade = trade
+        self.checked[0] += 1
+        self.matched[0] += 1
+        self.proven_ns = book.ts_recv_ns
+        self._failures = 0
+        return True
+
+    def drop_unused_text(self) -> None:
+        """Keep the text only while it is proved between two calls of this."""
+        if not self._text_used:
+            self.text = None
+            self.touched.clear()
+        self._text_used = False
 
     def _prove(
         self, announced: str, inputs: HashInputs, bids: dict[int, int], asks: dict[int, int], eras: Sequence[HashEra]

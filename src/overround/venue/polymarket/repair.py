@@ -130,8 +130,14 @@ class Repair(Connection):
         held = self._held.get(market_id)
         return held.proven_ns // 1_000_000 if held is not None and held.proven_ns else None
 
-    def _proof(self, held: Held) -> bool | None:
+    def _proof(self, held: Held, *, keep_text: bool = False) -> bool | None:
         """Whether the newest announced hash recomputes; None if none is known."""
+        again = held.prove_again(keep=keep_text)
+        self._hash_budget.spend(held.cost_ns)
+        if again:
+            self._counters.hash_checked += 1
+            self._counters.hash_matched += 1
+            return True
         said = held.announced()
         if not said:
             return None
@@ -175,7 +181,7 @@ class Repair(Connection):
             return
         self._counters.sampled += 1
         now_ms = recv_ns // 1_000_000
-        found = self._proof(held)
+        found = self._proof(held, keep_text=True)
         if found:
             self._proved(held, now_ms)
         elif found is False and held.proved:

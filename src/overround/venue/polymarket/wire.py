@@ -38,6 +38,7 @@ __all__ = [
     "GammaSearch",
     "GammaSeries",
     "GammaTag",
+    "HashesFrame",
     "LevelChange",
     "OrderAnswer",
     "PriceChange",
@@ -55,6 +56,7 @@ __all__ = [
     "decode_gamma_events",
     "decode_gamma_market",
     "decode_gamma_markets",
+    "decode_hashes",
     "decode_levels",
     "split_array",
 ]
@@ -85,6 +87,19 @@ class ChangeFrame(msgspec.Struct, gc=False):
 
     price_changes: list[_NarrowChange] | None = None
     timestamp: int = 0
+
+
+class _AnnouncedHash(msgspec.Struct, gc=False):
+    """An element of ``price_changes`` as a proof reads it."""
+
+    asset_id: str = ""
+    hash: str = ""
+
+
+class HashesFrame(msgspec.Struct, gc=False):
+    """What a ``price_change`` announces about the books after it."""
+
+    price_changes: list[_AnnouncedHash] = []
 
 
 class _NarrowLevel(msgspec.Struct, gc=False):
@@ -482,6 +497,9 @@ decode_change = msgspec.json.Decoder(ChangeFrame, strict=False).decode
 
 decode_book = msgspec.json.Decoder(BookFrame, strict=False).decode
 """The same for whole books; a side is read by `decode_levels` only if it is needed."""
+
+decode_hashes = msgspec.json.Decoder(HashesFrame).decode
+"""The hashes of a frame that `decode_change` has read; raises as it does."""
 
 decode_levels = msgspec.json.Decoder(list[_NarrowLevel]).decode
 """One side of a ``BookFrame``, likewise: a third cheaper than `decode_event`, which expects numbers among the texts."""
