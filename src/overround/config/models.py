@@ -91,11 +91,22 @@ class PolymarketSettings(VenueSettings):
 
 
 class KalshiSettings(VenueSettings):
-    """``[venues.kalshi]``: the socket needs a key, REST market data does not."""
+    """``[venues.kalshi]``: the socket needs a key, REST market data does not.
+
+    Attributes
+    ----------
+    audit_secs : int
+        Seconds between two books that a connection asks for to compare them with those held; 0 compares doubtful ones
+        only.
+    watch_markets : int
+        Markets of a connection whose prints are held against their changes at a time; 0 for none.
+    """
 
     ws_url: str = "wss://external-api-ws.kalshi.com/trade-api/ws/v2"
     rest_url: str = "https://external-api.kalshi.com/trade-api/v2"
     max_markets_per_connection: Annotated[int, Field(ge=1, le=1000)] = 100
+    audit_secs: NotNegative = 5
+    watch_markets: NotNegative = 4
     rate_fraction: Annotated[float, Field(gt=0, le=1)] = 0.5
 
 

@@ -26,6 +26,7 @@ class ErrCode(StrEnum):
     CROSSED = "crossed"
     VENUE_DOWN = "venue_down"
     CLOSED = "closed"
+    AUDIT_MISMATCH = "audit_mismatch"
 
 
 class Integrity(StrEnum):

@@ -65,11 +65,17 @@ class FeedOptions(msgspec.Struct, frozen=True, kw_only=True):
         Where we send the heartbeats.
     hash_every, hash_share : int, float
         Which changes are proved between rows, and the share of a core that one connection's proofs may take.
+    audit_ms : int or None
+        Time between two books that are asked for to compare them with those held, where the venue has such a request.
+    watch : int
+        Markets at a time whose prints are held against their changes, where the venue sends both.
     """
 
     heartbeat_ms: int | None = None
     hash_every: int = 0
     hash_share: float = 0.0
+    audit_ms: int | None = None
+    watch: int = 0
 
 
 def make_feed(
@@ -94,7 +100,13 @@ def make_feed(
         )
     # The lifecycle channel takes no market filter: it tells of every market.
     lifecycle = ("market_lifecycle_v2",) if follow_all else ()
-    return KalshiFeed(shelf, channels=(BOOKS, "trade", *lifecycle), budgets=budgets)
+    return KalshiFeed(
+        shelf,
+        channels=(BOOKS, "trade", *lifecycle),
+        budgets=budgets,
+        audit_ms=options.audit_ms,
+        watch=options.watch,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,7 +211,8 @@ def _kalshi(settings: KalshiSettings, *, clock: Clock, rng: Random, origin: Orig
         headers = signer.headers("GET", settings.ws_url, now_ms=clock.now_ms()) if signer else {}
         return await open_socket(settings.ws_url, headers=headers, clock=clock, **callbacks)  # type: ignore[arg-type]
 
-    options, budgets = FeedOptions(), RepairBudgets()
+    options = FeedOptions(audit_ms=settings.audit_secs * 1000 or None, watch=settings.watch_markets)
+    budgets = RepairBudgets()
     return VenueAdapter(
         venue=Venue.KALSHI,
         catalog=KalshiCatalog(http, settings.rest_url, clock=clock, origin=origin, signer=signer),

@@ -141,6 +141,11 @@ class FeedCounters(msgspec.Struct, kw_only=True):
         Frames in which the two outcomes of a market contradict each other.
     sampled, samples_skipped : int
         Changes proved between rows, and those due for it that the budget refused.
+    audits, audit_mismatches : int
+        Books asked for and compared with the one held, and those that differed.
+    prints_checked, prints_unmatched, watched, clock_back : int
+        Prints held against the changes of watched markets, those without a change; changes of watched markets,
+        and those whose clock or time stepped back.
     unknown : dict of str to int
         Events of a kind we do not know, by name (at most 100 names).
     """
@@ -169,6 +174,12 @@ class FeedCounters(msgspec.Struct, kw_only=True):
     mirror_mismatches: int = 0
     sampled: int = 0
     samples_skipped: int = 0
+    audits: int = 0
+    audit_mismatches: int = 0
+    prints_checked: int = 0
+    prints_unmatched: int = 0
+    watched: int = 0
+    clock_back: int = 0
 
 
 class Feed(Protocol):

@@ -110,6 +110,33 @@ class ScriptedVenue:
         }
         return self.send({"type": "orderbook_delta", **self.number("orderbook_delta"), "msg": msg})
 
+    def match(
+        self, ticker: str, taker: str, size: int, *, change: bool = True, told: bool = True, **more: Any
+    ) -> tuple[bytes | None, bytes | None]:
+        """A taker of ``taker`` takes from the best level of the other side: its change, then its print."""
+        side = "no" if taker == "yes" else "yes"
+        px = max(self.books[ticker][side])
+        size = min(size, self.books[ticker][side][px])
+        frame = self.put(ticker, side, px, -size) if change else None
+        return frame, self.trade(ticker, taker, 100 - px if side == "no" else px, size, **more) if told else None
+
+    def trade(self, ticker: str, taker: str, yes_px: int, size: int, **more: Any) -> bytes:
+        """A print at a YES price in cents."""
+        msg = {
+            "trade_id": "t",
+            "market_ticker": ticker,
+            "yes_price_dollars": f"{yes_px / 100:.4f}",
+            "no_price_dollars": f"{(100 - yes_px) / 100:.4f}",
+            "count_fp": f"{size / 100:.2f}",
+            "taker_side": taker,
+            "taker_outcome_side": taker,
+            "ts": self.now_ms // 1000,
+            "ts_ms": self.now_ms,
+            **more,
+        }
+        msg = {key: value for key, value in msg.items() if value is not None}
+        return self.send({"type": "trade", **self.number("trade"), "msg": msg})
+
     def ack(self, number: int, channel: str, kind: str = "ok") -> None:
         msg = (
             {}

@@ -16,7 +16,8 @@ from overround.errors import WireError
 from overround.market import PX_ONE_E4, ErrCode, Integrity, MarketId, px_e4
 from overround.venue.kalshi.commands import BOOKS, Commander
 from overround.venue.kalshi.markets import Markets, Report
-from overround.venue.kalshi.parse import NO_AS_ASK, PX_BY_TEXT, ladders, time_ms
+from overround.venue.kalshi.parse import NO_AS_ASK, PX_BY_TEXT, ladders, ms_of, stamp_of
+from overround.venue.kalshi.prints import print_of
 from overround.venue.kalshi.state import Channel, Sizes, Stage, Verb
 from overround.venue.kalshi.wire import (
     DeltaFrame,
@@ -31,15 +32,17 @@ from overround.venue.kalshi.wire import (
     SubscribedMsg,
     TextTimedFrame,
     TickerMsg,
+    TradeMsg,
 )
 from overround.venue.ports import FeedCounters, FeedEventKind
 
-__all__ = ["UNREADABLE", "CarefulRoad", "DecodeDelta", "decode_stamped"]
+__all__ = ["UNREADABLE", "CarefulRoad", "DecodeDelta", "decode_stamped", "in_full"]
 
 DecodeDelta = Callable[[bytes], StampedFrame | TextTimedFrame]
 
 decode_stamped: DecodeDelta = msgspec.json.Decoder(StampedFrame).decode
 _decode_text_timed: DecodeDelta = msgspec.json.Decoder(TextTimedFrame).decode
+_decode_delta = msgspec.json.Decoder(DeltaFrame).decode
 _decode_delta_msg = msgspec.json.Decoder(DeltaMsg).decode
 _decode_envelope = msgspec.json.Decoder(Envelope).decode
 _decode_snapshot = msgspec.json.Decoder(SnapshotMsg).decode
@@ -47,6 +50,7 @@ _decode_subscribed = msgspec.json.Decoder(SubscribedMsg).decode
 _decode_ok = msgspec.json.Decoder(OkMsg).decode
 _decode_error = msgspec.json.Decoder(ErrorMsg).decode
 _decode_lifecycle = msgspec.json.Decoder(LifecycleMsg).decode
+_decode_trade = msgspec.json.Decoder(TradeMsg).decode
 _decode_ticker = msgspec.json.Decoder(TickerMsg).decode
 _decode_market_only = msgspec.json.Decoder(MarketOnly).decode
 _decode_anything = msgspec.json.decode
@@ -167,10 +171,23 @@ class CarefulRoad:
             self._markets.wrong(ticker, ErrCode.NEGATIVE_LEVEL, Integrity.SUSPECT, recv_ns // 1_000_000)
             return
         book.ts_recv_ns = recv_ns
-        book.stamp = _stamp_of(msg)
+        book.stamp = stamp_of(msg)
         self.n_changes += 1
         if book.best_bid_e4 >= book.best_ask_e4:
             self._markets.crossed(ticker, recv_ns // 1_000_000)
+        watch = self._markets.watched.get(ticker)
+        if watch is not None:
+            self._markets.changed(ticker, watch, side, px, change, msg, recv_ns // 1_000_000)
+
+    def missed(self, delta: StampedFrame | TextTimedFrame, frame: bytes, recv_ns: int) -> bool:
+        """A change that the fast road could not take; that of a watched market is read in full."""
+        if delta.msg.market_ticker in self._markets.watched:
+            try:
+                full = _decode_delta(frame)
+            except UNREADABLE:
+                return self.other(frame, recv_ns)
+            return self.change(full, recv_ns)
+        return self.change(in_full(delta), recv_ns)
 
     def other(self, frame: bytes, recv_ns: int) -> bool:
         """Any frame that is no change, or is one in another spelling than the usual."""
@@ -226,6 +243,11 @@ class CarefulRoad:
         now_ms = recv_ns // 1_000_000
         if kind == "trade":
             self.n_trades += 1
+            if self._markets.watched and _ticker_of(env) in self._markets.watched:
+                msg = _decode_trade(env.msg)
+                one = print_of(msg)
+                if one is not None:
+                    self._markets.printed(msg.market_ticker, one, now_ms)
         elif kind == "orderbook_snapshot":
             self._snapshot(env, channel, recv_ns)
         elif kind == "orderbook_delta":
@@ -341,7 +363,7 @@ class CarefulRoad:
                 # The recording begins without this market's snapshot: what stands in the book is unknown.
                 self._markets.overhear(MarketId(msg.market_ticker), now_ms)
         elif held.stage is Stage.ENDED and not self._passive and held.close_ts is not None:
-            ts_ms = _ms_of(_stamp_of(msg))
+            ts_ms = ms_of(stamp_of(msg))
             if ts_ms is not None and ts_ms > held.close_ts + _AFTER_CLOSE_MS and msg.market_ticker in channel.on_wire:
                 # Closed by our own timer, and trading on: the close time was moved.
                 held.close_ts = held.ends_ms = None
@@ -369,21 +391,20 @@ class CarefulRoad:
             self._markets.unknown(held, now_ms)
             return
         book = held.book
-        was_live = held.stage is Stage.LIVE
-        under_way = self._commander.under_way
-        if was_live and under_way is not None and under_way.id == env.id and under_way.verb is Verb.SNAPSHOT:
-            # An audit of a book believed right; an equal one is no change.
-            equal = bids == book.bids and asks == book.asks
-            self._counters.best_mismatches += not equal
-        else:
-            equal = False
-        if not equal:
-            book.replace(bids, asks)
-            book.ts_recv_ns = recv_ns
-            stamp = _stamp_of(msg)
-            book.stamp = env.sending_ts_ms if stamp is None else stamp
         self._counters.snapshots += 1
-        if not bids and not asks and self._markets.at_close(held, now_ms):
+        closing = not bids and not asks and self._markets.at_close(held, now_ms)
+        if held.stage is Stage.LIVE and env.id is not None and not closing:
+            # Asked for while the book is believed right: with whole numbers it says what stands here, also in replay.
+            equal = bids == book.bids and asks == book.asks
+            if equal or not self._passive:
+                self._markets.audited(held, now_ms, equal=equal)
+                self._commander.book_came(ticker, now_ms)
+                return
+        book.replace(bids, asks)
+        book.ts_recv_ns = recv_ns
+        stamp = stamp_of(msg)
+        book.stamp = env.sending_ts_ms if stamp is None else stamp
+        if closing:
             self._markets.end(held, "closed", now_ms)
         else:
             self._markets.came(held, channel, now_ms)
@@ -504,20 +525,17 @@ class CarefulRoad:
             self._rejected(f"unknown message {name!r} on the books' sid", recv_ns, (ticker,))
 
 
-def _stamp_of(msg: DeltaMsg | SnapshotMsg) -> int | str | None:
-    """Venue time of a message: milliseconds, or a text still to be read; whole seconds become milliseconds."""
-    if msg.ts_ms is not None:
-        return msg.ts_ms
-    return msg.ts * 1000 if isinstance(msg.ts, int) else msg.ts or None
-
-
-def _ms_of(stamp: int | str | None) -> int | None:
-    if not isinstance(stamp, str):
-        return stamp
-    try:
-        return time_ms(stamp, field="ts")
-    except WireError:
-        return None
+def in_full(delta: StampedFrame | TextTimedFrame) -> DeltaFrame:
+    """A frame of a lean decoder as the careful road takes it."""
+    lean = delta.msg
+    msg = DeltaMsg(
+        market_ticker=lean.market_ticker, price_dollars=lean.price_dollars, delta_fp=lean.delta_fp, side=lean.side
+    )
+    if isinstance(lean.stamp, str):
+        msg.ts = lean.stamp
+    else:
+        msg.ts_ms = lean.stamp
+    return DeltaFrame(sid=delta.sid, seq=delta.seq, msg=msg)
 
 
 def _ticker_of(env: Envelope) -> str:

@@ -14,6 +14,7 @@ lets go of the old one. Channels without books (trades) follow the book channel'
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -37,6 +38,7 @@ PACE = Pace(
 
 _BACKOFF_FIRST_MS, _BACKOFF_CAP_MS = 1_000, 30_000
 _STRIKES = 3
+_RECHECK_MS = 200
 _RETRIED = frozenset({1, 18})
 """Could not process, timed out at the server: the outcome is unknown, and the next comparison finds out."""
 _ENDED = frozenset({10, 25})
@@ -65,6 +67,8 @@ class Commander:
         Silence after which one market's snapshot is asked for, to hear whether the connection lives.
     budgets : RepairBudgets or None
         Shared with the venue's other connections.
+    audit_ms : int or None
+        Time between two books asked for to compare them with those held; None compares doubtful ones only.
     """
 
     def __init__(
@@ -82,6 +86,7 @@ class Commander:
         step_ms: int,
         probe_ms: int | None,
         budgets: RepairBudgets | None = None,
+        audit_ms: int | None = None,
     ) -> None:
         self._held = held
         self._channels = channels
@@ -95,6 +100,11 @@ class Commander:
         self._step_ms = step_ms
         self._probe_ms = probe_ms
         self._ladder = Ladder(budgets)
+        self._audit_ms = audit_ms
+        self._audits_refused = False
+        self._audit_due_ms = 0
+        self._round: deque[str] = deque()
+        self._doubtful: dict[str, None] = {}
         self._next_id = 1
         self._open = False
         self._strikes = 0
@@ -111,6 +121,7 @@ class Commander:
         self.closed()
         self._open = True
         self._heard_ms = now_ms
+        self._audit_due_ms = now_ms + (self._audit_ms or 0)
         self.plan(now_ms)
 
     def closed(self) -> None:
@@ -119,6 +130,8 @@ class Commander:
         self.under_way = None
         self._strikes = self._backoff_ms = self._quiet_until_ms = 0
         self._wake_ms = None
+        self._audits_refused = False
+        self._doubtful.clear()
         for channel in self._channels:
             channel.sid = None
             channel.refused = False
@@ -137,7 +150,8 @@ class Commander:
         if self._probe_ms is not None and self._channels[0].live:
             probe = max(self._heard_ms, last_recv_ms) + self._probe_ms
             due = probe if due is None else min(due, probe)
-        return due
+        audit = self._next_audit_ms()
+        return audit if due is None else due if audit is None else min(due, audit)
 
     def tick(self, now_ms: int, last_recv_ms: int) -> None:
         """Time out what is overdue, then plan."""
@@ -154,6 +168,9 @@ class Commander:
             and now_ms >= max(self._heard_ms, last_recv_ms) + self._probe_ms
         ):
             self._probe(now_ms)
+        audit = self._next_audit_ms()
+        if audit is not None and now_ms >= audit and self.under_way is None and not self._quiet_until_ms:
+            self._audit(now_ms)
 
     def _reconnect(self, reason: str) -> None:
         """Only a new connection helps: nothing more is sent on this one."""
@@ -168,6 +185,41 @@ class Commander:
         ticker = next(iter(channel.live), None)
         if channel.sid is not None and ticker is not None:
             self._begin(Verb.SNAPSHOT, channel, (ticker,), now_ms, probe=True)
+
+    # -- what is compared ------------------------------------------------------------------------------------
+
+    def recheck(self, ticker: str, now_ms: int) -> None:
+        """A market's book is doubtful: it is compared before all others."""
+        if self._open:
+            self._doubtful[ticker] = None
+            self._audit_due_ms = min(self._audit_due_ms, now_ms + _RECHECK_MS)
+
+    def _next_audit_ms(self) -> int | None:
+        """When the next book is to be compared, or None."""
+        if self._audits_refused or not self._channels[0].live:
+            return None
+        return self._audit_due_ms if self._doubtful or self._audit_ms is not None else None
+
+    def _audit(self, now_ms: int) -> None:
+        """Ask for a book believed right: the doubtful first, then every one in turn."""
+        channel = self._channels[0]
+        self._audit_due_ms = now_ms + (self._audit_ms or self._step_ms)
+        ticker = next((ticker for ticker in self._doubtful if ticker in channel.live), None)
+        self._doubtful.pop(ticker or "", None)
+        if ticker is None and self._audit_ms is not None:
+            self._doubtful.clear()
+            ticker = self._next_of_round(channel)
+        if channel.sid is not None and ticker is not None:
+            self._begin(Verb.SNAPSHOT, channel, (ticker,), now_ms, audit=True)
+
+    def _next_of_round(self, channel: Channel) -> str | None:
+        if not self._round:
+            self._round.extend(channel.live)
+        while self._round:
+            ticker = self._round.popleft()
+            if ticker in channel.live:
+                return ticker
+        return None
 
     # -- what to send ----------------------------------------------------------------------------------------
 
@@ -318,6 +370,7 @@ class Commander:
         now_ms: int,
         *,
         probe: bool = False,
+        audit: bool = False,
         repaired: str = "",
     ) -> bool:
         """Send one command and remember what it must be answered with."""
@@ -332,6 +385,7 @@ class Commander:
             awaiting=set(tickers) if with_books else set(),
             deadline_ms=now_ms + self._step_ms,
             probe=probe,
+            audit=audit,
         )
         self._next_id += 1
         self.under_way = command
@@ -343,7 +397,7 @@ class Commander:
                     held.mend.see(RepairSaw.ASKED, now_ms)
                 if held.move(Saw.ASKED) and not held.cause:
                     held.since_ms = now_ms
-        if verb is Verb.SNAPSHOT and not probe:
+        if verb is Verb.SNAPSHOT and not probe and not audit:
             self._note_repair(State.RESNAPSHOT, tickers, now_ms)
         elif verb is Verb.DELETE and repaired:
             self._note_repair(State.RESUBSCRIBE, tickers, now_ms)
@@ -391,8 +445,12 @@ class Commander:
 
     def forget(self, ticker: str) -> None:
         """A market is wanted no more: nobody waits for its book."""
-        if self.under_way is not None:
-            self.under_way.awaiting.discard(ticker)
+        command = self.under_way
+        if command is not None:
+            command.awaiting.discard(ticker)
+            if command.verb is Verb.SNAPSHOT and not command.awaiting:
+                # Its answer, should it come, concerns nobody: that is no command without an answer.
+                self.under_way = None
 
     def acknowledged(self, number: int | None, now_ms: int) -> Command | None:
         """The command under way that an answer belongs to, one acknowledgement further; None for a stranger."""
@@ -480,6 +538,8 @@ class Commander:
                 if held is not None and held.move(Saw.REFUSED) and len(named) != 1:
                     self._report(FeedEventKind.REFUSED, now_ms, ticker, detail, None)
         elif command.verb is Verb.SNAPSHOT:
+            # A venue that will not be asked for a book it has sent before is not asked again on this connection.
+            self._audits_refused = self._audits_refused or command.audit
             self._climb(command, now_ms)
         elif command.verb is Verb.DELETE:
             channel.on_wire.difference_update(command.tickers)

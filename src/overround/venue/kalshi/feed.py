@@ -28,12 +28,13 @@ import msgspec
 from overround.book import NO_ASK_E4, NO_BID_E4, Book, BookShelf
 from overround.errors import WireError
 from overround.market import ErrCode, Integrity, Market, MarketId
-from overround.venue.kalshi.careful import UNREADABLE, CarefulRoad, DecodeDelta, decode_stamped
+from overround.venue.kalshi.careful import UNREADABLE, CarefulRoad, DecodeDelta, decode_stamped, in_full
 from overround.venue.kalshi.commands import BOOKS, Commander
 from overround.venue.kalshi.markets import Markets
 from overround.venue.kalshi.parse import NO_AS_ASK, PX_BY_TEXT
 from overround.venue.kalshi.state import Channel, Stage
-from overround.venue.kalshi.wire import DeltaFrame, DeltaMsg, StampedFrame, TextTimedFrame, TradeHead
+from overround.venue.kalshi.watch import Watchman
+from overround.venue.kalshi.wire import TradeHead
 from overround.venue.ports import FeedCounters, FeedEvent, FeedEventKind, RestBook
 from overround.venue.repair import RepairBudgets, Saw
 
@@ -76,6 +77,12 @@ class KalshiFeed:
         Silence after which one market's snapshot is asked for as a sign of life; None for never.
     budgets : RepairBudgets or None
         What the venue's connections may spend on repairs together; None for budgets of its own.
+    audit_ms : int or None
+        A live market's book is asked for so often, one after the other, and compared; None only on suspicion.
+    watch : int
+        Markets whose prints, clocks and times are held against their changes at a time (see ``watch``).
+    watch_share : float
+        Changes looked at so, as a part of all, at most.
     """
 
     def __init__(
@@ -90,6 +97,9 @@ class KalshiFeed:
         step_ms: int = 2_000,
         probe_ms: int | None = 60_000,
         budgets: RepairBudgets | None = None,
+        audit_ms: int | None = None,
+        watch: int = 0,
+        watch_share: float = 0.005,
     ) -> None:
         if channels[:1] != (BOOKS,):
             raise ValueError(f"the first channel is {BOOKS}, not {channels[:1]}")
@@ -111,10 +121,11 @@ class KalshiFeed:
             report=self._report,
             plan=self._plan,
             book_came=self._book_came,
+            recheck=self._recheck,
             passive=passive,
             ignore_gaps=ignore_gaps,
         )
-        self._held, self._live = self._markets.held, self._markets.live
+        self._held, self._live, self._watched = self._markets.held, self._markets.live, self._markets.watched
         self._commander = Commander(
             self._held,
             self._channels,
@@ -128,6 +139,7 @@ class KalshiFeed:
             step_ms=step_ms,
             probe_ms=probe_ms,
             budgets=budgets,
+            audit_ms=audit_ms,
         )
         self._careful = CarefulRoad(
             self._channels,
@@ -139,6 +151,9 @@ class KalshiFeed:
             passive=passive,
             ignore_gaps=ignore_gaps,
             use_yes_price=use_yes_price,
+        )
+        self._watchman = Watchman(
+            self._markets, self._counters, changes=self._n_changes, n_markets=watch, share=watch_share
         )
         self._by_sid, self._sizes = self._careful.by_sid, self._careful.sizes
         self._change, self._other = self._careful.change, self._careful.other
@@ -212,17 +227,17 @@ class KalshiFeed:
     def tick(self, *, now_ms: int) -> None:
         """End books whose close time has come; time out what is overdue; send what is next."""
         self._markets.tick(now_ms)
+        self._watchman.tick(now_ms)
         self._commander.tick(now_ms, self.last_recv_ns // 1_000_000)
 
     def deadline_ms(self) -> int | None:
         """When ``tick`` is due next, or None."""
-        of_markets, of_commands = (
+        due = (
             self._markets.deadline_ms(),
+            self._watchman.deadline_ms(),
             self._commander.deadline_ms(self.last_recv_ns // 1_000_000),
         )
-        if of_markets is None or of_commands is None:
-            return of_commands if of_markets is None else of_markets
-        return min(of_markets, of_commands)
+        return min((each for each in due if each is not None), default=None)
 
     def rest_book(self, book: RestBook, *, now_ms: int) -> None:
         """Compare only: a REST book carries neither number nor clock and never repairs a socket's book."""
@@ -278,7 +293,7 @@ class KalshiFeed:
             seq = delta.seq
             if seq - channel.last != 1 or delta.sid != channel.sid:
                 if seq <= channel.last or delta.sid != channel.sid or not self._ignore_gaps:
-                    return self._change(_in_full(delta), recv_ns)
+                    return self._change(in_full(delta), recv_ns)
                 # A hole that means nothing, closed as ``advance`` would.
                 channel.base += seq - 1 - channel.last
                 channel.last = seq - 1
@@ -299,7 +314,7 @@ class KalshiFeed:
                     if px == book.best_bid_e4:
                         book.best_bid_e4 = max(ladder, default=NO_BID_E4)
                 else:
-                    return self._change(_in_full(delta), recv_ns)
+                    return self._change(in_full(delta), recv_ns)
             else:
                 px = self._no_px[msg.price_dollars]
                 ladder = book.asks
@@ -316,9 +331,9 @@ class KalshiFeed:
                     if px == book.best_ask_e4:
                         book.best_ask_e4 = min(ladder, default=NO_ASK_E4)
                 else:
-                    return self._change(_in_full(delta), recv_ns)
+                    return self._change(in_full(delta), recv_ns)
         except KeyError:
-            return self._change(_in_full(delta), recv_ns)
+            return self._careful.missed(delta, frame, recv_ns)
         except _NOT_THIS:
             return self._other(frame, recv_ns)
         channel.last = seq
@@ -333,13 +348,13 @@ class KalshiFeed:
         self._sample_frames += 1
 
     def _trade(self, frame: bytes, recv_ns: int) -> bool:
-        """A print, every tenth frame: only its number matters to the books."""
+        """A print, every tenth frame: only its number matters, except to a watched book."""
         try:
             head = _decode_trade(frame)
             channel = self._by_sid[head.sid]
         except (KeyError, *UNREADABLE):
             return self._other(frame, recv_ns)
-        if head.seq - channel.last != 1 or channel.name != "trade":
+        if head.seq - channel.last != 1 or channel.name != "trade" or head.msg.market_ticker in self._watched:
             return self._other(frame, recv_ns)
         channel.last = head.seq
         return True
@@ -354,6 +369,12 @@ class KalshiFeed:
 
     def _plan(self, now_ms: int) -> None:
         self._commander.plan(now_ms)
+
+    def _n_changes(self) -> int:
+        return self.counters.changes
+
+    def _recheck(self, ticker: str, now_ms: int) -> None:
+        self._commander.recheck(ticker, now_ms)
 
     def _book_came(self, ticker: str, now_ms: int) -> None:
         self._commander.book_came(ticker, now_ms)
@@ -383,16 +404,3 @@ class KalshiFeed:
                 since_ns=since_ns,
             )
         )
-
-
-def _in_full(delta: StampedFrame | TextTimedFrame) -> DeltaFrame:
-    """A frame of a lean decoder as the careful road takes it."""
-    lean = delta.msg
-    msg = DeltaMsg(
-        market_ticker=lean.market_ticker, price_dollars=lean.price_dollars, delta_fp=lean.delta_fp, side=lean.side
-    )
-    if isinstance(lean.stamp, str):
-        msg.ts = lean.stamp
-    else:
-        msg.ts_ms = lean.stamp
-    return DeltaFrame(sid=delta.sid, seq=delta.seq, msg=msg)

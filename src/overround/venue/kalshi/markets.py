@@ -10,10 +10,12 @@ import heapq
 from collections.abc import Callable
 from typing import Protocol
 
-from overround.book import Book, BookShelf
+from overround.book import Book, BookShelf, Side
 from overround.market import ErrCode, Integrity, MarketId
+from overround.venue.kalshi.parse import ms_of, stamp_of
+from overround.venue.kalshi.prints import Print, Watch
 from overround.venue.kalshi.state import Channel, Held, Saw, Stage, TimedBook
-from overround.venue.kalshi.wire import LifecycleMsg
+from overround.venue.kalshi.wire import DeltaMsg, LifecycleMsg
 from overround.venue.ports import FeedCounters, FeedEventKind
 from overround.venue.repair import Saw as RepairSaw
 from overround.venue.repair import State
@@ -55,6 +57,8 @@ class Markets:
         ``plan(now_ms)``: something may have to be asked for.
     book_came : callable
         ``book_came(ticker, now_ms)``: nobody need wait for this market's book any more.
+    recheck : callable
+        ``recheck(ticker, now_ms)``: its book is to be asked for and compared.
     passive, ignore_gaps : bool
         As for the feed.
 
@@ -63,7 +67,9 @@ class Markets:
     held : dict of str to Held
     books : dict of MarketId to Book
     live : dict of str to TimedBook
-        Books whose changes are applied, of all subscriptions.
+        Books whose changes go the fast road, of all subscriptions.
+    watched : dict of str to Watch
+        Live markets whose changes are looked at one by one instead.
     """
 
     def __init__(
@@ -74,17 +80,20 @@ class Markets:
         report: Report,
         plan: Callable[[int], None],
         book_came: Callable[[str, int], None],
+        recheck: Callable[[str, int], None],
         passive: bool,
         ignore_gaps: bool,
     ) -> None:
         self.held: dict[str, Held] = {}
         self.books: dict[MarketId, Book] = {}
         self.live: dict[str, TimedBook] = {}
+        self.watched: dict[str, Watch] = {}
         self._shelf = shelf
         self._counters = counters
         self._report = report
         self._plan = plan
         self._book_came = book_came
+        self._recheck = recheck
         self._passive = passive
         self._proved = Integrity.UNVERIFIED if ignore_gaps else Integrity.VERIFIED
         self._closes: list[tuple[int, str]] = []
@@ -125,6 +134,9 @@ class Markets:
     def _off_the_road(self, ticker: str) -> None:
         """No change of the market is applied any more."""
         book = self.live.pop(ticker, None)
+        watch = self.watched.pop(ticker, None)
+        if book is None and watch is not None:
+            book = watch.book
         if book is not None:
             book.channel.live.pop(ticker, None)
 
@@ -141,6 +153,7 @@ class Markets:
         self.live[held.market_id] = channel.live[held.market_id] = book
         book.channel = channel
         book.live, book.err, book.integrity = True, None, self._proved
+        held.doubts, held.proved_ns = 0, now_ms * 1_000_000
         if book.crossed:
             self.crossed(held.market_id, now_ms)
         held.mend.see(RepairSaw.BOOK, now_ms)
@@ -247,6 +260,7 @@ class Markets:
     def lost(self, now_ms: int, last_recv_ms: int) -> None:
         """The connection has ended: every book is ``reconnecting`` until its next snapshot."""
         self.live.clear()
+        self.watched.clear()
         for held in self.held.values():
             if held.stage is Stage.LIVE:
                 held.cause, held.since_ms, held.proven_ms = ErrCode.RECONNECTING, now_ms, last_recv_ms
@@ -255,6 +269,72 @@ class Markets:
             if held.stage is not Stage.ENDED:
                 held.not_before_ms = 0
                 _stop(held.book, ErrCode.RECONNECTING, Integrity.GAP)
+
+    # -- doubts ----------------------------------------------------------------------------------------------
+
+    def audited(self, held: Held, now_ms: int, *, equal: bool) -> None:
+        """A live market's book was asked for and compared with the one held, at the same number.
+
+        One difference makes it doubtful, and it is asked for once more; a second one breaks it.
+        """
+        self._counters.audits += 1
+        if equal:
+            held.doubts = held.mismatches = 0
+            held.proved_ns = now_ms * 1_000_000
+            return
+        self._counters.audit_mismatches += 1
+        held.doubts += 1
+        if held.doubts == 1:
+            self._recheck(held.market_id, now_ms)
+            return
+        # A snapshot that mended nothing will not the next time either: then its subscription is in doubt.
+        saw = RepairSaw.MUTE if held.mismatches else RepairSaw.FAULT
+        held.mismatches += 1
+        self.wrong(held.market_id, ErrCode.AUDIT_MISMATCH, Integrity.SUSPECT, now_ms, since_ns=held.proved_ns, saw=saw)
+
+    def doubt(self, ticker: str, now_ms: int) -> None:
+        """Something contradicts a live book: it is suspect until it has been compared."""
+        held = self.held[ticker]
+        if held.stage is Stage.LIVE and not held.doubts:
+            held.doubts = 1
+            self._recheck(ticker, now_ms)
+
+    def watch(self, ticker: str, *, until_ms: int, n_changes: int) -> None:
+        """Take a live market off the fast road, so that each of its changes is looked at."""
+        book = self.live.pop(ticker)
+        self.watched[ticker] = Watch(book, until_ms=until_ms, n_changes=n_changes)
+
+    def unwatch(self, ticker: str) -> None:
+        """Give a watched market back to the fast road."""
+        watch = self.watched.pop(ticker)
+        self.live[ticker] = watch.book
+
+    def printed(self, ticker: str, one: Print, now_ms: int) -> None:
+        """A print of a watched market."""
+        watch = self.watched[ticker]
+        watch.printed(one, now_ms)
+        self.judge(ticker, watch, now_ms)
+
+    def changed(self, ticker: str, watch: Watch, side: Side, px: int, change: int, msg: DeltaMsg, now_ms: int) -> None:
+        """A change of a watched market, applied already."""
+        self._counters.watched += 1
+        watch.changed(side, px, change, ms_of(stamp_of(msg)), msg.clock)
+        if watch.left <= 0:
+            self.judge(ticker, watch, now_ms)
+            self.unwatch(ticker)
+
+    def judge(self, ticker: str, watch: Watch, now_ms: int) -> None:
+        """Count what a watch has found, and act on it."""
+        watch.judge(now_ms)
+        held, counters = self.held[ticker], self._counters
+        matched, unmatched, back, doubtful = watch.findings()
+        held.prints += matched + unmatched
+        held.unmatched += unmatched
+        counters.prints_checked += matched + unmatched
+        counters.prints_unmatched += unmatched
+        counters.clock_back += back
+        if doubtful:
+            self.doubt(ticker, now_ms)
 
     # -- ends ------------------------------------------------------------------------------------------------
 
@@ -355,7 +435,7 @@ class Markets:
             if held.ends_ms is not None and held.ends_ms <= now_ms:
                 self.end(held, "closed", now_ms)
             else:
-                book.integrity = Integrity.SUSPECT if book.crossed else self._proved
+                book.integrity = Integrity.SUSPECT if book.crossed or held.doubts else self._proved
         return book.integrity
 
     def proven_ms(self, market_id: MarketId, last_recv_ms: int) -> int | None:
@@ -365,6 +445,8 @@ class Markets:
             return None
         if held.stage is not Stage.LIVE:
             return held.proven_ms
+        if held.doubts:
+            return None if held.proved_ns is None else held.proved_ns // 1_000_000
         return last_recv_ms if self._proved is Integrity.VERIFIED and not held.book.crossed else None
 
 

@@ -31,7 +31,17 @@ from overround.market import (
     px_e4,
     sz_e6,
 )
-from overround.venue.kalshi.wire import Levels, PriceRange, RestEvent, RestMarket, RestOrderbook, RestSeries, Source
+from overround.venue.kalshi.wire import (
+    DeltaMsg,
+    Levels,
+    PriceRange,
+    RestEvent,
+    RestMarket,
+    RestOrderbook,
+    RestSeries,
+    SnapshotMsg,
+    Source,
+)
 from overround.venue.ports import RestBook
 
 __all__ = [
@@ -42,8 +52,10 @@ __all__ = [
     "fee_schedule",
     "ladders",
     "market_from_rest",
+    "ms_of",
     "number_text",
     "rest_book",
+    "stamp_of",
     "status_of",
     "strike_of",
     "tick_grid",
@@ -110,6 +122,23 @@ def time_ms(text: str | None, *, field: str = "time") -> int | None:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return (moment - _EPOCH) // _MS
+
+
+def stamp_of(msg: DeltaMsg | SnapshotMsg) -> int | str | None:
+    """Venue time of a message: milliseconds, or a text still to be read; whole seconds become milliseconds."""
+    if msg.ts_ms is not None:
+        return msg.ts_ms
+    return msg.ts * 1000 if isinstance(msg.ts, int) else msg.ts or None
+
+
+def ms_of(stamp: int | str | None) -> int | None:
+    """The same in milliseconds; None where there is none that can be read."""
+    if not isinstance(stamp, str):
+        return stamp
+    try:
+        return time_ms(stamp, field="ts")
+    except FrameMalformed:
+        return None
 
 
 def ladders(

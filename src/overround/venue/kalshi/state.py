@@ -169,6 +169,14 @@ class Held:
         No repair before this: a market that breaks again and again is asked for more and more slowly.
     breaks, repaired_ms : int
         Interruptions in quick succession, and the end of the last.
+    proved_ns : int or None
+        Receive time of its last snapshot, or of the last that was asked for and found equal.
+    doubts : int
+        Contradictions since then; two break the book.
+    mismatches : int
+        Times its book was found wrong since one was found equal.
+    prints, unmatched : int
+        Prints that were held against its changes, and those without one.
     """
 
     __slots__ = (
@@ -176,14 +184,19 @@ class Held:
         "breaks",
         "cause",
         "close_ts",
+        "doubts",
         "ends_ms",
         "market_id",
         "mend",
+        "mismatches",
         "not_before_ms",
+        "prints",
+        "proved_ns",
         "proven_ms",
         "repaired_ms",
         "since_ms",
         "stage",
+        "unmatched",
     )
 
     def __init__(self, market_id: MarketId, book: TimedBook, *, now_ms: int) -> None:
@@ -199,6 +212,9 @@ class Held:
         self.not_before_ms = 0
         self.breaks = 0
         self.repaired_ms = 0
+        self.proved_ns: int | None = None
+        self.doubts = self.mismatches = 0
+        self.prints = self.unmatched = 0
 
     def move(self, saw: Saw) -> bool:
         """Change the stage by the table; returns whether it did change."""
@@ -355,11 +371,13 @@ class Command:
         When it counts as unanswered; moved on by each answer.
     heard : bool
         Whether anything answered it at all.
+    audit : bool
+        Sent only to compare a book believed right.
     probe : bool
         Sent only to hear whether the connection lives.
     """
 
-    __slots__ = ("acks", "awaiting", "channel", "deadline_ms", "heard", "id", "probe", "tickers", "verb")
+    __slots__ = ("acks", "audit", "awaiting", "channel", "deadline_ms", "heard", "id", "probe", "tickers", "verb")
 
     def __init__(
         self,
@@ -372,7 +390,9 @@ class Command:
         awaiting: set[str],
         deadline_ms: int,
         probe: bool = False,
+        audit: bool = False,
     ) -> None:
+        self.audit = audit
         self.id = number
         self.verb = verb
         self.channel = channel

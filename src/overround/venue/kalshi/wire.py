@@ -65,11 +65,18 @@ Levels = list[tuple[str, str]]
 # -- socket ------------------------------------------------------------------------------------------------
 
 
+class MarketOnly(Struct, gc=False, frozen=True):
+    """Which market a message is about, whatever else it says."""
+
+    market_ticker: str = ""
+
+
 class TradeHead(Struct, gc=False, tag_field="type", tag="trade"):
-    """What a print means to the books: its number. The message is skipped without being built."""
+    """What a print means to most books: its number, and whose it is."""
 
     sid: int
     seq: int
+    msg: MarketOnly = MarketOnly()
 
 
 class Envelope(Struct):
@@ -92,6 +99,7 @@ class DeltaMsg(Struct, gc=False):
     side: Literal["yes", "no"]
     ts: str | int | None = None
     ts_ms: int | None = None
+    clock: int | None = None
 
 
 class DeltaFrame(Struct, gc=False, tag_field="type", tag="orderbook_delta"):
@@ -227,12 +235,6 @@ class ErrorMsg(Struct):
     msg: str = ""
     market_ticker: str = ""
     market_tickers: list[str] | None = None
-
-
-class MarketOnly(Struct, gc=False):
-    """Which market a message that we cannot read is about."""
-
-    market_ticker: str = ""
 
 
 # -- REST: catalogue -----------------------------------------------------------------------------------------
