@@ -129,6 +129,12 @@ class Connection:
         """Send and report what the feed has ready (after a call from outside)."""
         self._drain()
 
+    def abandon(self, reason: str) -> None:
+        """End the socket that stands and open a new one."""
+        if self._socket is not None and not self._ended.is_set():
+            self._end_reason = reason
+            self._ended.set()
+
     async def run(self) -> None:
         """Open the socket, keep it, open it again; ends only by cancellation."""
         delays = reconnect_delays_ms(self._rng, cap_ms=LONGEST_DELAY_MS)

@@ -133,8 +133,9 @@ class SilenceSettings(_Table):
     enabled : bool
     audit_after_secs : int
         A live book of which nothing has been heard or proved for so long is compared with REST.
-    tolerance_ms : int
-        A book that REST shows differently has so long to be overtaken by the socket.
+    tolerance_ms, mute_tolerance_ms : int
+        A book that REST shows differently has so long to be overtaken by the socket: on a connection that is silent,
+        and on one that speaks.
     first_book_secs : int
         A market without its first book for so long is looked up in REST.
     shortest_silence_ms, longest_silence_secs : int
@@ -151,6 +152,7 @@ class SilenceSettings(_Table):
     enabled: bool = True
     audit_after_secs: Annotated[int, Field(ge=5)] = 45
     tolerance_ms: Annotated[int, Field(ge=500)] = 2_000
+    mute_tolerance_ms: Annotated[int, Field(ge=500)] = 6_000
     first_book_secs: Positive = 10
     shortest_silence_ms: Annotated[int, Field(ge=1_000)] = 3_000
     longest_silence_secs: Positive = 45

@@ -7,7 +7,19 @@ from overround.venue.ports import (
     FeedEvent,
     FeedEventKind,
     MarketCatalog,
+    Pause,
     RestBook,
+    TradingCalendar,
 )
 
-__all__ = ["BookSource", "Feed", "FeedCounters", "FeedEvent", "FeedEventKind", "MarketCatalog", "RestBook"]
+__all__ = [
+    "BookSource",
+    "Feed",
+    "FeedCounters",
+    "FeedEvent",
+    "FeedEventKind",
+    "MarketCatalog",
+    "Pause",
+    "RestBook",
+    "TradingCalendar",
+]

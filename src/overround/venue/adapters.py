@@ -16,7 +16,8 @@ from overround.config import KalshiSettings, PolymarketSettings, Settings
 from overround.errors import ConfigError
 from overround.market import Origin, Venue
 from overround.net import HttpClient, Socket, open_socket
-from overround.venue.kalshi.client import KalshiBooks, KalshiCatalog
+from overround.venue.kalshi.calendar import KalshiCalendar
+from overround.venue.kalshi.client import KalshiBooks, KalshiCatalog, KalshiClient
 from overround.venue.kalshi.commands import BOOKS
 from overround.venue.kalshi.feed import KalshiFeed
 from overround.venue.kalshi.profile import SHAPES as KALSHI_SHAPES
@@ -24,7 +25,7 @@ from overround.venue.kalshi.sign import Signer
 from overround.venue.polymarket.client import PolymarketBooks, PolymarketCatalog
 from overround.venue.polymarket.feed import PolymarketFeed
 from overround.venue.polymarket.profile import SHAPES as POLYMARKET_SHAPES
-from overround.venue.ports import BookSource, Feed, MarketCatalog
+from overround.venue.ports import BookSource, Feed, MarketCatalog, TradingCalendar
 from overround.venue.repair import RepairBudgets
 from overround.venue.shapes import VenueShapes
 
@@ -138,6 +139,10 @@ class VenueAdapter:
         What the venue documents.
     audits_by_rest : bool
         REST books can be ordered against the socket's (they carry the book's own time).
+    books_per_request : int
+        What one request for books may ask for.
+    calendar : TradingCalendar or None
+        When silence is no fault; None for a venue that never closes.
     """
 
     venue: Venue
@@ -153,6 +158,8 @@ class VenueAdapter:
     proves_after_the_fact: bool
     audits_by_rest: bool
     shapes: VenueShapes
+    books_per_request: int
+    calendar: TradingCalendar | None = None
 
     async def aclose(self) -> None:
         """Close the HTTP client."""
@@ -200,6 +207,7 @@ def _polymarket(settings: PolymarketSettings, *, clock: Clock, rng: Random, orig
         proves_after_the_fact=True,
         audits_by_rest=True,
         shapes=POLYMARKET_SHAPES,
+        books_per_request=200,
     )
 
 
@@ -227,6 +235,8 @@ def _kalshi(settings: KalshiSettings, *, clock: Clock, rng: Random, origin: Orig
         proves_after_the_fact=False,
         audits_by_rest=False,
         shapes=KALSHI_SHAPES,
+        books_per_request=100,
+        calendar=KalshiCalendar(KalshiClient(http, settings.rest_url, clock=clock, signer=signer)),
     )
 
 

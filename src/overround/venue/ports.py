@@ -9,14 +9,24 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
 from overround.book import Book
 from overround.market import Integrity, Market, MarketId
 
-__all__ = ["BookSource", "Feed", "FeedCounters", "FeedEvent", "FeedEventKind", "MarketCatalog", "RestBook"]
+__all__ = [
+    "BookSource",
+    "Feed",
+    "FeedCounters",
+    "FeedEvent",
+    "FeedEventKind",
+    "MarketCatalog",
+    "Pause",
+    "RestBook",
+    "TradingCalendar",
+]
 
 
 class MarketCatalog(Protocol):
@@ -65,6 +75,25 @@ class BookSource(Protocol):
 
     async def books(self, markets: Sequence[Market]) -> list[RestBook]:
         """Books of the markets that have one, in no particular order."""
+        ...
+
+
+class Pause(NamedTuple):
+    """A time in which a venue does not trade, epoch milliseconds."""
+
+    start_ms: int
+    end_ms: int
+
+
+class TradingCalendar(Protocol):
+    """Port through which a venue says when silence is no fault."""
+
+    async def pauses(self, *, from_ms: int, to_ms: int) -> list[Pause]:
+        """Planned pauses that touch a span, in order; never raises for a venue that does not answer."""
+        ...
+
+    async def trading(self) -> bool:
+        """Whether the venue trades now, as far as it can be asked."""
         ...
 
 
