@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "scan": ("overround.cli.scan:scan", "List every market of the enabled venues into universe.jsonl."),
     "collect": ("overround.cli.collect:collect", "Record order books into the lake until stopped."),
     "mine": ("overround.cli.mine:mine", "Rank a day's markets by depth, spread and quote updates."),
+    "coverage": ("overround.cli.coverage:coverage", "Show how much of a day's record can be trusted."),
     "book": ("overround.cli.book:book", "Rebuild order books from recordings or journals."),
     "lake": ("overround.cli.lake:lake", "List and check what is stored."),
     "exchange": ("overround.cli.exchange:exchange", "Serve both venues on loopback in their true wire formats."),

@@ -11,7 +11,7 @@ from overround.market import Market, MarketId
 from overround.pipelines.mine import MineResult
 from overround.storage import LakePaths, newest_universe
 
-__all__ = ["with_captions"]
+__all__ = ["caption_of", "with_captions"]
 
 
 def with_captions(result: MineResult, paths: LakePaths, now_ms: int) -> MineResult:
@@ -20,7 +20,7 @@ def with_captions(result: MineResult, paths: LakePaths, now_ms: int) -> MineResu
         found = newest_universe(paths, result.venue, now_ms=now_ms)
     except (NothingStored, StorageError):
         return result
-    captions = {market.market_id: _caption(market) for market in found.markets} if found else {}
+    captions = {market.market_id: caption_of(market) for market in found.markets} if found else {}
     return dataclasses.replace(
         result,
         by_depth=_named(result.by_depth, captions),
@@ -29,7 +29,7 @@ def with_captions(result: MineResult, paths: LakePaths, now_ms: int) -> MineResu
     )
 
 
-def _caption(market: Market) -> str:
+def caption_of(market: Market) -> str:
     """The question, with its leg where the question alone does not tell it."""
     if market.label and market.label.lower() not in market.title.lower():
         return f"{market.label}: {market.title}"
