@@ -8,6 +8,7 @@ import random
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from math import isnan
 from typing import TYPE_CHECKING, Self
 
 import click
@@ -136,6 +137,7 @@ def status_table(
         ("connected", [f"{s.connected} of {s.connections}" for s in statuses]),
         ("subscriptions, live", [f"{s.subscriptions:,}, {s.live:,}" for s in statuses]),
         ("hot, warm", [f"{s.hot:,}, {s.warm:,}" for s in statuses]),
+        ("verified minutes", ["-" if isnan(s.verified_minutes) else f"{s.verified_minutes:.1%}" for s in statuses]),
         ("verified rows", ["-" if s.snapshots == 0 else f"{s.verified_share:.1%}" for s in statuses]),
         ("frames/s", [f"{s.frames_per_s:,.0f}" for s in statuses]),
         ("snapshots/s", [f"{s.snapshots_per_s:,.1f}" for s in statuses]),

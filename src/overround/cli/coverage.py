@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -251,7 +252,7 @@ def _thinned(cells: Sequence[Cell], most: int) -> list[Cell]:
 
 
 def _percent(share: float) -> str:
-    return "-" if share != share else f"{share:.1%}"
+    return "-" if math.isnan(share) else f"{share:.1%}"
 
 
 def _span(seconds: float) -> str:

@@ -161,6 +161,7 @@ def show(result: DemoResult, screen: Console, *, files: bool = True, rankings: i
         ("snapshots, per second", [f"{v.snapshots:,}, {v.snapshots_per_s:,.1f}" for v in found]),
         ("Parquet files, bytes per snapshot", [f"{v.files}, {v.bytes_per_snapshot:.1f}" for v in found]),
         ("journal bytes", [f"{v.journal_bytes:,}" for v in found]),
+        ("verified minutes", ["-" if v.verified_minutes is None else f"{v.verified_minutes:.1%}" for v in found]),
         ("verified when taken", [f"{v.verified_share:.1%}" for v in found]),
         ("gaps, repairs, reconnects", [f"{v.gaps}, {v.repairs}, {v.reconnects}" for v in found]),
         ("rows checked against the truth", [f"{v.books_checked:,}" for v in found]),

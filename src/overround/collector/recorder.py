@@ -612,6 +612,7 @@ class VenueRecorder:
             rejected=counters.rejected,
             unknown=sum(counters.unknown.values()),
             verified_share=verified / rows if rows else math.nan,
+            verified_minutes=self.ledger.seconds.verified_share,
             listed=self.listed,
             suspicions=self.silence.counters.suspicions,
             audits=self.silence.counters.audits,

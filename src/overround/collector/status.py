@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
 __all__ = ["VenueStatus"]
@@ -30,6 +32,8 @@ class VenueStatus(msgspec.Struct, frozen=True, kw_only=True):
     gaps, open_gaps, repairs, resyncs, reconnects, rejected, unknown : int
     verified_share : float
         Share of the rows written so far whose book was proved; NaN before the first row.
+    verified_minutes : float
+        Share of the wanted market-minutes that the ledger holds as verified; NaN before the first.
     listed : int
         Markets announced since the start; the next scan brings them.
     suspicions, audits, freezes, mutes, missing_books : int
@@ -70,6 +74,7 @@ class VenueStatus(msgspec.Struct, frozen=True, kw_only=True):
     rejected: int
     unknown: int
     verified_share: float
+    verified_minutes: float = math.nan
     listed: int = 0
     suspicions: int = 0
     audits: int = 0

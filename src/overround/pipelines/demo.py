@@ -40,6 +40,7 @@ class VenueResult(msgspec.Struct, kw_only=True):
     frames_per_s: float
     snapshots_per_s: float
     verified_share: float
+    verified_minutes: float | None
     reconnects: int
     repairs: int
     stale_rows: int
@@ -235,6 +236,7 @@ def _check(paths: LakePaths, venue: Venue, truth_url: str, top_k: int, clock: Cl
 def _venue_result(recorder: VenueRecorder, check: TruthCheck, scanned: int, duration_s: float) -> VenueResult:
     counters, written, rows = recorder.counters(), recorder.writer.stats, recorder.snapshotter
     verified = rows.by_integrity[Integrity.VERIFIED]
+    time = recorder.ledger.seconds
     return VenueResult(
         markets_scanned=scanned,
         frames=counters.frames,
@@ -248,6 +250,7 @@ def _venue_result(recorder: VenueRecorder, check: TruthCheck, scanned: int, dura
         frames_per_s=round(counters.frames / duration_s, 1),
         snapshots_per_s=round(written.rows / duration_s, 1),
         verified_share=round(verified / max(1, rows.rows), 4),
+        verified_minutes=round(time.verified_share, 4) if time.wanted else None,
         reconnects=sum(connection.reconnects for connection in recorder.connections),
         repairs=counters.repairs,
         stale_rows=check.stale,
