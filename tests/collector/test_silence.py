@@ -264,7 +264,19 @@ def test_while_rest_does_not_answer_it_is_asked_ever_more_slowly_and_nobody_is_c
     assert len(venue.checks) <= 40
     venue.rest_down = False
     venue.change("0/0", reaches_us=False)
-    assert [finding.fault for _, finding in venue.run(300_000)] == [Fault.MUTE], "one book of a quiet connection"
+    assert [finding.fault for _, finding in venue.run(300_000)] == [Fault.FROZEN], "it used to speak every second"
+
+
+def test_one_wrong_book_of_a_connection_on_which_little_was_due_is_a_mute_market() -> None:
+    venue = Venue()
+    assert venue.run(3_600_000) == []
+    venue.change("0/1", reaches_us=False)
+    assert [finding.fault for _, finding in venue.run(120_000)] == [Fault.MUTE]
+    two = Venue()
+    assert two.run(3_600_000) == []
+    two.change("0/1", reaches_us=False)
+    two.change("0/2", reaches_us=False)
+    assert [finding.fault for _, finding in two.run(120_000)] == [Fault.FROZEN], "two of them are no chance"
 
 
 def test_a_venue_whose_clock_of_looks_pauses_for_a_night_convicts_nobody() -> None:

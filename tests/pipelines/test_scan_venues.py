@@ -23,6 +23,8 @@ from overround.storage import LakePaths, newest_universe
 from overround.storage.universe import read_universe
 from overround.testing.clock import ManualClock
 from overround.testing.markets import a_market
+from overround.venue.polymarket.profile import SHAPES as POLYMARKET_SHAPES
+from overround.venue.shapes import VenueShapes
 
 NOON = 1_768_392_000_000
 HOUR = 3_600_000
@@ -37,6 +39,7 @@ class FakeAdapter:
     closed: int = 0
     listings: int = 0
     requests: int = 0
+    shapes: VenueShapes = POLYMARKET_SHAPES
     http: FakeAdapter = field(init=False)
     catalog: FakeAdapter = field(init=False)
 
