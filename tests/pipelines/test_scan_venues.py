@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from overround.clock import SystemClock
-from overround.config import MockSettings, PollingSettings, Settings
+from overround.config import DriftSettings, MockSettings, PollingSettings, Settings
 from overround.errors import AnswerMalformed, ConfigError, OverroundError, VenueUnavailable
 from overround.exchange import ExchangeThread, Fault, FaultScript
 from overround.market import Market, Origin, Venue
@@ -111,7 +111,10 @@ async def test_listings_are_kept_fresh_and_a_failure_is_retried_sooner(
     tmp_path: Path, adapters: dict[Venue, FakeAdapter]
 ) -> None:
     kalshi, clock = adapters[Venue.KALSHI], ManualClock(NOON)
-    settings = Settings(data_dir=tmp_path, polling=PollingSettings(catalogue_secs=3_600))
+    # Without the drift sentinel, whose naps on the same clock would look like those between scans.
+    settings = Settings(
+        data_dir=tmp_path, polling=PollingSettings(catalogue_secs=3_600), drift=DriftSettings(enabled=False)
+    )
     task = asyncio.create_task(
         scan_every(settings, venues=[Venue.KALSHI], clock=clock, rng=random.Random(1), origin=Origin.SYNTHETIC)
     )
