@@ -151,6 +151,29 @@ def watch_frames(probe: Probe) -> None:
     FrameJournal.frame, FrameJournal.flush, FrameJournal.close = noted_frame, noted(flush), noted(close)
 
 
+def watch_ledger(probe: Probe) -> None:
+    """Note until when the ledger's durable rows account for the collector's time, and that stays are on disk."""
+    from overround.storage import CoverageWriter
+
+    pending: dict[int, list[int]] = {}
+    add, save = CoverageWriter.add, CoverageWriter.save
+
+    def noted_add(self: Any, **rows: Any) -> None:
+        add(self, **rows)
+        added = pending.setdefault(id(self), [])
+        added += [row.until_ms for row in rows.get("minutes", ()) if not row.market_id]
+        added += [row.start_ms for row in rows.get("stays", ()) if row.end_ms is None]
+
+    def noted_save(self: Any, *, now_ms: int) -> bool:
+        saved: bool = save(self, now_ms=now_ms)
+        if saved and pending.get(id(self)):
+            probe.note("ledger_durable", self._venue, max(pending[id(self)]))
+            pending[id(self)].clear()
+        return saved
+
+    CoverageWriter.add, CoverageWriter.save = noted_add, noted_save
+
+
 def watch_files(probe: Probe) -> None:
     """Die, fail or linger in the middle of file operations."""
     from overround.storage.fileops import FileOps
@@ -254,6 +277,7 @@ def main() -> None:
     probe = Probe(said)
     watch_rows(probe)
     watch_frames(probe)
+    watch_ledger(probe)
     watch_files(probe)
     probe.note("begin", time.time_ns() // 1_000_000)
     overround(sys.argv[1:])

@@ -18,11 +18,12 @@ from pathlib import Path
 
 import pytest
 
+from overround.market import Venue
 from overround.pipelines.lake import verify_lake
 from overround.storage.verify import ProblemKind
 
 from .rig import Rig, Run, rig
-from .witness import Verdict, compare
+from .witness import Verdict, compare, ledger_problems
 
 pytestmark = [
     pytest.mark.integration,
@@ -61,6 +62,14 @@ MOMENTS = [
     Moment(table="orderbook_snapshots", kind="manifest", op="append", stage="after", most=2),
     Moment(table="orderbook_snapshots", kind="wal", op="remove", stage="before", most=2),
     Moment(table="orderbook_snapshots", kind="wal", op="remove", stage="after", most=2),
+    Moment(table="coverage", kind="wal", op="append", stage="before", most=8),
+    Moment(table="coverage", kind="wal", op="append", stage="half", most=8),
+    Moment(table="coverage", kind="wal", op="append", stage="after", most=8),
+    Moment(table="coverage", kind="parquet", op="create", stage="half", most=4),
+    Moment(table="coverage", kind="parquet", op="publish", stage="before", most=4),
+    Moment(table="coverage", kind="parquet", op="publish", stage="after", most=4),
+    Moment(table="coverage", kind="manifest", op="append", stage="half", most=4),
+    Moment(table="coverage", kind="wal", op="remove", stage="before", most=4),
     Moment(table="raw", kind="journal", op="append", stage="before", most=4),
     Moment(table="raw", kind="journal", op="append", stage="half", most=4),
     Moment(table="raw", kind="journal", op="append", stage="after", most=4),
@@ -101,8 +110,11 @@ def kill_and_check(folder: Path, *, kills: int, seed: int) -> Verdict:
         last.begun()
         last.wait_for(lambda: sum(len(taken.entries) for taken in last.witness().rows.values()) > 100)
         assert last.end() == 0, last.said()[-3000:]
-        verdict = compare(held.paths, [(run.witness(), run.killed_ms) for run in held.runs])
+        lives = [(run.witness(), run.killed_ms) for run in held.runs]
+        verdict = compare(held.paths, lives)
         assert verdict.problems == []
+        for venue in Venue:
+            assert ledger_problems(held.paths, lives, venue) == []
         report = verify_lake(held.paths)
         assert report.problems == ()
         assert report.open_rows == 0

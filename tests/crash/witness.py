@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
 
+import polars as pl
+
 from overround.market import Venue
-from overround.storage import JOURNAL, LakePaths, read_journal, scan_snapshots
+from overround.storage import COVERAGE, JOURNAL, LakePaths, gaps_of, read_journal, scan_snapshots
 from overround.storage.journal import JournalEntry
 
 RowKey = tuple[str, str, int, int, float, float]
@@ -32,12 +34,14 @@ class Witness(NamedTuple):
     rows: dict[str, Taken]
     frames: dict[str, Taken]
     died: tuple[int, str] | None
+    accounted_ms: dict[str, int]
 
 
 def read_witness(path: Path) -> Witness:
     """Parse what the probe noted."""
     rows: dict[str, Taken] = {}
     frames: dict[str, Taken] = {}
+    accounted: dict[str, int] = {}
     began, died = 0, None
     for line in path.read_text().splitlines() if path.exists() else ():
         kind, *words = line.split("|")
@@ -51,11 +55,13 @@ def read_witness(path: Path) -> Witness:
             rows.setdefault(words[0], Taken()).durable = int(words[1])
         elif kind == "frames_durable":
             frames.setdefault(words[0], Taken()).durable = int(words[1])
+        elif kind == "ledger_durable":
+            accounted[words[0]] = max(accounted.get(words[0], 0), int(words[1]))
         elif kind == "begin":
             began = int(words[0])
         elif kind == "die":
             died = int(words[0]), " ".join(words[1:])
-    return Witness(began, rows, frames, died)
+    return Witness(began, rows, frames, died, accounted)
 
 
 @dataclass
@@ -172,3 +178,39 @@ def frame_key(entry: JournalEntry) -> FrameKey:
     """As the probe noted it."""
     assert entry.recv_ns is not None
     return entry.conn, entry.recv_ns, crc32(entry.wire)
+
+
+def ledger_problems(paths: LakePaths, lives: Sequence[tuple[Witness, int | None]], venue: str) -> list[str]:
+    """Holes that the ledger does not show, or shows with wrong bounds.
+
+    From each death to the next start a gap of the whole venue must stand, which begins between the last instant that
+    the ledger durably accounted for and the death; and no row may lie between a death and the end of its market's gap.
+    """
+    dates = paths.days(COVERAGE, venue)
+    gaps = gaps_of(paths, venue, dates).filter(cause="collector_down").collect()
+    holes = gaps.filter(market_id="").select("start_ms", "end_ms").rows()
+    found = []
+    accounted = 0
+    for number, (witness, died_ms) in enumerate(lives[:-1]):
+        accounted = max(accounted, witness.accounted_ms.get(venue, 0))
+        if died_ms is None or not accounted:
+            continue
+        next_ms = lives[number + 1][0].began_ms
+        over = [(start, end) for start, end in holes if start <= died_ms and end is not None and end >= next_ms]
+        if not over:
+            found.append(f"no hole from the death at {died_ms} to the start at {next_ms}")
+        elif (start := max(start for start, _ in over)) < accounted:
+            found.append(f"the hole of the death at {died_ms} begins at {start}, accounted until {accounted}")
+    rows = scan_snapshots(paths, venue).select("market_id", "ts_recv").unique().collect()
+    deaths = [died_ms for _, died_ms in lives if died_ms is not None]
+    for gap in gaps.filter(pl.col("market_id") != "").iter_rows(named=True):
+        if gap["end_ms"] is None:
+            continue
+        # Rows of the last moments before the death lie inside the gap: nobody accounted for them.
+        after = max((ms for ms in deaths if gap["start_ms"] <= ms <= gap["end_ms"]), default=gap["start_ms"])
+        inside = rows.filter(
+            pl.col("market_id") == gap["market_id"], pl.col("ts_recv").is_between(after + 1, gap["end_ms"] - 1)
+        )
+        if inside.height and not any(after < died_ms < gap["end_ms"] for died_ms in deaths):
+            found.append(f"{inside.height} rows of {gap['market_id']} between a death and the end of its gap")
+    return found
