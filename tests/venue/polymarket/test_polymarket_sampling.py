@@ -110,6 +110,21 @@ def test_a_hundred_benign_suspicions_are_no_relapse() -> None:
     assert book_of(feed, script).live
 
 
+def test_a_loss_that_something_newer_overwrites_is_a_gap_since_the_last_proof() -> None:
+    script = Scripted()
+    feed = feed_with(script, hash_every=1)
+    send(feed, script, script.change("BUY", 4600, LOTS))
+    good_ms = script.ts_ms
+    script.change("SELL", 5300, 9 * LOTS)  # lost
+    send(feed, script, script.change("BUY", 4700, LOTS))
+    assert kinds(feed) == []
+    send(feed, script, script.change("SELL", 5300, 8 * LOTS))
+    assert_equal(feed, script)
+    gap, repaired = feed.events
+    assert (gap.kind, gap.detail, gap.since_ns // 1_000_000) == (K.GAP, "hash_mismatch", good_ms)
+    assert (repaired.kind, repaired.detail) == (K.REPAIRED, "recheck")
+
+
 def test_one_wrong_best_price_is_counted_and_changes_nothing() -> None:
     script = Scripted(min_size="17")
     feed = feed_with(script)

@@ -357,6 +357,8 @@ class PolymarketFeed(Repair):
             kept = [change for change in changes if (change.bid, change.px_e4) not in newer]
             self._counters.late += len(changes) - len(kept)
             self._apply(held, kept, recv_ns)
+            if kept and held.doubted_ns and self._proof(held):
+                held.doubted_ns = 0  # what was missing came late: nothing was lost
             return
         changed = self._apply(held, changes, recv_ns)
         held.newest_ms = held.book.ts_venue_ms = ts_ms
@@ -368,6 +370,8 @@ class PolymarketFeed(Repair):
         self._compare_any_best(held, found, recv_ns // 1_000_000)
         if self._check_each:
             self._check_each_of(held, fresh)
+        elif changed and not self._passive and not held.book.seq % self._sample_every:
+            self._sample(held, recv_ns)
 
     def _apply(self, held: Held, changes: Iterable[Change], recv_ns: int) -> bool:
         """Set levels; returns whether that changed the book."""

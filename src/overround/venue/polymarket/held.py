@@ -93,6 +93,8 @@ class Held:
     proven_ns, whole_ns : int
         Receive time of what the last proof proved (the newest change, or a REST book that was equal) and of the last
         whole book; 0 for never.
+    doubted_ns : int
+        Until when it was known to be right before a proof failed; 0 while none has.
     checked_seq : int
         ``book.seq`` at the last verdict.
     checked, matched : list of int
@@ -134,6 +136,7 @@ class Held:
         "claim",
         "closed",
         "cost_ns",
+        "doubted_ns",
         "frame",
         "gap_ms",
         "last_trade",
@@ -184,6 +187,7 @@ class Held:
         self.proved = False
         self.proven_ns = 0
         self.whole_ns = 0
+        self.doubted_ns = 0
         self.checked_seq = -1
         self.checked = [0, 0]
         self.matched = [0, 0]
@@ -296,6 +300,7 @@ class Held:
         self._recent = ()
         self.snapshot_hash = ["", ""]
         self.checked_seq = -1
+        self.doubted_ns = 0
         self.best_off_ms = None
         self.claim = None
         self.audit = self.audit_ms = None

@@ -185,6 +185,7 @@ class Repair(Connection):
         if found:
             self._proved(held, now_ms)
         elif found is False and held.proved:
+            held.doubted_ns = held.doubted_ns or max(held.proven_ns, held.whole_ns)
             self._suspect(held, now_ms)
         else:
             self._spot_check(held, now_ms)
@@ -197,6 +198,14 @@ class Repair(Connection):
         held.best_off_ms = None
         if held.mend.state is State.RECHECK:
             held.mend.see(Saw.PROOF, now_ms)
+            if held.doubted_ns:
+                # It came right without what was missing, which something newer overwrote: that is a gap, too.
+                since_ns, held.doubted_ns = held.doubted_ns, 0
+                self._counters.gaps += 1
+                self._report(FeedEventKind.GAP, held.market_id, ErrCode.HASH_MISMATCH, now_ms=now_ms, since_ns=since_ns)
+                held.gap_ms = now_ms
+                self._repaired(held, State.RECHECK, now_ms)
+        held.doubted_ns = 0
 
     def _suspect(self, held: Held, now_ms: int) -> None:
         """One sign that a live book may be wrong: look again shortly."""
@@ -216,6 +225,7 @@ class Repair(Connection):
             self._doubt(held, ErrCode.HASH_MISMATCH, Saw.DUE, now_ms)
         else:
             # Its hash says nothing: an audit has to.
+            held.doubted_ns = 0
             held.mend.see(Saw.PROOF, now_ms)
             held.book.integrity = Integrity.UNVERIFIED
             self._want_rest(held, "suspect", now_ms)
@@ -286,7 +296,7 @@ class Repair(Connection):
     def _doubt(self, held: Held, err: ErrCode, saw: Saw, now_ms: int, *, since_ns: int | None = None) -> None:
         """The book is known to be wrong: it is not live any more, and repair begins.
 
-        Without ``since_ns`` it was right at its last proof, or at its last whole book.
+        Without ``since_ns`` it was right at its last proof before the first doubt, or at its last whole book.
         """
         book = held.book
         if not book.live:
@@ -297,7 +307,8 @@ class Repair(Connection):
         held.gap_ms = now_ms
         held.checked_seq = -1
         self._counters.gaps += 1
-        since_ns = since_ns or max(held.proven_ns, held.whole_ns) or None
+        since_ns = since_ns or held.doubted_ns or max(held.proven_ns, held.whole_ns) or None
+        held.doubted_ns = 0
         self._report(FeedEventKind.GAP, held.market_id, err, now_ms=now_ms, since_ns=since_ns)
         if not self._passive and self._connected:
             self._do(held, held.mend.broke(saw, now_ms), now_ms)
