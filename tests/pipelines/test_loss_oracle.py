@@ -131,3 +131,10 @@ def test_gaps_must_cover_what_was_lost_and_no_more(gap: tuple[int, int] | None, 
 def test_a_calm_run_may_record_no_gap() -> None:
     check = check_gaps(read(*happens(100, 1)), {KEY: [(100, 200)]}, [], interval_ms=1_000, audit_ms=0)
     assert len(check.invented) == 1
+
+
+def test_a_change_is_missed_from_the_receipt_of_the_frame_before_it() -> None:
+    before = Delivery(100, Told.CHANGE, LINK, KEY, 1, 0, 77)
+    lines = [*START, line(100, "happened", 1), before, *happens(101, 2, sent=False), *happens(300, 3, level=-300)]
+    found = Deliveries(lines, end_ms=10_000, absolute=True, received={77: 140})
+    assert losses(found) == [(140, None, 1, False)]

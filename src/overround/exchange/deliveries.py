@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
+from zlib import crc32
 
 import msgspec
 
 from overround.exchange.link import Link, Wire
 
-__all__ = ["Delivery", "DeliveryLog", "LoggedLink", "Told"]
+__all__ = ["Delivery", "DeliveryLog", "LoggedLink", "Told", "frame_sum"]
 
 _MOST_FRAMES_REMEMBERED = 50_000
 
@@ -54,6 +55,8 @@ class Delivery(msgspec.Struct, frozen=True, array_like=True):
         Book state.
     level : int
         Price of the changed level, negative on the ask side (``happened`` only).
+    frame : int
+        Checksum of the frame that told it (``frame_sum``), by which a client's journal finds it; 0 without one.
     """
 
     ts_ms: int
@@ -62,6 +65,12 @@ class Delivery(msgspec.Struct, frozen=True, array_like=True):
     key: str = ""
     number: int = 0
     level: int = 0
+    frame: int = 0
+
+
+def frame_sum(payload: bytes) -> int:
+    """Checksum of a frame, without the blanks around it."""
+    return crc32(payload.strip())
 
 
 class DeliveryLog:
@@ -107,8 +116,10 @@ class DeliveryLog:
 
     def sent(self, link: str, payload: bytes) -> None:
         """A frame goes to the wire as it is."""
-        for told, key, number in self._frames.get(payload, ()):
-            self._write(told, link, key, number)
+        found = self._frames.get(payload, ())
+        frame = frame_sum(payload) if found else 0
+        for told, key, number in found:
+            self._write(told, link, key, number, frame=frame)
             if told is Told.BOOK:
                 self.shown.add(key)
 
@@ -123,8 +134,8 @@ class DeliveryLog:
     def _number(self, key: str) -> int:
         return self._numbers.get(key, -1)
 
-    def _write(self, told: Told, link: str, key: str, number: int = 0, level: int = 0) -> None:
-        self.lines.append(Delivery(self._now_ms(), told, link, key, number, level))
+    def _write(self, told: Told, link: str, key: str, number: int = 0, level: int = 0, *, frame: int = 0) -> None:
+        self.lines.append(Delivery(self._now_ms(), told, link, key, number, level, frame))
 
 
 class LoggedLink(Link):

@@ -17,9 +17,9 @@ __all__ = ["CALM", "FaultCell", "cells_alone", "cells_drawn"]
 
 CALM = "none"
 """The cell without a fault: no gap may be recorded."""
-_RANDOM_COUNT = 6
-_RANDOM_SPAN_MS = 4_000
-_RANDOM_LONGEST_MS = 2_500
+_DRAWN_STREAM, _DRAWN_HTTP = 4, 1
+_DRAWN_SPAN_MS = 4_000
+_DRAWN_LONGEST_MS = 2_500
 
 
 class FaultCell(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,18 +149,29 @@ def _faults(kind: str, venue: Venue) -> Iterator[Fault]:
 
 
 def cells_drawn(count: int, *, venues: Sequence[Venue], seed: int) -> list[FaultCell]:
-    """Cells of several faults drawn from seeds ``seed``, ``seed + 1`` and so on."""
+    """Cells of several faults on each venue, drawn from seeds ``seed``, ``seed + 1`` and so on."""
+    stream = [kind for kind in KINDS if kind not in HTTP_KINDS]
     found = []
     for own in range(seed, seed + count):
-        script = FaultScript.drawn(
-            own, venues=venues, count=_RANDOM_COUNT, span_ms=_RANDOM_SPAN_MS, longest_ms=_RANDOM_LONGEST_MS
-        )
+        faults: list[Fault] = []
+        for venue in venues:
+            # Each venue draws for itself, so that --venue repeats its half.
+            number = 2 * own + (venue is Venue.KALSHI)
+            for kinds, n in ((stream, _DRAWN_STREAM), (list(HTTP_KINDS), _DRAWN_HTTP)):
+                faults += FaultScript.drawn(
+                    number, venues=[venue], count=n, kinds=kinds, span_ms=_DRAWN_SPAN_MS, longest_ms=_DRAWN_LONGEST_MS
+                ).faults
         rng = random.Random(f"selftest:{own}")
-        faults = tuple(
-            msgspec.structs.replace(fault, params={"mode": rng.choice(["abort", "hang_up", 1001])})
-            if fault.kind == "close"
-            else fault
-            for fault in script.faults
+        found.append(
+            FaultCell(
+                name=f"drawn {own}",
+                seed=own,
+                faults=tuple(
+                    msgspec.structs.replace(fault, params={"mode": rng.choice(["abort", "hang_up", 1001])})
+                    if fault.kind == "close"
+                    else fault
+                    for fault in faults
+                ),
+            )
         )
-        found.append(FaultCell(name=f"random {own}", seed=own, faults=faults))
     return found

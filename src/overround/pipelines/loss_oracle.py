@@ -98,6 +98,9 @@ class Deliveries:
         Since when a market shows no book any more; changes after that are nobody's.
     forged : sequence of (str, int), optional
         Market and instant of changes that were sent but never happened.
+    received : mapping of int to int, optional
+        When the collector received a frame, by its checksum. A gap begins with the receipt of the last good frame, which
+        is some milliseconds after it was sent: what happened in between is lost from that receipt on.
 
     Attributes
     ----------
@@ -114,6 +117,7 @@ class Deliveries:
         absolute: bool,
         over: Mapping[str, int] | None = None,
         forged: Sequence[tuple[str, int]] = (),
+        received: Mapping[int, int] | None = None,
     ) -> None:
         self.end_ms = end_ms
         self.losses: list[Stretch] = []
@@ -121,6 +125,8 @@ class Deliveries:
         self.link_ends: list[tuple[str, int, int, tuple[str, ...]]] = []
         self._absolute = absolute
         self._over = over or {}
+        self._received = received or {}
+        self._heard_ms: dict[str, int] = {}
         self._markets: dict[str, _Market] = {}
         self._carried: dict[str, dict[str, None]] = {}
         self._last_on: dict[str, int] = {}
@@ -206,7 +212,8 @@ class Deliveries:
             if not market.held or line.ts_ms >= self._over.get(key, line.ts_ms + 1):
                 return
             into = market.limbo if market.let_go_ms is not None else market.missing
-            into[line.number] = _Lost(line.ts_ms, line.level, len(market.sent))
+            heard_ms = max((self._heard_ms.get(on, 0) for on, keys in self._carried.items() if key in keys), default=0)
+            into[line.number] = _Lost(max(line.ts_ms, heard_ms), line.level, len(market.sent))
         elif told is Told.UNSUBSCRIBED:
             self._carried.get(link, {}).pop(key, None)
             if not self._based(key):
@@ -216,6 +223,7 @@ class Deliveries:
         elif told is Told.BOOK:
             self._carried.setdefault(link, {})[key] = None
             self._last_on[link] = line.ts_ms
+            self._heard_ms[link] = max(self._heard_ms.get(link, 0), self._received.get(line.frame, 0))
             market.sent.append((line.ts_ms, link, True))
             market.held = True
             if market.let_go_ms is not None:
@@ -225,6 +233,7 @@ class Deliveries:
             self._whole(key, market, line)
         elif told is Told.CHANGE and key in self._carried.get(link, {}):
             self._last_on[link] = line.ts_ms
+            self._heard_ms[link] = max(self._heard_ms.get(link, 0), self._received.get(line.frame, 0))
             market.sent.append((line.ts_ms, link, False))
             self._change(key, market, line)
 

@@ -42,6 +42,7 @@ from overround.exchange import (
     WorldSpec,
     test_signing_key,
 )
+from overround.exchange.deliveries import frame_sum
 from overround.market import Integrity, MarketStatus, Origin, Venue
 from overround.pipelines.fault_cells import FaultCell
 from overround.pipelines.gap_check import GapCheck, check_gaps
@@ -49,12 +50,12 @@ from overround.pipelines.loss_oracle import Deliveries, Span, merged, outside
 from overround.pipelines.mock import pointed_at
 from overround.pipelines.scan import scan_venues
 from overround.pipelines.truth_check import StoredRow, TruthCheck, check_rows, stored_rows
-from overround.storage import LakePaths, newest_universe, partitions
+from overround.storage import JOURNAL, LakePaths, newest_universe, partitions, read_journal
 
 __all__ = ["CellResult", "run_cell", "run_cells"]
 
-MARKETS = 40
-"""Subscribed per venue, on two connections."""
+LISTED, MARKETS = 250, 40
+"""Listed per venue (several pages), and subscribed, on two connections."""
 HOT_MS, WARM_MS = 500, 1_000
 AUDIT_S, AUDIT_TOLERANCE_MS = 5, 500
 LIVE_S = 20
@@ -189,7 +190,7 @@ def run_cells(
 @contextmanager
 def _exchange(seed: int, clock: Clock) -> Iterator[tuple[ExchangeThread, SigningKey]]:
     spec = WorldSpec(
-        polymarket_markets=MARKETS, kalshi_markets=MARKETS, seed=seed, windows=False, planted=0, now_ms=clock.now_ms()
+        polymarket_markets=LISTED, kalshi_markets=LISTED, seed=seed, windows=False, planted=0, now_ms=clock.now_ms()
     )
     source, key = GeneratedSource(spec), test_signing_key()
     served = Exchange(
@@ -219,7 +220,10 @@ def cell_settings(data_dir: Path, urls: ExchangeUrls, key: SigningKey) -> Settin
     half = MARKETS // 2
     venues = base.venues.model_copy(
         update={
-            "polymarket": base.venues.polymarket.model_copy(update=quick | {"max_tokens_per_connection": 2 * half}),
+            # Every change is proved: between two samples a loss may come and heal unseen.
+            "polymarket": base.venues.polymarket.model_copy(
+                update=quick | {"max_tokens_per_connection": 2 * half, "hash_sample_every": 1, "hash_cpu_share": 1.0}
+            ),
             "kalshi": base.venues.kalshi.model_copy(update=quick | {"max_markets_per_connection": half}),
         }
     )
@@ -428,7 +432,12 @@ def _check(cell: FaultCell, run: _Run, venue: Venue) -> CellResult:
     problems = run.problems[venue]
     forged = [(str(fault["market"]), int(fault["ts_ms"])) for fault in run.faults[venue] if fault.get("forged")]
     deliveries = Deliveries(
-        run.lines[venue], end_ms=run.stop_ms, absolute=venue is Venue.POLYMARKET, over=run.over, forged=forged
+        run.lines[venue],
+        end_ms=run.stop_ms,
+        absolute=venue is Venue.POLYMARKET,
+        over=run.over,
+        forged=forged,
+        received=_received(paths, venue),
     )
     gaps, rows_of_gaps = _gaps(paths, venue, deliveries)
     compared = check_gaps(
@@ -470,6 +479,18 @@ def _check(cell: FaultCell, run: _Run, venue: Venue) -> CellResult:
         script=cell.script(),
         repeat=cell.repeat(),
     )
+
+
+def _received(paths: LakePaths, venue: Venue) -> dict[int, int]:
+    """When the collector received each frame, by its checksum, out of the journal."""
+    found: dict[int, int] = {}
+    for day in paths.days(JOURNAL, venue.value):
+        for hour in paths.hours(JOURNAL, venue.value, day):
+            for path in paths.journal_files(venue.value, day, hour):
+                for entry in read_journal(path):
+                    if entry.recv_ns is not None and entry.frame:
+                        found[frame_sum(bytes(entry.frame))] = entry.recv_ns // 1_000_000
+    return found
 
 
 def _gaps(paths: LakePaths, venue: Venue, deliveries: Deliveries) -> tuple[dict[str, list[Span]], int]:
