@@ -15,9 +15,10 @@ from overround.storage.buffer import Cut
 from overround.storage.journal import JournalLines
 from overround.storage.paths import JOURNAL, LakePaths
 
-__all__ = ["JournalRun", "Replayed", "RunPart", "Stretch", "find_runs", "replay_run"]
+__all__ = ["JOURNAL_ENDS", "JournalRun", "Replayed", "RunPart", "Stretch", "find_runs", "has_beginning", "replay_run"]
 
 
+JOURNAL_ENDS = "the journal ends before the run does"
 _BEGINNINGS = frozenset({"run", "state"})
 
 
@@ -140,6 +141,15 @@ def _head_of(path: Path) -> tuple[str, int]:
     return "", 0
 
 
+def has_beginning(path: Path) -> bool:
+    """Whether a replay can begin in a journal file: at the run's own beginning, or at a checkpoint."""
+    for line in JournalLines(path):
+        # What the recorder puts into a line first comes first; a frame begins with another word.
+        if line.startswith(b'{"ns":') and any(b'"event":"%b"' % event.encode() in line[:200] for event in _BEGINNINGS):
+            return True
+    return False
+
+
 def replay_run(
     run: JournalRun,
     result: Replayed,
@@ -224,9 +234,7 @@ def replay_run(
     if rerun is not None:
         yield from _end(rerun, result, known_from)
         if not result.stopped:
-            result.holes.append(
-                Stretch(from_ms=result.last_ms, to_ms=result.last_ms, why="the journal ends before the run does")
-            )
+            result.holes.append(Stretch(from_ms=result.last_ms, to_ms=result.last_ms, why=JOURNAL_ENDS))
     elif run.run_id:
         result.holes.append(Stretch(from_ms=hole_from or run.parts[0].start_ms, to_ms=result.last_ms, why=why))
 
