@@ -24,7 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "mine": ("overround.cli.mine:mine", "Rank a day's markets by depth, spread and quote updates."),
     "coverage": ("overround.cli.coverage:coverage", "Show how much of a day's record can be trusted."),
     "book": ("overround.cli.book:book", "Rebuild order books from recordings or journals."),
-    "lake": ("overround.cli.lake:lake", "List and check what is stored."),
+    "lake": ("overround.cli.lake:lake", "List, check and rebuild what is stored."),
     "verify": ("overround.cli.verify:verify", "Prove that what is stored is what was recorded."),
     "exchange": ("overround.cli.exchange:exchange", "Serve both venues on loopback in their true wire formats."),
     "config": ("overround.cli.config:config", "Show or check the effective settings."),

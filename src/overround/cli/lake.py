@@ -1,4 +1,4 @@
-"""``overround lake ls|verify``."""
+"""``overround lake ls|verify|rebuild``."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import click
 
 from overround.cli.console import console
 from overround.cli.options import App, app_options, data_dir_option, json_option, parse_date, venue_option
+from overround.errors import UsageError
 
 __all__ = ["lake"]
 
 
 @click.group()
 def lake() -> None:
-    """List and check what is stored.
+    """List, check and rebuild what is stored.
 
     Example: overround lake ls
     """
@@ -119,3 +120,87 @@ def verify(
             f"{report.journal_files:,} journal files with {report.journal_entries:,} frames"
         )
     return 0 if report.ok else 1
+
+
+@lake.command()
+@click.option("--from", "source", type=click.Choice(["journal"]), required=True, help="What the rows are made from.")
+@venue_option(required=True)
+@click.option("--date", "date_text", required=True, metavar="D", help="UTC day: YYYY-MM-DD, today or yesterday.")
+@click.option(
+    "--hours", "hours_text", default="all", show_default=True, metavar="H", help="UTC hours: all, 0-23, 7,9-11."
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=None,
+    metavar="DIR",
+    help="Data folder to write into (default: the lake's own name with .rebuilt).",
+)
+@click.option("--in-place", is_flag=True, help="Replace the lake's own files, where the journal gives all of them.")
+@click.option("--overwrite", is_flag=True, help="Replace files that DIR holds already.")
+@data_dir_option
+@json_option
+@app_options()
+def rebuild(
+    *,
+    app: App,
+    source: str,  # noqa: ARG001 - there is one; the option says what happens
+    venue: str,
+    date_text: str,
+    hours_text: str,
+    out: Path | None,
+    in_place: bool,
+    overwrite: bool,
+    data_dir: Path | None,
+    as_json: bool,
+) -> int:
+    """Write a day's snapshot files again from the journal, for instance after a parser was mended.
+
+    Exit code 3 if a stretch cannot be rebuilt; in place, its files are left as they are.
+
+    Example: overround lake rebuild --from journal --venue kalshi --date yesterday
+    """
+    import msgspec
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from overround.clock import SystemClock
+    from overround.market import Venue
+    from overround.pipelines.mine import parse_hours
+    from overround.pipelines.prove import span_of
+    from overround.pipelines.rebuild_lake import rebuild_lake
+    from overround.storage import LakePaths
+
+    app.start_logging(to_stdout=False)
+    if in_place and (out is not None or overwrite):
+        raise UsageError("--in-place writes into the lake itself", hint="leave --out and --overwrite away")
+    settings = app.loaded.settings
+    paths = LakePaths(data_dir or settings.data_dir)
+    if not in_place and out is None:
+        out = paths.root.with_name(f"{paths.root.name}.rebuilt")
+    columns = (TextColumn("journal files"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
+        task = bar.add_task("")
+        result = rebuild_lake(
+            paths,
+            Venue(venue),
+            span_of(parse_date(date_text), parse_hours(hours_text)),
+            out=out,
+            overwrite=overwrite,
+            level=settings.storage.compression_level,
+            clock=SystemClock(),
+            on_progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    if as_json:
+        click.echo(msgspec.json.encode(result))
+        return result.exit_code
+    for hole in result.holes:
+        click.echo(f"cannot be rebuilt: {_clock(hole.from_ms)} to {_clock(hole.to_ms)}: {hole.why}", err=True)
+    for name in result.kept:
+        click.echo(f"left as it is: {name}", err=True)
+    for note in result.notes:
+        click.echo(f"note: {note}", err=True)
+    click.echo(
+        f"{result.files:,} files with {result.rows:,} rows in {result.folder}, from {result.frames:,} frames of "
+        f"{result.runs} runs in {result.seconds:.1f} s"
+    )
+    return result.exit_code

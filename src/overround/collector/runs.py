@@ -13,12 +13,14 @@ from overround.collector.rerun import Rerun, decode_entry, decode_mark
 from overround.errors import FileDamaged
 from overround.storage.buffer import Cut
 from overround.storage.journal import JournalLines
-from overround.storage.paths import JOURNAL, LakePaths
+from overround.storage.paths import JOURNAL, LakePaths, Shard
 
 __all__ = ["JOURNAL_ENDS", "JournalRun", "Replayed", "RunPart", "Stretch", "find_runs", "has_beginning", "replay_run"]
 
 
 JOURNAL_ENDS = "the journal ends before the run does"
+# What a state of feeds written by other code may raise when these feeds go on with it.
+_OTHER_SHAPE = (AttributeError, KeyError, TypeError)
 _BEGINNINGS = frozenset({"run", "state"})
 
 
@@ -46,6 +48,7 @@ class JournalRun:
 
     run_id: str
     parts: tuple[RunPart, ...]
+    shard: Shard = (0, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,18 +117,22 @@ def find_runs(paths: LakePaths, venue: str, days: Sequence[str], *, from_ms: int
     from_ms, to_ms : int
         Starts of buckets.
     """
-    found: dict[str, list[RunPart]] = {}
+    found: dict[tuple[str, Shard], list[RunPart]] = {}
     for day in days:
         for hour in paths.hours(JOURNAL, venue, day):
             for path in paths.journal_files(venue, day, hour):
-                start_ms, _ = paths.journal_bucket(path)
+                start_ms, _, shard = paths.journal_bucket(path)
                 if not from_ms <= start_ms < to_ms:
                     continue
                 run_id, number = _head_of(path)
-                found.setdefault(run_id, []).append(RunPart(path=path, number=number, start_ms=start_ms))
+                found.setdefault((run_id, shard), []).append(RunPart(path=path, number=number, start_ms=start_ms))
     runs = [
-        JournalRun(run_id=run_id, parts=tuple(sorted(parts, key=lambda part: (part.number, part.start_ms, part.path))))
-        for run_id, parts in found.items()
+        JournalRun(
+            run_id=run_id,
+            parts=tuple(sorted(parts, key=lambda part: (part.number, part.start_ms, part.path))),
+            shard=shard,
+        )
+        for (run_id, shard), parts in found.items()
     ]
     return sorted(runs, key=lambda run: run.parts[0].start_ms)
 
@@ -210,9 +217,7 @@ def replay_run(
             try:
                 if rerun is None and event in _BEGINNINGS:
                     settings = decode_mark(line).settings
-                    if settings is not None and event == "state" and settings.code != code_digest():
-                        why = f"feeds of another version ({settings.version}) wrote the checkpoints: only theirs can read them"
-                    elif settings is not None:
+                    if settings is not None:
                         rerun = Rerun(settings)
                         result.settings = settings
                         if event == "state":
@@ -220,7 +225,9 @@ def replay_run(
                         known_from = now_ms
                 if rerun is not None:
                     yield from rerun.take(entry, line)
-            except FileDamaged as exc:
+            except (FileDamaged, *_OTHER_SHAPE) as exc:
+                if not isinstance(exc, FileDamaged) and (rerun is None or rerun.settings.code == code_digest()):
+                    raise
                 if rerun is not None:
                     yield from _end(rerun, result, known_from)
                 hole_from, why, rerun = result.last_ms, str(exc), None

@@ -44,7 +44,7 @@ from overround.storage.readers import Piece, partitions
 from overround.storage.schema import ROW_SCHEMA, SNAPSHOT_TABLE
 from overround.timebucket import Bucket, parse_bucket_name
 
-__all__ = ["Finding", "Proof", "Span", "UnprovedStretch", "prove_day", "span_of"]
+__all__ = ["Finding", "Proof", "Span", "UnprovedStretch", "prove_day", "runs_of", "span_of"]
 
 KEY = ("market_id", "outcome_id", "ts_recv")
 HOUR_MS = 3_600_000
@@ -272,7 +272,7 @@ def runs_of(paths: LakePaths, venue: str, span: Span) -> list[JournalRun]:
                 first -= 1
                 if has_beginning(run.parts[first].path):
                     break
-        runs.append(JournalRun(run_id=run.run_id, parts=run.parts[first:]))
+        runs.append(JournalRun(run_id=run.run_id, parts=run.parts[first:], shard=run.shard))
     return runs
 
 

@@ -198,11 +198,12 @@ class LakePaths:
         return sorted(folder.glob(f"{JOURNAL.prefix}_*.jsonl.zst"), key=lambda p: (*self.journal_bucket(p), p.name))
 
     @staticmethod
-    def journal_bucket(path: Path) -> tuple[int, int]:
-        """Start of a journal file's bucket, ms, and which of that bucket's files it is (0, 1, ...)."""
+    def journal_bucket(path: Path) -> tuple[int, int, Shard]:
+        """Start of a journal file's bucket, ms, which of that bucket's files it is (0, 1, ...), and its shard."""
         run = _RUN.search(path.name)
         named = parse_bucket_name(_RUN.sub(".jsonl.zst", path.name))
-        return (named[0] if named else 0, int(run[1]) if run else 0)
+        start_ms, shard = named or (0, None)
+        return (start_ms, int(run[1]) if run else 0, shard or (0, 1))
 
     # -- single files -------------------------------------------------------------------------------
 

@@ -1,0 +1,325 @@
+"""Snapshot rows written again from the journal, for instance after a parser was mended."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+import structlog
+
+from overround.clock import Clock
+from overround.collector.runs import JournalRun, Replayed, RunPart, replay_run
+from overround.errors import NothingStored, StorageError, UsageError
+from overround.market import Origin, Venue
+from overround.pipelines.prove import Span, UnprovedStretch, prove_day, runs_of
+from overround.storage.buffer import rows_of
+from overround.storage.fileops import FileOps
+from overround.storage.lock import CollectorLock
+from overround.storage.manifest import append_line, read_manifests
+from overround.storage.origin import claim_origin, read_origin
+from overround.storage.paths import SNAPSHOTS, LakePaths, Shard
+from overround.storage.schema import SNAPSHOT_TABLE
+from overround.storage.table_writer import TableWriter
+from overround.timebucket import Bucket, parse_bucket_name
+
+__all__ = ["RebuildResult", "rebuild_lake"]
+
+log = structlog.get_logger()
+
+TAIL_MS = 5_000
+STAGING = ".rebuild"
+
+
+class RebuildResult(msgspec.Struct, kw_only=True):
+    """What was written.
+
+    Attributes
+    ----------
+    venue, date : str
+    folder : str
+        The data folder that holds the rebuilt files.
+    files, rows, frames, runs : int
+    kept : list of str
+        In place only: files left as they are, because not all of their time can be rebuilt.
+    holes : list of UnprovedStretch
+        Stretches that the journal does not give.
+    seconds : float
+    notes : list of str
+    """
+
+    venue: str
+    date: str
+    folder: str
+    files: int = 0
+    rows: int = 0
+    frames: int = 0
+    runs: int = 0
+    kept: list[str] = msgspec.field(default_factory=list)
+    holes: list[UnprovedStretch] = msgspec.field(default_factory=list)
+    seconds: float = 0.0
+    notes: list[str] = msgspec.field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """3 where a stretch could not be rebuilt, else 0."""
+        return 3 if self.holes else 0
+
+
+def rebuild_lake(
+    paths: LakePaths,
+    venue: Venue,
+    span: Span,
+    *,
+    out: Path | None,
+    overwrite: bool = False,
+    level: int,
+    clock: Clock,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> RebuildResult:
+    """Write a day's snapshot files, or those of some of its hours, again from the journal.
+
+    Parameters
+    ----------
+    paths : LakePaths
+        The lake that holds the journal.
+    venue : Venue
+    span : Span
+    out : Path or None
+        Data folder to write into; None writes into the lake itself, one finished file after the other.
+    overwrite : bool
+        Replace files of the span that ``out`` holds already.
+    level : int
+        zstd level of the files.
+    clock : Clock
+    on_progress : callable, optional
+        ``on_progress(done, total)`` journal files.
+
+    Raises
+    ------
+    NothingStored
+        If there is no journal of the span.
+    UsageError
+        If ``out`` holds files of the span already, or is the lake itself.
+    LakeLocked
+        If the lake is being recorded into and would be written in place.
+    OriginMismatch
+        If ``out`` holds rows of the other origin.
+    """
+    started = time.perf_counter()
+    if out is not None and out.resolve() == paths.root.resolve():
+        raise UsageError(f"{out} is the lake itself", hint="name another folder, or say --in-place")
+    runs = runs_of(paths, str(venue), span)
+    if not runs:
+        raise NothingStored(
+            f"no journal of {venue} on {span.date} under {paths.root}", hint="`overround lake ls` lists the days"
+        )
+    origin = read_origin(paths) or Origin.LIVE
+    if out is not None:
+        target = LakePaths(out)
+        _make_room(target, str(venue), span, overwrite=overwrite)
+        claim_origin(target, origin)
+        result = _write(paths, target, venue, span, runs, origin, level=level, clock=clock, on_progress=on_progress)
+    else:
+        locks = [CollectorLock(paths, str(venue), shard) for shard in sorted({run.shard for run in runs})]
+        try:
+            for lock in locks:
+                lock.acquire()
+            result = _write_in_place(
+                paths, venue, span, runs, origin, level=level, clock=clock, on_progress=on_progress
+            )
+        finally:
+            for lock in locks:
+                lock.release()
+    result.seconds = time.perf_counter() - started
+    return result
+
+
+def _make_room(target: LakePaths, venue: str, span: Span, *, overwrite: bool) -> None:
+    held = _files_of(target, venue, span)
+    if held and not overwrite:
+        raise UsageError(
+            f"{target.root} holds {len(held)} files of {venue} on {span.date} already",
+            hint="name an empty folder, or say --overwrite",
+        )
+    for path in held:
+        path.unlink()
+
+
+def _files_of(paths: LakePaths, venue: str, span: Span) -> list[Path]:
+    return [
+        path
+        for hour in paths.hours(SNAPSHOTS, venue, span.date)
+        if int(hour) in span.hours
+        for path in paths.bucket_files(SNAPSHOTS, venue, span.date, hour)
+    ]
+
+
+def _write_in_place(
+    paths: LakePaths,
+    venue: Venue,
+    span: Span,
+    runs: list[JournalRun],
+    origin: Origin,
+    *,
+    level: int,
+    clock: Clock,
+    on_progress: Callable[[int, int], None] | None,
+) -> RebuildResult:
+    """Build everything aside, then put one whole file after the other in its place.
+
+    A crash leaves every file either old or new; at worst one is new and not in the manifest yet, which the same
+    command mends.
+    """
+    for shard in sorted({run.shard for run in runs}):
+        # Rows that a crash left in write-ahead files belong to the files that are about to be replaced.
+        writer = TableWriter(
+            paths, SNAPSHOT_TABLE, str(venue), bucket_s=_bucket_s(paths, venue, span), level=level,
+            origin=origin.value, shard=shard,
+        )  # fmt: skip
+        writer.recover(now_ms=clock.now_ms())
+    # What the journal cannot give must not be lost: files with such rows, or with holes, stay.
+    unproved = prove_day(paths, venue, span).unproved
+    staging = LakePaths(paths.root / STAGING)
+    shutil.rmtree(staging.root, ignore_errors=True)
+    try:
+        result = _write(paths, staging, venue, span, runs, origin, level=level, clock=clock, on_progress=on_progress)
+        result.folder, result.files, result.rows = str(paths.root), 0, 0
+        ops = FileOps()
+        manifests = read_manifests(staging.manifests(SNAPSHOTS, str(venue), span.date))
+        for name, line in sorted(manifests.items()):
+            built = staging.day(SNAPSHOTS, str(venue), span.date) / name
+            named = parse_bucket_name(built.name)
+            final = paths.day(SNAPSHOTS, str(venue), span.date) / name
+            if named is None:
+                continue
+            start_ms, shard = named[0], named[1] or (0, 1)
+            end_ms = start_ms + line.bucket_s * 1000
+            if final.exists() and any(each.from_ms < end_ms and each.to_ms >= start_ms for each in unproved):
+                result.kept.append(name)
+                continue
+            final.parent.mkdir(parents=True, exist_ok=True)
+            ops.publish(built, final)
+            append_line(ops, paths.manifest(SNAPSHOTS, str(venue), span.date, shard), line)
+            result.files += 1
+            result.rows += line.rows
+        result.holes = unproved
+    finally:
+        shutil.rmtree(staging.root, ignore_errors=True)
+    log.info("lake.rebuilt", venue=venue, date=span.date, files=result.files, kept=len(result.kept))
+    return result
+
+
+def _bucket_s(paths: LakePaths, venue: Venue, span: Span) -> int:
+    lines = read_manifests(paths.manifests(SNAPSHOTS, str(venue), span.date)).values()
+    return max((line.bucket_s for line in lines), default=0) or 300
+
+
+def _write(
+    source: LakePaths,
+    target: LakePaths,
+    venue: Venue,
+    span: Span,
+    runs: list[JournalRun],
+    origin: Origin,
+    *,
+    level: int,
+    clock: Clock,
+    on_progress: Callable[[int, int], None] | None,
+) -> RebuildResult:
+    """Replay the runs and write their rows as the collector's writer does."""
+    result = RebuildResult(venue=str(venue), date=span.date, folder=str(target.root))
+    day = source.day(SNAPSHOTS, str(venue), span.date)
+    gaps = {
+        (day / name).name: line.gaps
+        for name, line in read_manifests(source.manifests(SNAPSHOTS, str(venue), span.date)).items()
+    }
+    total, done = sum(len(run.parts) for run in runs), 0
+
+    def count(part: RunPart) -> None:  # noqa: ARG001 - only that one more has begun
+        nonlocal done
+        if on_progress is not None:
+            on_progress(done, total)
+        done += 1
+
+    for run in runs:
+        replayed = Replayed(run_id=run.run_id)
+        files = _Files(target, str(venue), run.shard, origin, level, clock, gaps)
+        for cut in replay_run(run, replayed, until_ms=span.to_ms + TAIL_MS, on_part=count):
+            settings = replayed.settings
+            assert settings is not None
+            batch = rows_of(cut, venue=str(venue), top_k=settings.top_k)
+            if span.holds(batch.column("ts_recv")[0].as_py()):
+                files.add(batch, settings.bucket_s)
+        files.close()
+        result.files += files.n_files
+        result.rows += files.n_rows
+        result.frames += replayed.frames
+        result.runs += 1
+        if replayed.diverged:
+            result.notes.append(f"run {run.run_id}: {replayed.diverged}")
+        result.holes += [
+            UnprovedStretch(from_ms=hole.from_ms, to_ms=hole.to_ms, rows=0, why=hole.why)
+            for hole in replayed.holes
+            if hole.to_ms >= span.from_ms and hole.from_ms < span.to_ms
+        ]
+    if on_progress is not None:
+        on_progress(total, total)
+    return result
+
+
+class _Files:
+    """One run's rows on their way into bucket files; a bucket is finished when the next begins."""
+
+    def __init__(
+        self, paths: LakePaths, venue: str, shard: Shard, origin: Origin, level: int, clock: Clock, gaps: dict[str, int]
+    ) -> None:
+        self._paths, self._venue, self._shard = paths, venue, shard
+        self._origin, self._level, self._clock, self._gaps = origin, level, clock, gaps
+        self._writer: TableWriter | None = None
+        self._bucket: Bucket | None = None
+        self.n_files = self.n_rows = 0
+
+    def add(self, batch: pa.RecordBatch, bucket_s: int) -> None:
+        """Take rows of one bucket."""
+        length_ms = bucket_s * 1000
+        bucket = Bucket(batch.column("ts_recv")[0].as_py() // length_ms * length_ms, bucket_s)
+        tallies = None
+        if bucket != self._bucket:
+            self.close()
+            self._bucket = bucket
+            name = self._paths.bucket_file(SNAPSHOTS, self._venue, bucket, self._shard).name
+            # How many gaps began meanwhile was counted once, when it was recorded.
+            tallies = {"gaps": n} if (n := self._gaps.pop(name, 0)) else None
+        if self._writer is None:
+            self._writer = TableWriter(
+                self._paths,
+                SNAPSHOT_TABLE,
+                self._venue,
+                bucket_s=bucket_s,
+                level=self._level,
+                origin=self._origin.value,
+                shard=self._shard,
+            )
+        self._writer.add(batch, tallies=tallies, now_ms=bucket.start_ms)
+        self._save(self._writer)
+
+    def close(self) -> None:
+        """Turn what was taken into finished files."""
+        writer, self._writer = self._writer, None
+        if writer is None:
+            return
+        self._save(writer)
+        for bucket in writer.end(None):
+            line = writer.finalise(bucket, now_ms=self._clock.now_ms())
+            if line is None:
+                raise StorageError(f"bucket {bucket.stamp} cannot be written: see the log")
+            self.n_files += 1
+        self.n_rows += writer.counters.rows_saved
+
+    def _save(self, writer: TableWriter) -> None:
+        if not writer.save(now_ms=self._clock.now_ms()):
+            raise StorageError(f"{self._paths.root} cannot be written: {writer.counters.last_error}")
