@@ -42,6 +42,8 @@ PLAN_MS = 5_000
 ROWS_AT_ONCE = 500
 # Milliseconds between two checkpoints in the journal; 0: at the beginning of every bucket.
 STATE_MS = 0
+# A checkpoint holds the loop up, and takes at most one part in so many of the time.
+STATE_COST = 10_000
 # Seconds of hash proofs per second; beyond it rows are stored as unverified.
 PROOF_SHARE = 0.1
 
@@ -461,8 +463,7 @@ class VenueRecorder:
         except TypeError as exc:
             log.warning("journal.no_state", venue=self.venue, reason=str(exc))
         took_ms = (self._clock.monotonic_ns() - started_ns) // 1_000_000
-        # It holds the loop up: a ten-thousandth of the time at most.
-        self._state_due_ms = max(self._next_state_ms(now_ms), now_ms + took_ms * 10_000)
+        self._state_due_ms = max(self._next_state_ms(now_ms), now_ms + took_ms * STATE_COST)
 
     def _next_state_ms(self, now_ms: int) -> int:
         return now_ms + STATE_MS if STATE_MS else bucket_of(now_ms, self._run.bucket_s).end_ms

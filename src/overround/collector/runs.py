@@ -232,8 +232,8 @@ def replay_run(
                     yield from _end(rerun, result, known_from)
                 hole_from, why, rerun = result.last_ms, str(exc), None
         if reader.damage or not reader.ended:
-            torn = reader.damage or "it was still being written, or its writer was killed"
-            why_torn = f"{part.path.name} has no end: {torn}"
+            torn = f"{part.path.name} is torn: {reader.damage}"
+            why_torn = torn if reader.damage else f"{JOURNAL_ENDS}: {part.path.name} was not ended"
             if rerun is not None:
                 yield from _end(rerun, result, known_from)
                 rerun = None

@@ -329,7 +329,7 @@ class _Checker:
         proof.runs += 1
         proof.frames += result.frames
         self._known += result.known
-        self._holes += [hole for hole in result.holes if not (self._recording and hole.why == JOURNAL_ENDS)]
+        self._holes += [hole for hole in result.holes if not (self._recording and hole.why.startswith(JOURNAL_ENDS))]
         self._newest_ms = max(self._newest_ms, result.last_ms)
         settings = result.settings
         if settings is not None and settings.code != code_digest():
