@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -47,6 +48,11 @@ def test_a_signal_ends_collect_cleanly_with_everything_in_parquet(tmp_path: Path
     assert all(line["rows"] > 0 and line["rows_waiting"] == 0 for line in stopped.values())
     assert list(tmp_path.glob("lake/**/*.parquet"))
     assert not list(tmp_path.glob("lake/**/*.wal"))
+    for venue, line in stopped.items():
+        files = f"{tmp_path}/lake/orderbook_snapshots/venue={venue}/**/*.parquet"
+        stored = dict(pl.read_parquet(files).group_by("integrity").len().rows())
+        assert {word: n for word, n in line["row_verdicts"].items() if n} == stored
+        assert 0 < sum(line["book_verdicts"].values()) <= line["subscriptions"]
     checked = subprocess.run(
         [*OVERROUND, "lake", "verify"], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=60
     )
@@ -66,6 +72,7 @@ def test_demo_agrees_and_says_so_in_json(tmp_path: Path) -> None:
             "markets_scanned", "frames", "snapshots", "files", "bytes_per_snapshot", "books_checked", "books_equal", "gaps", "duration_s",
         } <= set(figures)  # fmt: skip
         assert figures["books_checked"] == figures["books_equal"] == figures["snapshots"] > 100
+        assert sum(figures["row_verdicts"].values()) == figures["snapshots"]
         assert figures["gaps"] >= 1
         assert figures["markets_scanned"] == 100
     assert len(found["faults"]) >= 6

@@ -106,6 +106,25 @@ def test_a_closed_book_writes_one_last_row() -> None:
     assert [row["err"] for row in rows.rows] == ["closed"]
 
 
+def test_books_are_counted_by_the_word_their_next_row_would_carry() -> None:
+    shots = snapshotter(Rows())
+    states: dict[str, tuple[Book, int]] = {}
+    for name, last_recv_ms in (("proved", 30_000), ("silent", 0), ("wrong", 30_000), ("ended", 30_000)):
+        states[name] = (live_book(), last_recv_ms)
+        states[name][0].integrity = Integrity.VERIFIED
+    states["never"] = (Book(), 30_000)
+    wrong, ended = states["wrong"][0], states["ended"][0]
+    wrong.live, wrong.err, wrong.integrity = False, ErrCode.GAP, Integrity.GAP
+    ended.live, ended.err = False, ErrCode.CLOSED
+    for name, (book, last_recv_ms) in states.items():
+        held = carrier(book, last_recv_ms=last_recv_ms)
+        held.feed.books = {MarketId(name): book}
+        shots.put(MarketId(name), (), held, interval_ms=1_000, now_ms=0)
+    assert shots.verdicts(40_000) == {"verified": 1, "unverified": 0, "suspect": 0, "stale": 1, "gap": 1}
+    shots.drop([MarketId("proved")])
+    assert shots.verdicts(40_000)["verified"] == 0
+
+
 def test_a_long_outage_is_called_venue_down() -> None:
     rows, book = Rows(), live_book()
     book.live, book.err = False, ErrCode.RECONNECTING

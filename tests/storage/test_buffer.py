@@ -91,6 +91,8 @@ def test_rows_equal_those_made_naively_from_the_venues_texts(books: list[dict[st
     expected = [naive_row(book, 0, top_k) for book in books]
     expected += [naive_row(book, 1, top_k) for book in books if book["market"] < 3]
     assert buffer.rows == len(expected)
+    words = [row["integrity"] for row in expected]
+    assert buffer.verdicts() == {verdict.value: words.count(verdict.value) for verdict in Integrity}
     rows = rows_of(buffer.cut(), venue="kalshi", top_k=top_k)
     rows.validate(full=True)
     assert rows.schema.equals(ROW_SCHEMA)

@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from math import isnan
 from typing import TYPE_CHECKING, Self
@@ -139,6 +139,8 @@ def status_table(
         ("hot, warm", [f"{s.hot:,}, {s.warm:,}" for s in statuses]),
         ("verified minutes", ["-" if isnan(s.verified_minutes) else f"{s.verified_minutes:.1%}" for s in statuses]),
         ("verified rows", ["-" if s.snapshots == 0 else f"{s.verified_share:.1%}" for s in statuses]),
+        ("books now", [_counted(s.book_verdicts) for s in statuses]),
+        ("rows", [_counted(s.row_verdicts) for s in statuses]),
         ("frames/s", [f"{s.frames_per_s:,.0f}" for s in statuses]),
         ("snapshots/s", [f"{s.snapshots_per_s:,.1f}" for s in statuses]),
         ("frames", [f"{s.frames:,}" for s in statuses]),
@@ -158,10 +160,14 @@ def status_table(
     return table
 
 
+def _counted(verdicts: Mapping[str, int]) -> str:
+    return ", ".join(f"{n:,} {word}" for word, n in verdicts.items() if n) or "-"
+
+
 def _summary(statuses: Sequence[VenueStatus]) -> None:
     for status in statuses:
         click.echo(
             f"{status.venue}: {status.frames:,} frames, {status.snapshots:,} snapshots, {status.rows:,} rows in {status.files} files, "
-            f"{status.gaps} gaps, {status.reconnects} reconnects"
+            f"{status.gaps} gaps, {status.reconnects} reconnects; rows: {_counted(status.row_verdicts)}"
         )
     click.echo("next: overround mine --venue " + (statuses[0].venue if statuses else "polymarket") + " --date today")

@@ -614,6 +614,8 @@ class VenueRecorder:
             unknown=sum(counters.unknown.values()),
             verified_share=verified / rows if rows else math.nan,
             verified_minutes=self.ledger.seconds.verified_share,
+            row_verdicts=written.verdicts,
+            book_verdicts=self.snapshotter.verdicts(self._clock.now_ms()),
             listed=self.listed,
             suspicions=self.silence.counters.suspicions,
             audits=self.silence.counters.audits,

@@ -271,6 +271,22 @@ class Snapshotter:
             for market_id, outcome_ids, name, interval_ms, generation, ended, stored in plans.markets
         }
 
+    def verdicts(self, now_ms: int) -> dict[str, int]:
+        """How many books stand under each word at present, zeros included.
+
+        Nothing is proved for it: a live book has the verdict of its last proof, ``stale`` when its connection is
+        silent. Markets without a book so far, and ended ones, are not counted.
+        """
+        counts = {verdict.value: 0 for verdict in Integrity}
+        for target in self._targets.values():
+            feed = target.carrier.feed
+            book = feed.books.get(target.market_id)
+            if book is None or not book.had_book or book.err == ErrCode.CLOSED:
+                continue
+            silent = book.live and now_ms - feed.last_recv_ns // 1_000_000 > self._stale_after_ms
+            counts[Integrity.STALE if silent else book.integrity] += 1
+        return counts
+
     def next_due_ms(self) -> int | None:
         """When ``run_due`` has something to do next."""
         return self._heap[0][0] if self._heap else None

@@ -30,6 +30,11 @@ class VenueStatus(msgspec.Struct, frozen=True, kw_only=True):
         The writer: rows not yet durable; the last flush's duration; Parquet files and their bytes.
     journal_bytes : int
     gaps, open_gaps, repairs, resyncs, reconnects, rejected, unknown : int
+    row_verdicts : dict of str to int
+        ``rows`` by their word in the column ``integrity``.
+    book_verdicts : dict of str to int
+        Books held at this moment by the word that a row of theirs would carry now, as far as it is known without a new
+        proof; books that never came and those of ended markets are in none.
     verified_share : float
         Share of the rows written so far whose book was proved; NaN before the first row.
     verified_minutes : float
@@ -75,6 +80,8 @@ class VenueStatus(msgspec.Struct, frozen=True, kw_only=True):
     unknown: int
     verified_share: float
     verified_minutes: float = math.nan
+    row_verdicts: dict[str, int] = msgspec.field(default_factory=dict)
+    book_verdicts: dict[str, int] = msgspec.field(default_factory=dict)
     listed: int = 0
     suspicions: int = 0
     audits: int = 0

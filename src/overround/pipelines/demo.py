@@ -41,6 +41,7 @@ class VenueResult(msgspec.Struct, kw_only=True):
     snapshots_per_s: float
     verified_share: float
     verified_minutes: float | None
+    row_verdicts: dict[str, int]
     reconnects: int
     repairs: int
     stale_rows: int
@@ -251,6 +252,7 @@ def _venue_result(recorder: VenueRecorder, check: TruthCheck, scanned: int, dura
         snapshots_per_s=round(written.rows / duration_s, 1),
         verified_share=round(verified / max(1, rows.rows), 4),
         verified_minutes=round(time.verified_share, 4) if time.wanted else None,
+        row_verdicts=written.verdicts,
         reconnects=sum(connection.reconnects for connection in recorder.connections),
         repairs=counters.repairs,
         stale_rows=check.stale,

@@ -94,6 +94,7 @@ class SnapshotBuffer:
         self._keys: dict[MarketId, int] = {}
         self._names: list[tuple[MarketId, tuple[OutcomeId, ...]]] = []
         self._widths: list[int] = []
+        self._verdicts = [0] * len(_INTEGRITY_WORDS)
         self._cut_fresh()
         self.rows = 0
 
@@ -178,7 +179,13 @@ class SnapshotBuffer:
         self._bid_sz.fromlist(list(bids.values()))
         self._ask_px.fromlist(list(asks))
         self._ask_sz.fromlist(list(asks.values()))
-        self.rows += self._widths[key]
+        width = self._widths[key]
+        self.rows += width
+        self._verdicts[_INTEGRITY_CODES[integrity]] += width
+
+    def verdicts(self) -> dict[str, int]:
+        """Rows taken since the start, by their word in ``integrity``, zeros included."""
+        return {word: n for word, n in zip(_INTEGRITY_WORDS, self._verdicts, strict=True) if word is not None}
 
     def __len__(self) -> int:
         """Number of books appended since the last cut."""

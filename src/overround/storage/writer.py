@@ -57,6 +57,8 @@ class WriterStats:
         Gaps noted.
     last_error : str
         The system's words while a failure lasts, else empty.
+    verdicts : dict of str to int
+        ``rows`` by their word in the column ``integrity``.
     """
 
     rows: int
@@ -72,6 +74,7 @@ class WriterStats:
     wal_bytes: int
     gaps: int
     last_error: str
+    verdicts: dict[str, int]
 
 
 class SnapshotWriter:
@@ -258,6 +261,7 @@ class SnapshotWriter:
             wal_bytes=counters.wal_bytes,
             gaps=self._gaps,
             last_error=counters.last_error,
+            verdicts=self.buffer.verdicts(),
         )
 
     # -- threads ------------------------------------------------------------------------------------
