@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from overround.clock import SystemClock
 from overround.config import DriftSettings, MockSettings, PollingSettings, Settings
 from overround.errors import AnswerMalformed, ConfigError, OverroundError, VenueUnavailable
 from overround.exchange import ExchangeThread, Fault, FaultScript
-from overround.market import Market, Origin, Venue
+from overround.market import Market, MarketId, Origin, Venue
 from overround.pipelines import scan as scan_pipeline
 from overround.pipelines.mock import mock_exchange
 from overround.pipelines.scan import scan_every, scan_venues
@@ -56,6 +56,9 @@ class FakeAdapter:
             raise self.error
         for number in range(2):
             yield a_market(number, venue=self.venue)
+
+    async def lookup(self, market_ids: Sequence[MarketId]) -> list[Market]:
+        return []
 
     async def aclose(self) -> None:
         self.closed += 1

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from overround.errors import AnswerMalformed, OriginMismatch, VenueError, VenueUnavailable
-from overround.market import Market, MarketStatus, Origin, Venue
+from overround.market import Market, MarketId, MarketStatus, Origin, Venue
 from overround.scanner import ScanSummary, scan
 from overround.storage import LakePaths, newest_universe
 from overround.storage.universe import read_universe
@@ -27,8 +27,18 @@ DAY = "2026-01-14"
 class ScriptedCatalog:
     """``MarketCatalog`` that lists what it is told, and may fail after some of it."""
 
-    def __init__(self, markets: Sequence[Market], *, fails_after: int | None = None, refused: int = 0) -> None:
+    def __init__(
+        self,
+        markets: Sequence[Market],
+        *,
+        fails_after: int | None = None,
+        refused: int = 0,
+        by_id: Sequence[Market] = (),
+        mute: bool = False,
+    ) -> None:
         self.listed, self.fails_after, self.refused = list(markets), fails_after, refused
+        self.by_id, self.mute = list(by_id), mute
+        self.asked: list[list[MarketId]] = []
         self.answers = 0
 
     async def markets(self, *, open_only: bool = True) -> AsyncIterator[Market]:
@@ -39,6 +49,12 @@ class ScriptedCatalog:
                 self.answers += 1
                 await asyncio.sleep(0)
             yield market
+
+    async def lookup(self, market_ids: Sequence[MarketId]) -> list[Market]:
+        self.asked.append(list(market_ids))
+        if self.mute:
+            raise VenueUnavailable("the host is gone")
+        return [market for market in self.by_id if market.market_id in market_ids]
 
 
 async def run(root: Path, catalog: ScriptedCatalog, *, now_ms: int = NOON, origin: Origin = Origin.LIVE) -> ScanSummary:
@@ -95,6 +111,46 @@ async def test_vanished_market_is_reported_once(tmp_path: Path) -> None:
     await run(tmp_path, ScriptedCatalog(some(5)))
     vanished = [(await run(tmp_path, ScriptedCatalog(some(4)), now_ms=NOON + n)).vanished for n in (1, 2, 3)]
     assert vanished == [1, 0, 0]
+
+
+async def test_missing_markets_are_asked_for_by_id(tmp_path: Path) -> None:
+    await run(tmp_path, ScriptedCatalog(some(30)))
+    by_id = [
+        a_market(26, status=MarketStatus.PAUSED),
+        a_market(27),  # slipped through the listing
+        a_market(28, status=MarketStatus.RESOLVED, result="yes"),
+    ]
+    catalog = ScriptedCatalog(some(26), by_id=by_id)
+    summary = await run(tmp_path, catalog, now_ms=NOON + HOUR)
+    assert catalog.asked == [[market.market_id for market in some(4, 26)]]
+    assert (summary.total, summary.paused, summary.vanished, summary.kept) == (26, 2, 2, 0)
+    found = stored(tmp_path)
+    assert [found[market.market_id].status for market in some(4, 26)] == [
+        MarketStatus.PAUSED, MarketStatus.ACTIVE, MarketStatus.VANISHED, MarketStatus.VANISHED,
+    ]  # fmt: skip
+    paused = found["KXTEST-00026"]
+    assert (paused.first_seen_ts, paused.last_seen_ts) == (NOON, NOON + HOUR)
+    again = ScriptedCatalog(some(27), by_id=by_id)
+    assert (await run(tmp_path, again, now_ms=NOON + 2 * HOUR)).changed == 1
+    assert again.asked == [["KXTEST-00027"]], "what has left is not asked for for ever"
+    assert stored(tmp_path)["KXTEST-00026"].status is MarketStatus.ACTIVE
+
+
+async def test_without_an_answer_by_id_the_listing_counts_and_a_pause_goes_on(tmp_path: Path) -> None:
+    await run(tmp_path, ScriptedCatalog(some(30)))
+    paused = [a_market(29, status=MarketStatus.PAUSED)]
+    await run(tmp_path, ScriptedCatalog(some(29), by_id=paused), now_ms=NOON + 1)
+    summary = await run(tmp_path, ScriptedCatalog(some(28), mute=True), now_ms=NOON + 2)
+    assert (summary.vanished, summary.paused) == (1, 1)
+    statuses = [stored(tmp_path)[market.market_id].status for market in some(2, 28)]
+    assert statuses == [MarketStatus.VANISHED, MarketStatus.PAUSED]
+
+
+async def test_nobody_is_asked_about_a_listing_that_is_not_whole(tmp_path: Path) -> None:
+    await run(tmp_path, ScriptedCatalog(some(30)))
+    cut = ScriptedCatalog(some(5), by_id=some(30))
+    assert (await run(tmp_path, cut, now_ms=NOON + 1)).kept == 25
+    assert cut.asked == []
 
 
 async def test_new_day_starts_a_new_file_and_remembers_the_first_time(tmp_path: Path) -> None:

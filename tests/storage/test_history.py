@@ -37,19 +37,22 @@ DAY = 24 * HOUR
 
 
 class Listing:
-    def __init__(self, markets: Sequence[Market], *, refused: int = 0) -> None:
-        self.listed, self.refused = list(markets), refused
+    def __init__(self, markets: Sequence[Market], *, refused: int = 0, by_id: Sequence[Market] = ()) -> None:
+        self.listed, self.refused, self.by_id = list(markets), refused, list(by_id)
 
     async def markets(self, *, open_only: bool = True) -> AsyncIterator[Market]:
         for market in self.listed:
             yield market
 
+    async def lookup(self, market_ids: Sequence[MarketId]) -> list[Market]:
+        return [market for market in self.by_id if market.market_id in market_ids]
+
 
 def run(
     root: Path, markets: Sequence[Market], at_ms: int, *, refused: int = 0, ops: FileOps | None = None,
-    origin: Origin = Origin.LIVE,
+    origin: Origin = Origin.LIVE, by_id: Sequence[Market] = (),
 ) -> None:  # fmt: skip
-    listing = Listing(markets, refused=refused)
+    listing = Listing(markets, refused=refused, by_id=by_id)
     asyncio.run(scan(listing, LakePaths(root), Venue.KALSHI, clock=ManualClock(at_ms), origin=origin, ops=ops))
 
 
@@ -94,6 +97,45 @@ def test_every_described_field_is_kept(tmp_path: Path) -> None:
     assert bare(as_of(tmp_path, NOON)[first.market_id]) == bare(first)
 
 
+def test_a_market_that_ended_leaves_with_its_end_and_stays_a_leg(tmp_path: Path) -> None:
+    a, b = (a_market(number, event_id="KXE") for number in (1, 2))
+    end = msgspec.structs.replace(b, status=MarketStatus.RESOLVED, result="yes", close_ts=NOON)
+    run(tmp_path, [a, b], NOON)
+    run(tmp_path, [a], NOON + HOUR, by_id=[end])
+    assert told(tmp_path, b.market_id)[1:] == [
+        (HOUR, "left", b.market_id, "status", "active", "resolved"),
+        (HOUR, "changed", b.market_id, "close_ts", None, NOON),
+        (HOUR, "changed", b.market_id, "result", "", "yes"),
+    ]
+    assert b.market_id not in as_of(tmp_path, NOON + HOUR)
+    assert as_of(tmp_path, NOON + HOUR - 1)[b.market_id].result == "", "nobody knew its result yet"
+
+
+def test_a_market_that_is_paused_stays_and_its_return_is_seen(tmp_path: Path) -> None:
+    a, b = (a_market(number, event_id="KXE") for number in (1, 2))
+    paused = msgspec.structs.replace(b, status=MarketStatus.PAUSED)
+    run(tmp_path, [a, b], NOON)
+    run(tmp_path, [a], NOON + HOUR, by_id=[paused])
+    run(tmp_path, [a], NOON + 2 * HOUR, by_id=[paused])
+    assert as_of(tmp_path, NOON + 2 * HOUR)[b.market_id].status is MarketStatus.PAUSED
+    run(tmp_path, [a, b], NOON + 3 * HOUR)
+    assert told(tmp_path, b.market_id)[1:] == [
+        (HOUR, "changed", b.market_id, "status", "active", "paused"),
+        (3 * HOUR, "changed", b.market_id, "status", "paused", "active"),
+    ]
+
+
+def test_an_end_told_in_the_first_scan_of_a_month_is_kept(tmp_path: Path) -> None:
+    january = int(datetime(2026, 1, 31, 23, tzinfo=UTC).timestamp() * 1000)
+    run(tmp_path, [a_market(1), a_market(2)], january)
+    end = a_market(2, status=MarketStatus.CLOSED)
+    run(tmp_path, [a_market(1)], january + 2 * HOUR, by_id=[end])
+    assert [(what, after) for _, what, *_, after in told(tmp_path, end.market_id)] == [
+        ("listed", None), ("left", "closed"),
+    ]  # fmt: skip
+    assert set(as_of(tmp_path, january + 2 * HOUR)) == {a_market(1).market_id}
+
+
 def test_what_moves_with_trades_is_no_change(tmp_path: Path) -> None:
     run(tmp_path, [a_market(1)], NOON)
     run(tmp_path, [a_market(1, volume_usdc=1e6, best_bid_px=0.4, liquidity_usdc=3.0)], NOON + HOUR)
@@ -110,7 +152,7 @@ def test_removal_and_return_are_recorded(tmp_path: Path) -> None:
     mine = [(at, what, field) for at, what, market, field, _, _ in told(tmp_path, b.market_id) if market == b.market_id]
     legs = [("leg" in what) for _, what, _ in mine]
     assert [entry for entry, leg in zip(mine, legs, strict=True) if not leg] == [
-        (0, "listed", ""), (HOUR, "removed", ""), (DAY, "relisted", ""), (DAY, "changed", "title"),
+        (0, "listed", ""), (HOUR, "left", "status"), (DAY, "relisted", ""), (DAY, "changed", "title"),
     ]  # fmt: skip
     assert b.market_id not in as_of(tmp_path, NOON + 2 * HOUR)
     assert as_of(tmp_path, NOON + DAY)[b.market_id].title == "Back?"
@@ -191,7 +233,7 @@ def test_each_month_begins_with_the_whole_listing_and_needs_no_other(tmp_path: P
     assert [(c.checkpoint, c.changes) for c in catalogue_commits(paths, "kalshi")] == [(True, 3), (True, 2), (False, 0)]
     changes = catalogue_changes(paths, "kalshi", since_ms=january + 1)
     assert {(c.what.value, c.market_id, c.field) for c in changes if c.field != "legs"} == {
-        ("changed", a_market(2).market_id, "title"), ("removed", a_market(3).market_id, ""),
+        ("changed", a_market(2).market_id, "title"), ("left", a_market(3).market_id, "status"),
     }  # fmt: skip
     assert len(as_of(tmp_path, january + HOUR)) == 3, "early in a month the month before answers"
     paths.history_files("kalshi")[0].unlink()
@@ -311,26 +353,37 @@ EDIT = st.fixed_dictionaries(
     },
 )
 SCANS = st.lists(
-    st.tuples(st.dictionaries(IDS, EDIT, min_size=1), st.integers(0, 20 * 24), st.booleans()), min_size=1, max_size=8
+    st.tuples(
+        st.dictionaries(IDS, EDIT, min_size=1),
+        st.integers(0, 20 * 24),
+        st.booleans(),
+        st.dictionaries(IDS, st.sampled_from(MarketStatus)),
+    ),
+    min_size=1,
+    max_size=8,
 )
+GONE = {MarketStatus.CLOSED, MarketStatus.RESOLVED, MarketStatus.VANISHED}
 
 
 @given(scans=SCANS, data=st.data())
 @settings(deadline=None)
 def test_as_of_equals_what_a_reader_had(
     tmp_path_factory: pytest.TempPathFactory,
-    scans: list[tuple[dict[int, dict[str, Any]], int, bool]],
+    scans: list[tuple[dict[int, dict[str, Any]], int, bool, dict[int, MarketStatus]]],
     data: st.DataObject,
 ) -> None:
     root = tmp_path_factory.mktemp("lake")
     paths = LakePaths(root)
     now, state = NOON, {}
     model: list[tuple[int, dict[MarketId, dict[str, Any]]]] = []
-    for edits, hours, whole in scans:
+    for edits, hours, whole, by_id in scans:
         now += hours * HOUR + 1
         listed = [a_market(number, **edit) for number, edit in edits.items()]
-        run(root, listed, now, refused=0 if whole else 1, origin=Origin.SYNTHETIC)
-        state = ({} if whole else state) | {market.market_id: bare(market) for market in listed}
+        answers = [a_market(number, status=status, result="no") for number, status in by_id.items()]
+        run(root, listed, now, refused=0 if whole else 1, origin=Origin.SYNTHETIC, by_id=answers)
+        # What is not in a whole listing is asked for by id, and stays if it is there still.
+        still = {m.market_id: bare(m) for m in answers if m.market_id in state and m.status not in GONE}
+        state = (still if whole else state) | {market.market_id: bare(market) for market in listed}
         model.append((now, dict(state)))
     instants = [at + shift for at, _ in model for shift in (-1, 0, 1)]
     for ts_ms in data.draw(st.lists(st.sampled_from(instants), min_size=1, max_size=6)):
@@ -356,10 +409,11 @@ def test_as_of_equals_what_a_reader_had(
                 replayed[market_id] = dict(known[market_id])
             elif what == "relisted":
                 replayed[market_id] = gone[market_id]
-            elif what == "removed":
+            elif what == "left":
                 gone[market_id] = replayed.pop(market_id)
+                gone[market_id]["status"] = after or gone[market_id]["status"]
             elif what == "changed":
-                replayed[market_id][name] = after
+                (replayed if market_id in replayed else gone)[market_id][name] = after
         assert replayed == known
     # Spans: at each instant exactly the markets listed then, with the values they had.
     spans = catalogue_spans(paths, "kalshi", fields=["title", "close_ts", "tags"]).collect()

@@ -58,12 +58,14 @@ class CatalogueEvent(StrEnum):
 
     LISTED = "listed"
     CHANGED = "changed"
-    REMOVED = "removed"
+    LEFT = "left"
+    """No more in the listing of open markets; its status by id, where the venue told one, is ``after``."""
     RELISTED = "relisted"
-    """Listed again after it was removed."""
+    """Listed again after it had left."""
     LEG_ADDED = "leg added"
     """A market joined an event that had been listed without it."""
     LEG_REMOVED = "leg removed"
+    """A market left its event, or the listing with a status that nobody knows; one that ended stays a leg."""
 
 
 class CatalogueChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,7 +81,7 @@ class CatalogueChange(msgspec.Struct, frozen=True, kw_only=True):
     market_id : MarketId
     event_id : str
     field : str
-        Empty where the market as a whole is meant.
+        Empty where the market as a whole is meant; ``status`` for one that left (``after`` is None if nobody knows it).
     before, after : JSON value
     """
 

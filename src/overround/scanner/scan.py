@@ -7,6 +7,11 @@ that are missing keep the state they had instead of being marked ``vanished``.
 
 Before the file is written its changes go into the catalogue's history (``storage.history``), so that nothing is ever
 listed whose coming is not recorded.
+
+A listing of open markets says nothing about those that are not in it: Kalshi's leaves out a market while it is paused.
+So what is missing is asked for by id. One that is paused (or slipped through the listing) stays in the universe with the
+status it has; one that ended leaves it, and the history keeps how; of one that the venue does not know any more, or that
+could not be asked for, only the leaving is recorded.
 """
 
 from __future__ import annotations
@@ -22,7 +27,7 @@ import msgspec
 import structlog
 
 from overround.clock import Clock
-from overround.errors import AnswerMalformed
+from overround.errors import AnswerMalformed, VenueError
 from overround.market import HISTORIC_FIELDS, Market, MarketId, MarketStatus, Origin, Venue
 from overround.storage import CatalogueHistory, LakePaths, claim_origin, write_universe
 from overround.storage.fileops import FileOps
@@ -35,6 +40,9 @@ log = structlog.get_logger()
 
 _PLAUSIBLE_SHARE = 0.5
 _PLAUSIBLE_FROM = 20  # markets; below, a halving is ordinary
+_LOOKUPS_MAX = 5_000
+"""Missing markets asked for by id in one scan: an hour's ends on the busiest venue, some 60 requests."""
+_ENDED = frozenset({MarketStatus.CLOSED, MarketStatus.RESOLVED, MarketStatus.VANISHED})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +62,8 @@ class ScanSummary:
         Marked ``vanished`` now: listed before, absent today.
     kept : int
         Missing from a listing that is not whole, and left as they were.
+    paused : int
+        Missing from the listing, but still there when asked for by id.
     refused : int
         Records that could not be read.
     repeated : int
@@ -70,6 +80,7 @@ class ScanSummary:
     changed: int
     vanished: int
     kept: int = 0
+    paused: int = 0
     refused: int = 0
     repeated: int = 0
     pages: int = 0
@@ -84,6 +95,8 @@ class ScanSummary:
     def __str__(self) -> str:
         """One line for a terminal."""
         counts = f"{self.new:,} new, {self.changed:,} changed, {self.vanished:,} vanished"
+        if self.paused:
+            counts += f", {self.paused:,} paused"
         if self.refused:
             counts += f", {self.refused:,} not readable"
         if self.kept:
@@ -143,16 +156,22 @@ async def scan(
             f"{venue} listed no market at all", hint="the universe was left as it is; scan again later"
         )
     refused = int(getattr(catalog, "refused", 0))
+    may_shrink = origin is Origin.SYNTHETIC
+    missing = await asyncio.to_thread(
+        _missing, paths, venue, listed, scan_ms=now_ms, refused=refused, may_shrink=may_shrink
+    )
+    told = await _told(catalog, venue, missing, now_ms=now_ms)
     # A whole venue is tens of megabytes of JSON: the event loop of a running collector must not wait for it.
     merged = await asyncio.to_thread(
         _merge,
         paths,
         venue,
         listed,
+        told,
         scan_ms=now_ms,
         clock=clock,
         refused=refused,
-        may_shrink=origin is Origin.SYNTHETIC,
+        may_shrink=may_shrink,
         ops=ops or FileOps(),
     )
     summary = ScanSummary(
@@ -165,6 +184,7 @@ async def scan(
         changed=merged.changed,
         vanished=merged.vanished,
         kept=merged.kept,
+        paused=merged.paused,
         took_ms=(clock.monotonic_ns() - started_ns) // 1_000_000,
         path=str(merged.path),
     )
@@ -178,13 +198,91 @@ class _Merged(NamedTuple):
     changed: int
     vanished: int
     kept: int
+    paused: int
     path: Path
+
+
+class _Told(NamedTuple):
+    """What the venue said of missing markets: those found, and those asked for."""
+
+    found: Mapping[MarketId, Market]
+    asked: frozenset[MarketId]
+
+
+class _Before(NamedTuple):
+    """The newest universe, and what of it a listing lacks; ``whole`` if the listing is to be believed about that."""
+
+    known: dict[MarketId, Market]
+    present: dict[MarketId, Market]
+    missing: list[Market]
+    whole: bool
+    path: Path | None
+
+
+def _before(
+    paths: LakePaths,
+    venue: Venue,
+    listed: Mapping[MarketId, Market],
+    *,
+    scan_ms: int,
+    refused: int,
+    may_shrink: bool,
+) -> _Before:
+    date = _date(scan_ms)
+    universes = [path for path in paths.universes(venue) if path.parent.name <= f"date={date}"]
+    known = {market.market_id: market for market in read_universe(universes[-1])} if universes else {}
+    present = {market_id: market for market_id, market in known.items() if market.status is not MarketStatus.VANISHED}
+    return _Before(
+        known=known,
+        present=present,
+        missing=[market for market_id, market in present.items() if market_id not in listed],
+        whole=not refused and (may_shrink or _plausible(known.values(), listed, now_ms=scan_ms)),
+        path=universes[-1] if universes else None,
+    )
+
+
+def _missing(
+    paths: LakePaths,
+    venue: Venue,
+    listed: Mapping[MarketId, Market],
+    *,
+    scan_ms: int,
+    refused: int,
+    may_shrink: bool,
+) -> list[Market]:
+    """Markets to be asked for by id, those first whose absence is a surprise; none where all are kept anyway."""
+    before = _before(paths, venue, listed, scan_ms=scan_ms, refused=refused, may_shrink=may_shrink)
+    return sorted(before.missing, key=lambda market: _over(market, now_ms=scan_ms)) if before.whole else []
+
+
+async def _told(catalog: MarketCatalog, venue: Venue, missing: list[Market], *, now_ms: int) -> _Told:
+    """Ask for missing markets by id; a venue that does not answer keeps no listing from being written."""
+    asked = [market.market_id for market in missing[:_LOOKUPS_MAX]]
+    if not asked:
+        return _Told({}, frozenset())
+    try:
+        answers = await catalog.lookup(asked)
+    except VenueError as exc:
+        log.warning("scan.missing_not_told", venue=venue.value, markets=len(missing), reason=str(exc))
+        return _Told({}, frozenset())
+    if len(missing) > len(asked):
+        log.warning("scan.missing_not_asked", venue=venue.value, markets=len(missing) - len(asked))
+    wanted = {market.market_id: market for market in missing}
+    found = {
+        answer.market_id: msgspec.structs.replace(
+            answer, first_seen_ts=wanted[answer.market_id].first_seen_ts, last_seen_ts=now_ms
+        )
+        for answer in answers
+        if answer.market_id in wanted
+    }
+    return _Told(found, frozenset(asked))
 
 
 def _merge(
     paths: LakePaths,
     venue: Venue,
     listed: Mapping[MarketId, Market],
+    told: _Told,
     *,
     scan_ms: int,
     clock: Clock,
@@ -196,7 +294,16 @@ def _merge(
     history = CatalogueHistory(paths, venue, ops=ops)
     with history.held():
         return _write(
-            paths, venue, listed, history, scan_ms=scan_ms, clock=clock, refused=refused, may_shrink=may_shrink, ops=ops
+            paths,
+            venue,
+            listed,
+            told,
+            history,
+            scan_ms=scan_ms,
+            clock=clock,
+            refused=refused,
+            may_shrink=may_shrink,
+            ops=ops,
         )
 
 
@@ -204,6 +311,7 @@ def _write(
     paths: LakePaths,
     venue: Venue,
     listed: Mapping[MarketId, Market],
+    told: _Told,
     history: CatalogueHistory,
     *,
     scan_ms: int,
@@ -212,35 +320,48 @@ def _write(
     may_shrink: bool,
     ops: FileOps,
 ) -> _Merged:
-    date = datetime.fromtimestamp(scan_ms / 1000, tz=UTC).date().isoformat()
-    universes = [path for path in paths.universes(venue) if path.parent.name <= f"date={date}"]
-    known = {market.market_id: market for market in read_universe(universes[-1])} if universes else {}
-    present = {market_id: market for market_id, market in known.items() if market.status is not MarketStatus.VANISHED}
-    missing = [market for market_id, market in present.items() if market_id not in listed]
-    whole = not refused and (may_shrink or _plausible(known.values(), listed, now_ms=scan_ms))
-    kept = [] if whole else missing
+    before = _before(paths, venue, listed, scan_ms=scan_ms, refused=refused, may_shrink=may_shrink)
+    known, missing = before.known, before.missing
+    kept = [] if before.whole else missing
+    still = [now for market in missing if (now := _still(market, told)) is not None] if before.whole else []
+    listed = {**listed, **{market.market_id: market for market in still}}
     history.record(
         listed,
-        known=present,
+        known=before.present,
         known_scan_ms=max((market.last_seen_ts for market in known.values()), default=0),
-        whole=whole,
+        whole=before.whole,
         now_ms=clock.now_ms(),
         scan_ms=scan_ms,
+        ended={market_id: market for market_id, market in told.found.items() if market_id not in listed},
     )
-    change = write_universe(paths, venue, date, [*listed.values(), *kept], ops=ops)
+    change = write_universe(paths, venue, _date(scan_ms), [*listed.values(), *kept], ops=ops)
     # On a new day's first scan whatever is missing is simply not in the new file.
-    same_day = bool(universes) and universes[-1] == change.path
+    same_day = before.path == change.path
     return _Merged(
         new=sum(market_id not in known for market_id in listed),
         changed=sum(
-            any(getattr(market, name) != getattr(before, name) for name in HISTORIC_FIELDS)
+            any(getattr(market, name) != getattr(held, name) for name in HISTORIC_FIELDS)
             for market_id, market in listed.items()
-            if (before := known.get(market_id)) is not None
+            if (held := known.get(market_id)) is not None
         ),
-        vanished=len(missing) - len(kept) if same_day else 0,
+        vanished=len(missing) - len(kept) - len(still) if same_day else 0,
         kept=len(kept),
+        paused=len(still),
         path=change.path,
     )
+
+
+def _still(market: Market, told: _Told) -> Market | None:
+    """A missing market that is there all the same; None if it left."""
+    found = told.found.get(market.market_id)
+    if found is not None:
+        return None if found.status in _ENDED else found
+    # A paused one was missing before; while nobody could ask, nothing is new.
+    return market if market.status is MarketStatus.PAUSED and market.market_id not in told.asked else None
+
+
+def _date(ts_ms: int) -> str:
+    return datetime.fromtimestamp(ts_ms / 1000, tz=UTC).date().isoformat()
 
 
 def _plausible(known: Iterable[Market], listed: Mapping[MarketId, Market], *, now_ms: int) -> bool:

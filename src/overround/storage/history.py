@@ -1,7 +1,8 @@
 """The catalogue's history: what each scan changed, from the moment we knew it.
 
 One file per month, ``history/changes_YYYY-MM.jsonl.zst``, append-only. Each scan adds one zstd frame: a line that names
-the scan and then a line for each market that was listed (its whole record), changed (the fields that changed) or removed.
+the scan and then a line for each market that was listed (its whole record), changed (the fields that changed) or left
+(with what the venue said of it when asked by id, if it said something).
 A month's first frame is a checkpoint, the whole listing, so that no reader needs more than a month. A frame that a crash
 cut is no frame: readers stop before it, and the next scan writes over it.
 
@@ -90,7 +91,10 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Line(msgspec.Struct, omit_defaults=True):
-    """A line: of a scan, or of a market (``e`` is the event it leaves, ``f`` when it was first listed)."""
+    """A line: of a scan, or of a market.
+
+    ``e`` is the event it leaves, ``f`` when it was first listed; a market that is ``gone`` may have a last ``set``.
+    """
 
     m: str = ""
     e: str = ""
@@ -198,6 +202,7 @@ class CatalogueHistory:
         whole: bool,
         now_ms: int,
         scan_ms: int,
+        ended: Mapping[MarketId, Market] | None = None,
     ) -> Commit:
         """Add what a listing changed; on disk when this returns.
 
@@ -209,9 +214,11 @@ class CatalogueHistory:
         known_scan_ms : int
             The scan that wrote that file. If it is not the history's last, the history itself is compared with.
         whole : bool
-            Whether the listing can be believed about what is not in it; markets are removed only then.
+            Whether the listing can be believed about what is not in it; markets leave only then.
         now_ms, scan_ms : int
             Now, and when the scan began.
+        ended : mapping of MarketId to Market, optional
+            Of the markets that left, those of which the venue told the end.
 
         Raises
         ------
@@ -222,13 +229,15 @@ class CatalogueHistory:
         last = head.commit if head is not None else None
         at = max(now_ms, last.at if last is not None else 0)
         before = self._states(known, trusted=last is not None and last.scan == known_scan_ms)
-        lines = _differences(before, known, listed, whole=whole)
+        lines = _differences(before, known, listed, ended=ended or {}, whole=whole)
         n_present = len(listed) if whole else len(listed.keys() | before.keys())
         month = _month(at)
         path = self._paths.history_file(self._venue, month)
         begins = head is None or head.file != path.name
         if begins:
-            lines = _checkpoint(before, known, listed, whole=whole)
+            # The last words on those that left are behind the listing: a checkpoint without them would swallow them.
+            last_words = [line for line in lines if line.gone and line.set]
+            lines = [*_checkpoint(before, known, listed, whole=whole), *last_words]
         commit = Commit(at=at, scan=scan_ms, listed=n_present, changes=len(lines), checkpoint=begins)
         body = b"".join(_ENCODER.encode(line) + b"\n" for line in [_Line(commit=commit), *lines])
         start = 0 if head is None or begins else head.length
@@ -282,6 +291,7 @@ def _differences(
     known: Mapping[MarketId, Market],
     listed: Mapping[MarketId, Market],
     *,
+    ended: Mapping[MarketId, Market],
     whole: bool,
 ) -> list[_Line]:
     lines: list[_Line] = []
@@ -290,19 +300,27 @@ def _differences(
         if market_id not in before:
             lines.append(_Line(m=market_id, f=market.first_seen_ts, full=state_of(market)))
             continue
-        held = before[market_id]
-        if held is None:
-            changed, event_id = changed_fields(known[market_id], market), known[market_id].event_id
-        else:
-            changed, event_id = _changed_states(held.state, state_of(market)), _event(held.state)
+        changed, event_id = _changed(before[market_id], known, market_id, market)
         if changed:
             lines.append(_Line(m=market_id, e=event_id if "event_id" in changed else "", set=changed))
     if whole:
         for market_id in sorted(before.keys() - listed.keys()):
-            held = before[market_id]
-            event_id = known[market_id].event_id if held is None else _event(held.state)
-            lines.append(_Line(m=market_id, e=event_id, gone=True))
+            end = ended.get(market_id)
+            last, event_id = _changed(before[market_id], known, market_id, end)
+            if end is not None:
+                last |= {"status": end.status.value}
+            lines.append(_Line(m=market_id, e=event_id, set=last or None, gone=True))
     return lines
+
+
+def _changed(
+    held: _Held | None, known: Mapping[MarketId, Market], market_id: MarketId, market: Market | None
+) -> tuple[State, str]:
+    """What is new of a market, and the event that it was in."""
+    if held is None:
+        before = known[market_id]
+        return ({} if market is None else changed_fields(before, market)), before.event_id
+    return ({} if market is None else _changed_states(held.state, state_of(market))), _event(held.state)
 
 
 def _checkpoint(
@@ -457,7 +475,7 @@ def catalogue_spans(
     opened: dict[MarketId, dict[str, Any]] = {}
     states: dict[MarketId, _Held] = {}
     for commit, lines in _commits(paths, venue):
-        for market_id, held in _applied(states, commit, lines, wanted):
+        for market_id, held, _ in _applied(states, commit, lines, wanted):
             row = opened.get(market_id)
             values = None if held is None else {name: value_in(held.state, name) for name in names}
             if row is not None and (values is None or any(row[name] != values[name] for name in names)):
@@ -504,38 +522,63 @@ class _Changes:
         """One scan's lines."""
         old = dict(self._states)
         legs_before = {event_id for event_id, legs in self._legs.items() if legs}
-        for market_id, held in list(_applied(self._states, commit, lines, None)):
-            self._one(commit, market_id, old.get(market_id), held, legs_before)
+        for market_id, held, last in list(_applied(self._states, commit, lines, None)):
+            self._one(commit, market_id, old.get(market_id), held, last, legs_before)
         self._before_ms = commit.at
 
     def _one(
-        self, commit: Commit, market_id: MarketId, was: _Held | None, now: _Held | None, legs_before: set[str]
+        self,
+        commit: Commit,
+        market_id: MarketId,
+        was: _Held | None,
+        now: _Held | None,
+        last: State,
+        legs_before: set[str],
     ) -> None:
-        old_event = _event(was.state) if was is not None else ""
+        before = was.state if was is not None else self._gone.get(market_id)
+        old_event = _event(before) if before is not None else ""
         new_event = _event(now.state) if now is not None else ""
         wanted = self._key is None or market_id == self._key or self._key in {old_event, new_event}
         if wanted:
             if now is None:
-                self._add(commit, CatalogueEvent.REMOVED, market_id, old_event)
-            elif was is None and market_id not in self._gone:
+                assert was is not None
+                self._leave(commit, market_id, was.state, last)
+            elif before is None:
                 self._add(commit, CatalogueEvent.LISTED, market_id, new_event)
             else:
                 if was is None:
                     self._add(commit, CatalogueEvent.RELISTED, market_id, new_event)
-                before = was.state if was is not None else self._gone[market_id]
-                self.changes += changes_between(
-                    before, now.state, at_ms=commit.at, before_ms=self._before_ms, market_id=market_id
-                )
+                self._between(commit, market_id, before, now.state)
         if now is None and was is not None:
-            self._gone[market_id] = was.state
-        if old_event != new_event:
-            self._legs.get(old_event, set()).discard(market_id)
-            if old_event:
-                self._add_leg(commit, CatalogueEvent.LEG_REMOVED, market_id, old_event)
-            if new_event:
-                self._legs.setdefault(new_event, set()).add(market_id)
-                if new_event in legs_before:
-                    self._add_leg(commit, CatalogueEvent.LEG_ADDED, market_id, new_event)
+            self._gone[market_id] = was.state | last
+        old_leg = old_event if market_id in self._legs.get(old_event, ()) else ""
+        # One that ended stays a leg of its event.
+        new_leg = old_leg if now is None and "status" in last else new_event
+        if old_leg != new_leg:
+            if old_leg:
+                self._legs[old_leg].discard(market_id)
+                self._add_leg(commit, CatalogueEvent.LEG_REMOVED, market_id, old_leg)
+            if new_leg:
+                self._legs.setdefault(new_leg, set()).add(market_id)
+                if new_leg in legs_before:
+                    self._add_leg(commit, CatalogueEvent.LEG_ADDED, market_id, new_leg)
+
+    def _leave(self, commit: Commit, market_id: MarketId, before: State, last: State) -> None:
+        """A market left: with its status by id, where that was told, and what else was told with it."""
+        self._add(
+            commit,
+            CatalogueEvent.LEFT,
+            market_id,
+            _event(before),
+            field="status",
+            before=value_in(before, "status"),
+            after=last.get("status"),
+        )
+        others = {name: value for name, value in last.items() if name != "status"}
+        self._between(commit, market_id, before, before | others)
+
+    def _between(self, commit: Commit, market_id: MarketId, before: State, after: State) -> None:
+        self.changes += changes_between(before, after, at_ms=commit.at, before_ms=self._before_ms, market_id=market_id)
 
     def _add_leg(self, commit: Commit, what: CatalogueEvent, market_id: MarketId, event_id: str) -> None:
         if self._key is None or event_id in self._events:
@@ -593,8 +636,11 @@ def _applied(
     commit: Commit,
     lines: Iterator[bytes],
     wanted: frozenset[MarketId] | None,
-) -> Iterator[tuple[MarketId, _Held | None]]:
-    """Apply one scan's lines to the states; gives each market that they touch, None when it is gone."""
+) -> Iterator[tuple[MarketId, _Held | None, State]]:
+    """Apply one scan's lines to the states; gives each market that they touch.
+
+    None when it is gone, then with what was last told of it.
+    """
     left = set(states) if commit.checkpoint else set()
     for raw in lines:
         if wanted is not None and _market_of(raw) not in wanted:
@@ -604,7 +650,7 @@ def _applied(
         left.discard(market_id)
         if line.gone:
             if states.pop(market_id, None) is not None:
-                yield market_id, None
+                yield market_id, None, line.set or {}
             continue
         held = states.get(market_id)
         if line.full is not None:
@@ -613,10 +659,10 @@ def _applied(
             states[market_id] = _Held(held.state | (line.set or {}), held.first_ms)
         else:
             continue
-        yield market_id, states[market_id]
+        yield market_id, states[market_id], {}
     for market_id in sorted(left):
         del states[market_id]
-        yield market_id, None
+        yield market_id, None, {}
 
 
 def _related(paths: LakePaths, venue: str, key: str) -> tuple[frozenset[str], frozenset[str]]:

@@ -42,6 +42,16 @@ class MarketCatalog(Protocol):
         """
         ...
 
+    async def lookup(self, market_ids: Sequence[MarketId]) -> list[Market]:
+        """Markets by id, whatever their status: what became of those that left the listing; unknown ones are left out.
+
+        Raises
+        ------
+        VenueError
+            If an answer cannot be had after all retries.
+        """
+        ...
+
 
 class RestBook(msgspec.Struct, frozen=True, kw_only=True):
     """One market's book as REST gives it, seen from the first outcome.
