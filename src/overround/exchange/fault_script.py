@@ -13,6 +13,7 @@ from overround.errors import ConfigError
 from overround.market import Venue
 
 __all__ = [
+    "CATALOGUE_KINDS",
     "CONNECTION_KINDS",
     "DOOR_KINDS",
     "FRAME_KINDS",
@@ -57,6 +58,12 @@ MARKET_KINDS = {
     "tick_change": "a market's tick becomes params.tick_e4 (or finer, or coarser again)",
     "resolution": "a market resolves to params.result (0 or 1)",
 }
+CATALOGUE_KINDS = {
+    "edit": "a market's listing changes: params.title, rules, label, source, close_in_ms, tick_e4, fee_rate, status, event_title",
+    "delist": "a market is left out of the listings; its book goes on",
+    "relist": "a market is listed again",
+}
+"""No faults but a venue's own edits: in a script they fire like faults, drawn scripts have none."""
 HTTP_KINDS = {
     "http_status": "params.count answers, or all for duration_ms, are params.status; params.retry_after seconds or 'date'",
     "http_html": "answers are an HTML page with params.status (502)",
@@ -84,7 +91,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     Attributes
     ----------
     kind : str
-        A key of ``KINDS``.
+        A key of ``KINDS`` or ``CATALOGUE_KINDS``.
     venue : Venue
     at_ms : int or None
         Milliseconds after the exchange's start; at once when neither this nor ``after_frames`` is given.
@@ -98,7 +105,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     duration_ms : int
         How long it lasts; 0 until its count is used up, or for ever.
     params : dict
-        See ``KINDS``; ``every`` applies counted kinds to each n-th frame only.
+        See ``KINDS`` and ``CATALOGUE_KINDS``; ``every`` applies counted kinds to each n-th frame only.
     """
 
     kind: str
@@ -111,8 +118,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     params: dict[str, Any] = {}
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"unknown kind of fault {self.kind!r}; known: {', '.join(KINDS)}")
+        if self.kind not in KINDS and self.kind not in CATALOGUE_KINDS:
+            raise ValueError(f"unknown kind of fault {self.kind!r}; known: {', '.join([*KINDS, *CATALOGUE_KINDS])}")
         only = ONE_VENUE.get(self.kind)
         if only is not None and only is not self.venue:
             raise ValueError(f"{self.kind} is a fault of {only} only")

@@ -17,6 +17,7 @@ import msgspec
 
 from overround.exchange.fault_injection import CHANGES, COUNTED, Injection
 from overround.exchange.fault_script import (
+    CATALOGUE_KINDS,
     CONNECTION_KINDS,
     FRAME_KINDS,
     HTTP_KINDS,
@@ -174,7 +175,7 @@ class FaultDesk:
         if fault.kind in FRAME_KINDS or fault.kind in CONNECTION_KINDS:
             if not self._aim(injection):
                 return False
-        elif fault.kind in MARKET_KINDS and not self._aim_market(injection):
+        elif (fault.kind in MARKET_KINDS or fault.kind in CATALOGUE_KINDS) and not self._aim_market(injection):
             return False
         injection.record |= {"state": "active", "ts_ms": now_ms}
         if fault.duration_ms:
@@ -193,6 +194,8 @@ class FaultDesk:
             self._strike(injection, now_ms)
         elif fault.kind in MARKET_KINDS:
             self._change_market(injection, now_ms)
+        elif fault.kind in CATALOGUE_KINDS:
+            self._edit(injection, now_ms)
         elif fault.kind == "maintenance":
             for link in self._hubs[fault.venue].links():
                 injection.record["connections"].append(link.name)
@@ -299,6 +302,31 @@ class FaultDesk:
             injection.record["result"] = listing.result
             change = Change(kind=ChangeKind.STATUS, key=listing.key, ts_ms=now_ms, status="resolved")
         injection.note(listing.key)
+        self._inject(change)
+        self.finish(injection)
+
+    def _edit(self, injection: Injection, now_ms: int) -> None:
+        """Change what the listing says of a market, as the venue's own staff would."""
+        fault = injection.fault
+        listing = self._hubs[fault.venue].listing(injection.market or "")
+        assert listing is not None  # _aim_market looked
+        if fault.kind == "edit":
+            params = fault.params or {"rules": f"{listing.rules} (Clarified.)"}
+            for name, value in params.items():
+                if name == "close_in_ms":
+                    listing.close_ms = now_ms + int(value)
+                elif name == "tick_e4":
+                    _set_tick(listing, int(value))
+                elif name == "event_title":
+                    listing.event.title = str(value)
+                elif name in {"title", "rules", "label", "source", "status", "fee_rate"}:
+                    setattr(listing, name, str(value))
+        else:
+            listing.unlisted = fault.kind == "delist"
+        injection.note(listing.key)
+        change = Change(kind=ChangeKind.EDITED, key=listing.key, ts_ms=now_ms)
+        if "status" in fault.params:
+            change = Change(kind=ChangeKind.STATUS, key=listing.key, ts_ms=now_ms, status=listing.status)
         self._inject(change)
         self.finish(injection)
 

@@ -192,7 +192,7 @@ class GammaCatalogue:
         self._by_number.clear()
         self._events.clear()
         for listing in self._source.listings.values():
-            if listing.venue is Venue.POLYMARKET:
+            if listing.venue is Venue.POLYMARKET and not listing.unlisted:
                 self._by_number[listing.number] = listing
                 self._events.setdefault(listing.event.key, []).append(listing)
         self._order = sorted(self._by_number)

@@ -85,7 +85,8 @@ class KalshiCatalogue:
     def _sort(self) -> None:
         if not self._stale:
             return
-        self._order = [m for m in self._source.listings.values() if m.venue is Venue.KALSHI]
+        listed = self._source.listings.values()
+        self._order = [m for m in listed if m.venue is Venue.KALSHI and not m.unlisted]
         self._order.sort(key=lambda m: m.number)
         self._events.clear()
         self._series.clear()
@@ -101,6 +102,10 @@ class KalshiCatalogue:
         if listing is None or listing.venue is not Venue.KALSHI:
             raise _Refused(404, "not_found", "not found")
         return listing
+
+    def _listed(self, ticker: str) -> Listed | None:
+        listing = self._source.listings.get(ticker)
+        return None if listing is None or listing.unlisted or listing.venue is not Venue.KALSHI else listing
 
     def market(self, listing: Listed, now_ms: int, *, fresh: bool = False) -> bytes:
         """A market, encoded; empty if it is listed no more."""
@@ -119,7 +124,7 @@ class KalshiCatalogue:
         chosen: Iterable[Listed] = self._order
         if "tickers" in query:
             named = [ticker for ticker in query["tickers"].split(",") if ticker]
-            chosen = [m for ticker in named if (m := self._source.listings.get(ticker)) and m.venue is Venue.KALSHI]
+            chosen = [m for ticker in named if (m := self._listed(ticker)) is not None]
         elif "event_ticker" in query:
             chosen = self._events.get(query["event_ticker"], [])
         elif "series_ticker" in query:

@@ -80,6 +80,8 @@ class Listed(msgspec.Struct, kw_only=True):
     floor_strike, cap_strike : str
         Decimal texts, or empty.
     volume_usdc, volume_24h_usdc, liquidity_usdc : float
+    unlisted : bool
+        Left out of the listings; its book goes on.
     related : dict of str to str
         What the generator knows about relations (planted or logical), for the truth endpoint only.
     """
@@ -110,6 +112,7 @@ class Listed(msgspec.Struct, kw_only=True):
     volume_usdc: float = 0.0
     volume_24h_usdc: float = 0.0
     liquidity_usdc: float = 0.0
+    unlisted: bool = False
     related: dict[str, str] = msgspec.field(default_factory=dict)
 
 
@@ -126,6 +129,8 @@ class ChangeKind(StrEnum):
     """``status`` changed (paused, active, closed, resolved)."""
     LISTED = "listed"
     """A market was added."""
+    EDITED = "edited"
+    """What the listing says of a market changed (texts, times, fees), or whether it says anything."""
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
