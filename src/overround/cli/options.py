@@ -17,7 +17,7 @@ from overround.market import Venue
 if TYPE_CHECKING:
     from overround.config import Loaded
 
-__all__ = ["App", "app_options", "data_dir_option", "json_option", "parse_date", "venue_option"]
+__all__ = ["App", "app_options", "data_dir_option", "json_option", "parse_date", "parse_time", "venue_option"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -125,3 +125,29 @@ def parse_date(text: str) -> str:
         return str(date.fromisoformat(text))
     except ValueError as exc:
         raise UsageError(f"{text!r} is no date", hint="write YYYY-MM-DD (UTC), today or yesterday") from exc
+
+
+def parse_time(text: str) -> int:
+    """Epoch milliseconds of a UTC time: ``2026-11-21T12:00``, a day (its beginning), or milliseconds themselves.
+
+    Raises
+    ------
+    UsageError
+        If the text is no time.
+
+    Examples
+    --------
+    >>> parse_time("2026-01-14T12:00"), parse_time("2026-01-14 12:00:00+01:00"), parse_time("1768392000000")
+    (1768392000000, 1768388400000, 1768392000000)
+    """
+    from datetime import UTC, datetime
+
+    if text.isdigit() and len(text) >= 12:
+        return int(text)
+    if text in {"today", "yesterday"}:
+        text = parse_date(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as exc:
+        raise UsageError(f"{text!r} is no time", hint="write 2026-11-21T12:00 (UTC), a day, or milliseconds") from exc
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
