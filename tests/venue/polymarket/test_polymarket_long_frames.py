@@ -123,3 +123,61 @@ def test_an_impossible_size_is_refused(size: str) -> None:
     send(held, script, event)
     assert held.counters.rejected == 1
     assert held.books[MarketId(script.market_id)].bids[4700] == 1_000_000
+
+
+def short_frames(n: int) -> tuple[MarketId, list[bytes]]:
+    """Changes with best prices and prints between them, some of them odd or wrong."""
+    rng = Random(n)
+    tape = PolymarketTape(rng).subscribe()
+    prices = ["0.5", "0.05", "0.999", "", "0", "1", "nonsense", "0.12345", None, 0.4]
+    found = [frame for _, frame in tape.frames]
+    for _ in range(400):
+        tape.frames.clear()
+        tape.run(1)
+        found += [frame for _, frame in tape.frames]
+        book = tape._book(0)
+        common = {"market": book["market"], "asset_id": book["asset_id"], "timestamp": book["timestamp"]}
+        bests = {"best_bid": rng.choice(prices), "best_ask": rng.choice(prices)}
+        if rng.random() < 0.7:  # what is true, as the first or the second token sees it
+            bests = {"best_bid": book["bids"][-1]["price"], "best_ask": book["asks"][-1]["price"]}
+        said = rng.choice(
+            [
+                {"event_type": "best_bid_ask", **bests, "spread": "0.01"},
+                {"event_type": "last_trade_price", "price": rng.choice(prices), "size": "5", "side": "BUY"},
+            ]
+        )
+        for odd in ({"timestamp": "soon"}, {"asset_id": "7"}, {"market": "0x7"}, {"event_type": "else"}, {"price": 1}):
+            if rng.random() < 0.04:
+                common |= odd
+        found.append(json.dumps(common | said).encode())
+    return MarketId(tape.market), found
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_short_frames_leave_what_the_complete_road_leaves(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    market_id, frames = short_frames(seed)
+    short, complete = (PolymarketFeed(BookShelf(), passive=True) for _ in range(2))
+    taken = 0
+    slow = short._other
+
+    def count_slow(frame: bytes, recv_ns: int) -> bool:
+        nonlocal taken
+        taken += 1
+        return slow(frame, recv_ns)
+
+    for number, frame in enumerate(frames):
+        recv_ns = START_NS + number * 250_000_000
+        with monkeypatch.context() as patch:
+            patch.setattr(PolymarketFeed, "_short", PolymarketFeed._other)
+            answer = complete.receive(frame, recv_ns)
+        with monkeypatch.context() as patch:
+            patch.setattr(PolymarketFeed, "_other", lambda _, frame, recv_ns: count_slow(frame, recv_ns))
+            assert short.receive(frame, recv_ns) is answer
+        ours, theirs = short._held[market_id], complete._held[market_id]
+        assert (ours.claim, ours.trades, ours.newest_ms) == (theirs.claim, theirs.trades, theirs.newest_ms)
+        assert ours.book.live is theirs.book.live
+    assert short.counters == complete.counters
+    assert [event.detail for event in short.events] == [event.detail for event in complete.events]
+    assert short.counters.trades > 100
+    assert short.counters.rejected > 10
+    assert taken < 0.7 * 400  # most short ones took the short road

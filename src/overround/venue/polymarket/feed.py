@@ -49,6 +49,7 @@ from overround.venue.polymarket.wire import (
     decode_change,
     decode_event,
     decode_levels,
+    decode_short,
     split_array,
 )
 from overround.venue.ports import FeedEventKind
@@ -65,6 +66,8 @@ _OLD_BOOK_MS = 1_000
 # A change with an entry for each token has about 600 bytes, blanks after separators included; a longer frame is most
 # likely a book. Only a hint: both roads end in `_other` if they are the wrong one.
 _LONGEST_CHANGE = 900
+# With two tokens, two hashes and a market id it hardly has less than this; best prices and prints have.
+_SHORTEST_CHANGE = 480
 _HASH_DIGITS = 40
 _TIMES_END_MS = 10**15
 # A million contracts; larger sizes are read as text.
@@ -82,8 +85,8 @@ class PolymarketFeed(Repair):
     def receive(self, frame: bytes, recv_ns: int) -> bool:
         """Apply one frame; returns whether it was JSON."""
         size = len(frame)
-        if size > _LONGEST_CHANGE:
-            return self._long(frame, recv_ns)
+        if not _SHORTEST_CHANGE < size <= _LONGEST_CHANGE:
+            return self._long(frame, recv_ns) if size > _LONGEST_CHANGE else self._short(frame, recv_ns)
         try:
             message = decode_change(frame)
             first, second = message.price_changes  # type: ignore[misc]  # None and other lengths are caught below
@@ -135,6 +138,32 @@ class PolymarketFeed(Repair):
         self._bytes += size
         if not seq % self._sample_every:
             self._sample(held, recv_ns)
+        return True
+
+    def _short(self, frame: bytes, recv_ns: int) -> bool:
+        """A frame too short for a common change: best prices or a print in the common form, or any other."""
+        bid = ask = 0
+        try:
+            said = decode_short(frame)
+            held = self._by_token[said.asset_id]
+            if said.market != held.market_id or not 0 <= said.timestamp < _TIMES_END_MS or held.newest_ms == NEVER:
+                return self._other(frame, recv_ns)
+            if said.event_type == "best_bid_ask":
+                bid, ask = self._first_best(held, said.best_bid, said.best_ask, said.asset_id)
+            elif said.event_type == "last_trade_price":
+                bid = px_by_text[said.price]
+            else:
+                return self._other(frame, recv_ns)
+        except _NOT_COMMON:
+            return self._other(frame, recv_ns)
+        self.last_recv_ns = recv_ns
+        self._frames += 1
+        self._bytes += len(frame)
+        if said.event_type == "best_bid_ask":
+            self._claim(held, bid, ask, said.timestamp, recv_ns // 1_000_000)
+        else:
+            self._counters.trades += 1
+            self._note_trade(held, said.price)
         return True
 
     def _long(self, frame: bytes, recv_ns: int) -> bool:
@@ -411,12 +440,16 @@ class PolymarketFeed(Repair):
         if held is None:
             return
         text = decimal_text(event.price)
+        self._note_trade(held, text)
+        price_e4(text)
+
+    @staticmethod
+    def _note_trade(held: Held, text: str) -> None:
         if 0 < len(text) <= 16:
             # A candidate for the hash also if it is finer than our prices: averages over levels are.
             held.trades = (text, *held.trades[:7])
             if held.book.integrity is not Integrity.VERIFIED:
                 held.checked_seq = -1
-        price_e4(text)
 
     def _on_best(self, event: Event, now_ms: int) -> None:
         token = event.asset_id or event.token_id
@@ -424,10 +457,13 @@ class PolymarketFeed(Repair):
         if held is None:
             self._counters.ignored += 1
         elif held.newest_ms != NEVER:
-            self._settle_claim(held, now_ms)
-            # It overtakes the change that it is about by a millisecond or two, so it is looked at later.
             bid, ask = self._first_best(held, event.best_bid, event.best_ask, token)
-            held.claim = Claim(bid, ask, timestamp_ms(event.timestamp), now_ms)
+            self._claim(held, bid, ask, timestamp_ms(event.timestamp), now_ms)
+
+    def _claim(self, held: Held, bid: int, ask: int, ts_ms: int, now_ms: int) -> None:
+        """Announced best prices overtake the change that they are about by a millisecond or two: looked at later."""
+        self._settle_claim(held, now_ms)
+        held.claim = Claim(bid, ask, ts_ms, now_ms)
 
     def _on_tick_size(self, event: Event, now_ms: int) -> None:
         held = self._by_token.get(event.asset_id or event.token_id)

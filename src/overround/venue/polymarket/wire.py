@@ -43,6 +43,7 @@ __all__ = [
     "OrderAnswer",
     "PriceChange",
     "PriceHistory",
+    "ShortFrame",
     "TradePrint",
     "UserOrder",
     "UserOrdersPage",
@@ -58,6 +59,7 @@ __all__ = [
     "decode_gamma_markets",
     "decode_hashes",
     "decode_levels",
+    "decode_short",
     "split_array",
 ]
 
@@ -120,6 +122,18 @@ class BookFrame(msgspec.Struct, gc=False):
     hash: str | None = None
     tick_size: Number = None
     last_trade_price: Number = None
+
+
+class ShortFrame(msgspec.Struct, gc=False):
+    """A ``best_bid_ask`` or a ``last_trade_price`` in the common form; any other object has another kind."""
+
+    event_type: str
+    market: str
+    asset_id: str
+    timestamp: int
+    price: str = ""
+    best_bid: str = ""
+    best_ask: str = ""
 
 
 class BookLevel(msgspec.Struct, gc=False):
@@ -497,6 +511,9 @@ decode_change = msgspec.json.Decoder(ChangeFrame, strict=False).decode
 
 decode_book = msgspec.json.Decoder(BookFrame, strict=False).decode
 """The same for whole books; a side is read by `decode_levels` only if it is needed."""
+
+decode_short = msgspec.json.Decoder(ShortFrame, strict=False).decode
+"""The same for best prices and prints."""
 
 decode_hashes = msgspec.json.Decoder(HashesFrame).decode
 """The hashes of a frame that `decode_change` has read; raises as it does."""
