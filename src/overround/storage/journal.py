@@ -12,8 +12,8 @@ flush. A line is one of::
 (and ``"base64"`` instead of ``"text"`` for a frame that is no UTF-8). ``frame`` holds the venue's bytes verbatim; only line breaks between its tokens become blanks. Times are
 nanoseconds since the epoch; ``conn`` tells the connection (and subscription shard).
 
-``frame`` is called in the socket's callback: it appends three objects to a list. Joining, compressing and
-writing happen in ``flush``, which may run in another thread.
+``frame`` is called in the socket's callback: it appends three objects to a list, the line's template, its time and its
+bytes. Formatting, compressing and writing happen in ``flush``, which may run in another thread.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import structlog
@@ -46,7 +46,8 @@ log = structlog.get_logger()
 PENDING_LIMIT = 256 << 20
 """Bytes of frames kept while the disk refuses them; beyond it the oldest are dropped, counted and reported."""
 
-_PER_ENTRY = 3
+_PER_ENTRY = 3  # template, nanoseconds, bytes
+_MARK = b'{"ns":%d,%b\n'
 _CHUNK = 512 * _PER_ENTRY  # about 300 kB of frames: joining one holds the interpreter a tenth of a millisecond
 _READ = 1 << 20
 # Connections stamp their frames a little out of order; only more than this is a clock set back.
@@ -103,7 +104,7 @@ class _Segment(NamedTuple):
     """Entries of one bucket, three objects each, in a list that the next bucket's never enter."""
 
     bucket: Bucket
-    parts: list[bytes]
+    parts: list[Any]
 
 
 class FrameJournal:
@@ -163,7 +164,7 @@ class FrameJournal:
         self._segments: deque[_Segment] = deque()
         self._from_ns = self._to_ns = 0
         self._turn(clock.now_ns())
-        self._heads: dict[str, bytes] = {}
+        self._templates: dict[str, bytes] = {}
         self._flushing = threading.Lock()
         self._backlog: deque[_Segment] = deque()
         self._file: _JournalFile | None = None
@@ -179,14 +180,15 @@ class FrameJournal:
         """Keep a received frame; ``is_json`` says whether it is JSON (else it is kept as text)."""
         if not self._from_ns <= recv_ns < self._to_ns:
             self._turn(recv_ns)
-        if is_json:
-            try:
-                self._put((self._heads[conn] % recv_ns, frame, b"}\n"))
-            except KeyError:
-                self._put((self._new_head(conn) % recv_ns, frame, b"}\n"))
-        else:
-            key, body = _as_text(frame)
-            self._put((b'{"recv_ns":%d,"conn":%b,"%b":' % (recv_ns, msgspec.json.encode(conn), key), body, b"}\n"))
+        if not is_json:
+            key, frame = _as_text(frame)
+            self._put((_template(conn, b"recv_ns", key), recv_ns, frame))
+            return
+        try:
+            self._put((self._templates[conn], recv_ns, frame))
+        except KeyError:
+            self._templates[conn] = template = _template(conn, b"recv_ns", b"frame")
+            self._put((template, recv_ns, frame))
 
     def sent(self, conn: str, ns: int, text: str) -> None:
         """Keep a frame that we sent."""
@@ -198,20 +200,19 @@ class FrameJournal:
             key, body = b"frame", raw
         except msgspec.DecodeError:
             key, body = _as_text(raw)
-        self._put((b'{"sent_ns":%d,"conn":%b,"%b":' % (ns, msgspec.json.encode(conn), key), body, b"}\n"))
+        self._put((_template(conn, b"sent_ns", key), ns, body))
 
     def mark(self, conn: str, ns: int, event: str, **fields: object) -> None:
         """Keep an event of a connection (opened, closed, ...) with further fields."""
         if not self._from_ns <= ns < self._to_ns:
             self._turn(ns)
-        line = msgspec.json.encode({"ns": ns, "conn": conn, "event": event} | fields)
-        self._put((b"", line, b"\n"))
+        self._put((_MARK, ns, msgspec.json.encode({"conn": conn, "event": event} | fields)[1:]))
 
     @property
     def pending_bytes(self) -> int:
         """Bytes of frames not compressed yet (counted when asked, not at every frame)."""
         waiting = [segment.parts for queue in (self._backlog, self._segments) for segment in list(queue)]
-        return sum(sum(map(len, parts[1::_PER_ENTRY])) for parts in waiting)
+        return sum(_n_bytes(parts) for parts in waiting)
 
     def flush(self) -> bool:
         """Compress and write everything taken in; False when the disk refuses (it is kept).
@@ -227,12 +228,6 @@ class FrameJournal:
             return self._flush(end=True)
 
     # -- inside -------------------------------------------------------------------------------------
-
-    def _new_head(self, conn: str) -> bytes:
-        # A percent sign in the name is doubled: the head is a template.
-        head = b'{"recv_ns":%d,"conn":' + msgspec.json.encode(conn).replace(b"%", b"%%") + b',"frame":'
-        self._heads[conn] = head
-        return head
 
     def _turn(self, ns: int) -> None:
         """Begin the next bucket's list."""
@@ -311,7 +306,7 @@ class FrameJournal:
         dropped, pending = 0, self.pending_bytes
         while self._backlog and pending > self._limit:
             parts = self._backlog.popleft().parts
-            pending -= sum(map(len, parts[1::_PER_ENTRY]))
+            pending -= _n_bytes(parts)
             dropped += len(parts) // _PER_ENTRY
         self.dropped += dropped
         self._missing += dropped
@@ -370,16 +365,27 @@ class _JournalFile:
             self.unsaved += len(block)
 
 
-def _lines_of(parts: list[bytes]) -> bytes:
-    """The entries as lines."""
-    joined = b"".join(parts)
-    if joined.count(b"\n") != len(parts) // _PER_ENTRY or b"\r" in joined:
+def _template(conn: str, time: bytes, key: bytes) -> bytes:
+    """A line without its time and its frame; a percent sign in the name is doubled."""
+    return b'{"%b":%%d,"conn":%b,"%b":%%b}\n' % (time, msgspec.json.encode(conn).replace(b"%", b"%%"), key)
+
+
+def _n_bytes(parts: list[Any]) -> int:
+    return sum(map(len, parts[2::_PER_ENTRY]))
+
+
+def _lines_of(parts: list[Any]) -> bytes:
+    """The entries as lines, formatted at one go: half the price of a line at a time."""
+    template = b"".join(parts[::_PER_ENTRY])
+    values = parts.copy()
+    del values[::_PER_ENTRY]
+    lines = template % tuple(values)
+    if lines.count(b"\n") != len(parts) // _PER_ENTRY or b"\r" in lines:
         # A raw line break cannot stand inside a JSON text, only between tokens. Looking for it here costs a
         # tenth of looking at every frame.
-        parts = parts.copy()
-        parts[1::_PER_ENTRY] = [frame.replace(b"\n", b" ").replace(b"\r", b" ") for frame in parts[1::_PER_ENTRY]]
-        joined = b"".join(parts)
-    return joined
+        values[1::2] = [frame.replace(b"\n", b" ").replace(b"\r", b" ") for frame in values[1::2]]
+        lines = template % tuple(values)
+    return lines
 
 
 def _as_text(frame: bytes) -> tuple[bytes, bytes]:
