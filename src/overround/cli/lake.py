@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from overround.cli.console import console
+from overround.cli.console import console, file_bar, many
 from overround.cli.options import App, app_options, data_dir_option, json_option, parse_date, venue_option
 from overround.errors import UsageError
 
@@ -102,13 +102,16 @@ def verify(
     app.start_logging(to_stdout=False)
     settings = app.loaded.settings
     paths = LakePaths(data_dir or settings.data_dir)
-    report = verify_lake(
-        paths,
-        venue=venue,
-        date=parse_date(date_text) if date_text else None,
-        top_k=settings.top_k,
-        journal=journal,
-    )
+    with file_bar() as bar:
+        task = bar.add_task("files", total=None)
+        report = verify_lake(
+            paths,
+            venue=venue,
+            date=parse_date(date_text) if date_text else None,
+            top_k=settings.top_k,
+            journal=journal,
+            on_progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
     if as_json:
         click.echo(msgspec.json.encode(report))
     else:
@@ -161,7 +164,6 @@ def rebuild(
     Example: overround lake rebuild --from journal --venue kalshi --date yesterday
     """
     import msgspec
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from overround.clock import SystemClock
     from overround.market import Venue
@@ -170,16 +172,15 @@ def rebuild(
     from overround.pipelines.rebuild_lake import rebuild_lake
     from overround.storage import LakePaths
 
-    app.start_logging(to_stdout=False)
+    app.start_logging(to_stdout=False, quiet=True)
     if in_place and (out is not None or overwrite):
         raise UsageError("--in-place writes into the lake itself", hint="leave --out and --overwrite away")
     settings = app.loaded.settings
     paths = LakePaths(data_dir or settings.data_dir)
     if not in_place and out is None:
         out = paths.root.with_name(f"{paths.root.name}.rebuilt")
-    columns = (TextColumn("journal files"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
-        task = bar.add_task("")
+    with file_bar() as bar:
+        task = bar.add_task("journal files", total=None)
         result = rebuild_lake(
             paths,
             Venue(venue),
@@ -200,7 +201,7 @@ def rebuild(
     for note in result.notes:
         click.echo(f"note: {note}", err=True)
     click.echo(
-        f"{result.files:,} files with {result.rows:,} rows in {result.folder}, from {result.frames:,} frames of "
-        f"{result.runs} runs in {result.seconds:.1f} s"
+        f"{many(result.files, 'file')} with {many(result.rows, 'row')} in {result.folder}, from "
+        f"{many(result.frames, 'frame')} of {many(result.runs, 'run')} in {result.seconds:.1f} s"
     )
     return result.exit_code

@@ -29,12 +29,16 @@ class App:
     loaded: Loaded
     log_level: str
 
-    def start_logging(self, *, to_stdout: bool, json_lines: bool | None = None) -> None:
-        """Set up logging: long-running commands log to stdout, commands that print a result to stderr."""
+    def start_logging(self, *, to_stdout: bool, json_lines: bool | None = None, quiet: bool = False) -> None:
+        """Set up logging: long-running commands log to stdout, commands that print a result to stderr.
+
+        Where a bar shows how far a command is (``quiet``), a line per file would only tear it.
+        """
         from overround.ops import configure_logging, register_secret
 
         stream = sys.stdout if to_stdout else sys.stderr
-        configure_logging(level=self.log_level, stream=stream, json=json_lines)
+        level = "warning" if quiet and self.log_level == "info" else self.log_level
+        configure_logging(level=level, stream=stream, json=json_lines)
         settings = self.loaded.settings
         for secret in (
             settings.venues.kalshi.api_secret.get_secret_value(),

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from overround.cli.console import console
+from overround.cli.console import console, file_bar, many
 from overround.cli.options import App, app_options, data_dir_option, json_option, parse_date, venue_option
+from overround.errors import UsageError
 
 if TYPE_CHECKING:
     from overround.pipelines.lake import VerifyReport
@@ -21,12 +22,7 @@ __all__ = ["verify"]
 @venue_option(required=True)
 @click.option("--date", "date_text", required=True, metavar="D", help="UTC day: YYYY-MM-DD, today or yesterday.")
 @click.option(
-    "--hours",
-    "hours_text",
-    default="all",
-    show_default=True,
-    metavar="H",
-    help="UTC hours compared by --deep: all, 0-23, 7,9-11.",
+    "--hours", "hours_text", default=None, metavar="H", help="UTC hours compared by --deep: all, 0-23, 7,9-11.  [all]"
 )
 @click.option("--market", default=None, metavar="ID", help="Compare only this market's rows (with --deep).")
 @click.option("--deep", is_flag=True, help="Make every row again from the journal and compare every value.")
@@ -39,7 +35,7 @@ def verify(
     app: App,
     venue: str,
     date_text: str,
-    hours_text: str,
+    hours_text: str | None,
     market: str | None,
     deep: bool,
     first: int,
@@ -57,7 +53,6 @@ def verify(
     Example: overround verify --venue kalshi --date today --deep
     """
     import msgspec
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from overround.market import Venue
     from overround.pipelines.lake import verify_lake
@@ -66,25 +61,32 @@ def verify(
     from overround.storage import LakePaths
 
     app.start_logging(to_stdout=False)
+    if not deep and (hours_text is not None or market is not None):
+        raise UsageError("--hours and --market choose what --deep compares", hint="say --deep, or leave them away")
     settings = app.loaded.settings
     paths = LakePaths(data_dir or settings.data_dir)
     date = parse_date(date_text)
-    span = span_of(date, parse_hours(hours_text))
-    # The replay reads the journal anyhow, and says more about it.
-    checked = verify_lake(paths, venue=venue, date=date, top_k=settings.top_k, journal=not deep)
+    span = span_of(date, parse_hours(hours_text or "all"))
     proof = None
-    if deep:
-        columns = (
-            TextColumn("journal files"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-        )  # fmt: skip
-        with Progress(*columns, console=console(stderr=True), transient=True) as bar:
-            task = bar.add_task("")
+    with file_bar() as bar:
+        task = bar.add_task("files", total=None)
+        # The replay reads the journal anyhow, and says more about it.
+        checked = verify_lake(
+            paths,
+            venue=venue,
+            date=date,
+            top_k=settings.top_k,
+            journal=not deep,
+            on_progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+        if deep:
+            replay = bar.add_task("journal files", total=None)
             proof = prove_day(
                 paths,
                 Venue(venue),
                 span,
                 market=market,
-                on_progress=lambda done, total: bar.update(task, completed=done, total=total),
+                on_progress=lambda done, total: bar.update(replay, completed=done, total=total),
             )
     if as_json:
         found = {"files": checked, "deep": proof}
@@ -101,12 +103,13 @@ def verify(
 def _print_files(checked: VerifyReport) -> None:
     for problem in checked.problems:
         click.echo(f"{problem.path}: {problem.kind}: {problem.detail}", err=True)
-    verdict = "nothing is wrong" if checked.ok else f"{len(checked.problems)} problems"
-    journal = f", {checked.journal_files:,} journal files with {checked.journal_entries:,} lines"
-    click.echo(
-        f"files: {verdict}: {checked.files:,} with {checked.rows:,} rows, {checked.open_rows:,} rows in open buckets"
-        + (journal if checked.journal_files else "")
-    )
+    verdict = "nothing is wrong" if checked.ok else many(len(checked.problems), "problem")
+    parts = [f"{many(checked.files, 'file')} with {many(checked.rows, 'row')}"]
+    if checked.open_rows:
+        parts.append(f"{many(checked.open_rows, 'row')} in open buckets")
+    if checked.journal_files:
+        parts.append(f"{many(checked.journal_files, 'journal file')} with {many(checked.journal_entries, 'line')}")
+    click.echo(f"files: {verdict}: {', '.join(parts)}")
 
 
 def _print_proof(proof: Proof, first: int) -> None:
@@ -134,22 +137,22 @@ def _print_proof(proof: Proof, first: int) -> None:
             click.echo(f"and {proof.n_findings - len(shown):,} more", err=True)
     for stretch in proof.unproved:
         click.echo(
-            f"cannot be proved: {_clock(stretch.from_ms)} to {_clock(stretch.to_ms)}, {stretch.rows:,} rows: {stretch.why}",
+            f"cannot be proved: {_clock(stretch.from_ms)} to {_clock(stretch.to_ms)}, {many(stretch.rows, 'row')}: {stretch.why}",
             err=True,
         )
     for note in proof.notes:
         click.echo(f"note: {note}", err=True)
     parts = [f"{proof.proved:,} of {proof.rows:,} rows are as the journal gives them"]
     if proof.n_findings:
-        parts.append(f"{proof.n_findings:,} differences")
+        parts.append(many(proof.n_findings, "difference"))
     if proof.unproved_rows:
-        parts.append(f"{proof.unproved_rows:,} rows cannot be proved")
+        parts.append(f"{many(proof.unproved_rows, 'row')} cannot be proved")
     if proof.lost_rows:
-        parts.append(f"{proof.lost_rows:,} rows were lost with the process or the disk, as the journal says")
+        parts.append(f"{many(proof.lost_rows, 'row')} lost with the process or the disk, as the journal says")
     if proof.waiting_rows:
-        parts.append(f"{proof.waiting_rows:,} rows are still under way")
+        parts.append(f"{many(proof.waiting_rows, 'row')} still under way")
     click.echo(
-        f"replay: {', '.join(parts)} ({proof.frames:,} frames of {proof.runs} runs in {proof.seconds:.1f} s, "
+        f"replay: {', '.join(parts)} ({many(proof.frames, 'frame')} of {many(proof.runs, 'run')} in {proof.seconds:.1f} s, "
         f"{proof.rows / max(proof.seconds, 1e-9):,.0f} rows/s)"
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -171,6 +171,7 @@ def verify_lake(
     date: str | None = None,
     top_k: int | None = None,
     journal: bool = True,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> VerifyReport:
     """Check every file: readable, as the manifest says, of the right schema, sorted, consistent, whole.
 
@@ -183,6 +184,8 @@ def verify_lake(
         Most levels a side may have; not checked when None.
     journal : bool
         Read the journals too.
+    on_progress : callable, optional
+        ``on_progress(done, total)`` finished files and journal files.
 
     Raises
     ------
@@ -191,6 +194,16 @@ def verify_lake(
     """
     days = files = rows = open_rows = journal_files = journal_entries = 0
     problems: list[Problem] = []
+    held = list_lake(paths, venue=venue, date=date)
+    total = sum(entry.files for entry in held if journal or entry.table != JOURNAL.folder)
+    done = 0
+
+    def count(path: Path) -> None:  # noqa: ARG001 - only that one more is done
+        nonlocal done
+        done += 1
+        if on_progress is not None:
+            on_progress(done, total)
+
     for table in TABLES:
         for name in paths.venues(table.place):
             if venue not in (None, name):
@@ -199,7 +212,7 @@ def verify_lake(
             for day in paths.days(table.place, name):
                 if date not in (None, day):
                     continue
-                checked = check_day(paths, name, day, table=table, writing=writing, top_k=top_k)
+                checked = check_day(paths, name, day, table=table, writing=writing, top_k=top_k, on_file=count)
                 days += 1
                 files += checked.files
                 rows += checked.rows
@@ -215,8 +228,7 @@ def verify_lake(
                 journal_entries += health.entries
                 if health.damage:
                     problems.append(Problem(path=path, kind=ProblemKind.UNREADABLE, detail=health.damage))
-    if not days and not journal_files:
-        raise _nothing(paths, venue, date)
+                count(path)
     return VerifyReport(
         days=days,
         files=files,

@@ -115,7 +115,7 @@ def rebuild_lake(
     runs = runs_of(paths, str(venue), span)
     if not runs:
         raise NothingStored(
-            f"no journal of {venue} on {span.date} under {paths.root}", hint="`overround lake ls` lists the days"
+            f"no journal of {venue} {span.text} under {paths.root}", hint="`overround lake ls` lists the days"
         )
     origin = read_origin(paths) or Origin.LIVE
     if out is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -102,6 +102,7 @@ def check_day(
     table: TableSpec = SNAPSHOT_TABLE,
     writing: bool,
     top_k: int | None = None,
+    on_file: Callable[[Path], None] | None = None,
 ) -> CheckedDay:
     """Check every file of one table, venue and UTC day.
 
@@ -114,6 +115,8 @@ def check_day(
         A collector is at work: its write-ahead and temporary files are in order.
     top_k : int, optional
         Most levels a side may have; not checked when None.
+    on_file : callable, optional
+        Told of every finished file that was checked.
     """
     problems: list[Problem] = []
     day = paths.day(table.place, venue, date)
@@ -128,6 +131,8 @@ def check_day(
             rows, found = _check_file(path, table, venue, listed.get(name), top_k)
             n_rows += rows
             problems += found
+            if on_file is not None:
+                on_file(path)
         for wal in paths.wal_files(table.place, venue, date, hour):
             try:
                 content = read_wal(wal.path)
