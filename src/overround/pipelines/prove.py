@@ -163,6 +163,12 @@ class Span:
         return self.from_ms <= ts_ms < self.to_ms and (ts_ms - self.day_ms) // HOUR_MS in self.hours
 
     @property
+    def text(self) -> str:
+        """As in a sentence: ``on 2026-01-14, hours 7 9``."""
+        hours = "" if len(self.hours) == 24 else f", hours {' '.join(map(str, sorted(self.hours)))}"
+        return f"on {self.date}{hours}"
+
+    @property
     def day_ms(self) -> int:
         """Start of the day."""
         return _ms_of(self.date)
@@ -229,7 +235,7 @@ def prove_day(
     Raises
     ------
     NothingStored
-        If there are neither rows nor a journal.
+        If there are neither rows nor a journal, or none of the market.
     """
     started = time.perf_counter()
     proof = Proof(venue=str(venue), date=span.date)
@@ -237,7 +243,7 @@ def prove_day(
     runs = runs_of(paths, str(venue), span)
     if not checker.buckets and not runs:
         raise NothingStored(
-            f"nothing is stored of {venue} on {span.date} under {paths.root}", hint="`overround lake ls` lists the days"
+            f"nothing is stored of {venue} {span.text} under {paths.root}", hint="`overround lake ls` lists the days"
         )
     total, done = sum(len(run.parts) for run in runs), 0
 
@@ -252,6 +258,11 @@ def prove_day(
     if on_progress is not None:
         on_progress(total, total)
     checker.finish()
+    if market is not None and not (proof.rows or proof.n_findings or proof.lost_rows or proof.waiting_rows):
+        raise NothingStored(
+            f"neither a row nor a line of the journal is of market {market!r} {span.text} under {paths.root}",
+            hint="`overround coverage` lists a day's markets",
+        )
     proof.seconds = time.perf_counter() - started
     return proof
 
@@ -304,6 +315,7 @@ class _Checker:
         self._missing: list[_Missing] = []
         self._recording = any(CollectorLock.is_held(path) for path in paths.locks(venue))
         self._newest_ms = 0
+        self._bucket_ms = 0
         # What a collector at work flushes from here on is not in the files as they were listed; and what was open then
         # may be finished meanwhile.
         self._open: dict[int, _Stored] = {}
@@ -332,6 +344,8 @@ class _Checker:
         self._holes += [hole for hole in result.holes if not (self._recording and hole.why.startswith(JOURNAL_ENDS))]
         self._newest_ms = max(self._newest_ms, result.last_ms)
         settings = result.settings
+        if settings is not None:
+            self._bucket_ms = max(self._bucket_ms, settings.bucket_s * 1000)
         if settings is not None and settings.code != code_digest():
             proof.notes.append(
                 f"run {run.run_id} was recorded by other code (version {settings.version}): where its rows differ, the"
@@ -432,7 +446,7 @@ class _Checker:
     def finish(self) -> None:
         """Judge the stored rows that no run accounted for, and the rows that none stored."""
         added: list[tuple[_Stored, int]] = []
-        stray: list[npt.NDArray[np.int64]] = []
+        stray: list[tuple[_Stored, int]] = []
         for start_ms in sorted(self.buckets):
             stored = self._load(start_ms)
             left = np.flatnonzero(~stored.proved)
@@ -443,49 +457,65 @@ class _Checker:
             for stretch in self._known:
                 known |= (times > stretch.from_ms) & (times < stretch.to_ms)
             # Of a row whose time was altered the bucket's own time tells whether it could be known.
-            outside = (times < start_ms) | (times >= start_ms + HOUR_MS)
-            known |= outside & any(s.from_ms < start_ms + HOUR_MS and s.to_ms > start_ms for s in self._known)
+            end_ms = start_ms + (self._bucket_ms or HOUR_MS)
+            outside = (times < start_ms) | (times >= end_ms)
+            known |= outside & any(s.from_ms < end_ms and s.to_ms > start_ms for s in self._known)
+            unknown = ~known
             if self._recording:
-                waiting = ~known & (times >= self._newest_ms)
+                waiting = unknown & (times >= self._newest_ms)
                 self._proof.waiting_rows += int(waiting.sum())
-                stray.append(times[~known & ~waiting])
-            else:
-                stray.append(times[~known])
+                unknown &= ~waiting
             added += [(stored, int(row)) for row in left[known]]
-        self._report(added)
-        self._stretches(np.concatenate(stray) if stray else np.empty(0, np.int64))
+            stray += [(stored, int(row)) for row in left[unknown]]
+        left_over = self._report(added, stray)
+        self._stretches(np.array([stored.rows.column("ts_recv")[row].as_py() for stored, row in left_over], np.int64))
 
     # -- reports ----------------------------------------------------------------------------------------
 
-    def _report(self, added: list[tuple[_Stored, int]]) -> None:
-        """Rows that were added and rows that are missing: one of each may be the same row with another key."""
+    def _report(
+        self, added: Sequence[tuple[_Stored, int]], stray: Sequence[tuple[_Stored, int]]
+    ) -> list[tuple[_Stored, int]]:
+        """Rows that were added and rows that are missing: one of each may be the same row with another key.
+
+        So may one of which nothing is known; those that are no such row are returned.
+        """
         missing = [(each, row) for each in self._missing for row in range(min(each.rows.num_rows, KEPT))]
         beyond = sum(max(0, each.rows.num_rows - KEPT) for each in self._missing)
-        expected = [each.rows.slice(row, 1) for each, row in missing]
+        # Rows that share all of a key but one column.
+        likes: dict[tuple[object, ...], list[int]] = {}
+        for number, (each, row) in enumerate(missing):
+            for like in _likes(each.rows, row):
+                likes.setdefault(like, []).append(number)
         taken: set[int] = set()
-        for stored, row in added[:KEPT]:
+
+        def altered(stored: _Stored, row: int) -> bool:
             ours = stored.rows.slice(row, 1)
-            best = -1
-            found: list[Difference] = []
-            for number, theirs in enumerate(expected):
-                if number in taken:
-                    continue
-                wrong = list(differences(ours, theirs))
+            best, found = -1, list[Difference]()
+            for number in {number for like in _likes(stored.rows, row) for number in likes.get(like, ())} - taken:
+                each, place = missing[number]
+                wrong = list(differences(ours, each.rows.slice(place, 1)))
                 if best < 0 or len(wrong) < len(found):
                     best, found = number, wrong
                 if len(wrong) <= 1:
                     break
-            if best >= 0 and len({each.column for each in found}) <= 3:
-                taken.add(best)
-                for each in found:
-                    self._find("value", stored, row, each)
-            else:
+            if best < 0 or len({each.column for each in found}) > 3:
+                return False
+            taken.add(best)
+            for difference in found:
+                self._find("value", stored, row, difference)
+            return True
+
+        for number, (stored, row) in enumerate(added):
+            if number >= KEPT or not altered(stored, row):
                 self._find("added", stored, row)
-        self._proof.n_findings += max(0, len(added) - KEPT)
+        left = [
+            (stored, row) for number, (stored, row) in enumerate(stray) if number >= KEPT or not altered(stored, row)
+        ]
         for number, (lost, row) in enumerate(missing):
             if number not in taken:
                 self._find_missing(lost, row)
         self._proof.n_findings += beyond
+        return left
 
     def _find(self, kind: str, where: _Stored, row: int, difference: Difference | None = None) -> None:
         self._proof.n_findings += 1
@@ -557,6 +587,12 @@ class _Checker:
                     why="no journal of this time: it was switched off, removed, or cut short",
                 )
             )
+
+
+def _likes(rows: pa.Table, row: int) -> list[tuple[object, ...]]:
+    """A row's key without one of its columns, for each of them."""
+    key = tuple(rows.column(name)[row].as_py() for name in KEY)
+    return [(at, *key[:at], *key[at + 1 :]) for at in range(len(key))]
 
 
 def _rows_of_piece(piece: Piece) -> pa.Table | None:
