@@ -343,6 +343,40 @@ def test_what_a_dead_run_left_open_is_closed_and_the_hole_is_a_gap_until_the_fir
     assert {row[:2]: row[3:9] for row in taken.minutes}[(NOON, "M")] == (0, 0, 0, 3_000, 0, 0)
 
 
+@pytest.mark.parametrize(
+    ("rows_until_ms", "died_ms"),
+    [
+        # Rows were behind the account; the account was behind the rows; none was stored in that life, or ever.
+        (NOON - 103_000, NOON - 103_000),
+        (NOON - 99_000, NOON - 100_000),
+        (NOON - 500_000, NOON - 160_000),
+        (0, NOON - 160_000),
+    ],
+)
+def test_a_hole_begins_where_either_the_rows_or_the_account_end(rows_until_ms: int, died_ms: int) -> None:
+    left = LeftOpen(
+        until_ms=NOON - 100_000,
+        rows_until_ms=rows_until_ms,
+        stays=(
+            InclusionRow(NOON - 160_000, None, "M", "hot", 2.0),
+            InclusionRow(NOON - 101_000, None, "N", "warm", 1.0),
+        ),
+    )
+    taken = begun(left=left).take()
+    assert {(row.market_id, row.start_ms) for row in taken.gaps} >= {
+        ("", died_ms),
+        ("M", died_ms),
+        ("N", max(died_ms, NOON - 101_000)),
+    }
+
+
+def test_rows_that_will_never_be_on_disk_are_a_gap_of_the_whole_venue() -> None:
+    ledger = begun()
+    ledger.lost(NOON - 9_000, NOON - 4_000, now_ms=NOON)
+    gap = ledger.take().gaps[-1]
+    assert (gap.market_id, gap.cause, gap.start_ms, gap.end_ms) == ("", "rows_lost", NOON - 9_000, NOON - 4_000)
+
+
 def test_stays_say_when_and_why_a_market_entered_and_left() -> None:
     ledger = begun(markets=(M, N))
     hold(ledger, {"hot": [M], "leaving": [N]}, NOON + 1_000)

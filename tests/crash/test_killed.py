@@ -23,7 +23,7 @@ from overround.pipelines.lake import verify_lake
 from overround.storage.verify import ProblemKind
 
 from .rig import Rig, Run, rig
-from .witness import Verdict, compare, ledger_problems
+from .witness import Verdict, compare, ledger_problems, unrecorded_losses
 
 pytestmark = [
     pytest.mark.integration,
@@ -115,6 +115,7 @@ def kill_and_check(folder: Path, *, kills: int, seed: int) -> Verdict:
         assert verdict.problems == []
         for venue in Venue:
             assert ledger_problems(held.paths, lives, venue) == []
+        assert unrecorded_losses(held.paths, verdict.lost) == []
         report = verify_lake(held.paths)
         assert report.problems == ()
         assert report.open_rows == 0

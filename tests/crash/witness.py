@@ -12,7 +12,7 @@ from zlib import crc32
 import polars as pl
 
 from overround.market import Venue
-from overround.storage import COVERAGE, JOURNAL, LakePaths, gaps_of, read_journal, scan_snapshots
+from overround.storage import COVERAGE, JOURNAL, LakePaths, gaps_of, read_journal, runs_of, scan_snapshots
 from overround.storage.journal import JournalEntry
 
 RowKey = tuple[str, str, int, int, float, float]
@@ -75,6 +75,7 @@ class Verdict:
     frames_durable: int = 0
     frames_held: int = 0
     oldest_lost_ms: int = 0
+    lost: list[tuple[Venue, str, int]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     def say(self, text: str) -> None:
@@ -109,6 +110,7 @@ def compare(paths: LakePaths, lives: Sequence[tuple[Witness, int | None]]) -> Ve
                 if number < due:
                     must_rows.update(keys)
                 elif died_ms is not None and keys[0] not in held_rows:
+                    verdict.lost.append((venue_of(entry), keys[0][0], keys[0][2]))
                     verdict.oldest_lost_ms = max(verdict.oldest_lost_ms, died_ms - keys[0][2])
         for taken in witness.frames.values():
             due = len(taken.entries) if died_ms is None else taken.durable
@@ -127,6 +129,22 @@ def compare(paths: LakePaths, lives: Sequence[tuple[Witness, int | None]]) -> Ve
             if n > may[key]:
                 verdict.say(f"the lake holds {what} {key} {n} times, it was taken in {may[key]} times")
     return verdict
+
+
+def venue_of(entry: tuple[object, ...]) -> Venue:
+    """The venue of a row, which its outcomes tell: Kalshi's are called yes and no."""
+    return Venue.KALSHI if str(entry[1]).startswith("yes") else Venue.POLYMARKET
+
+
+def of_venue(witness: Witness, venue: str) -> list[Taken]:
+    """A venue's buffers of which rows were called durable."""
+    return [taken for taken in witness.rows.values() if taken.durable and venue_of(taken.entries[0]) == venue]
+
+
+def entry_ms(entry: tuple[object, ...]) -> int:
+    """When a row was taken in."""
+    assert isinstance(entry[2], int)
+    return entry[2]
 
 
 def row_keys(entry: tuple[object, ...]) -> list[RowKey]:
@@ -180,27 +198,57 @@ def frame_key(entry: JournalEntry) -> FrameKey:
     return entry.conn, entry.recv_ns, crc32(entry.wire)
 
 
+def unrecorded_losses(paths: LakePaths, lost: Sequence[tuple[Venue, str, int]]) -> list[str]:
+    """Rows that were taken in and are lost, though the ledger shows no gap of their market at their time."""
+    found = []
+    for venue in Venue:
+        spans: dict[str, list[tuple[int, int | None]]] = {}
+        gaps = gaps_of(paths, venue, paths.days(COVERAGE, venue)).select("market_id", "start_ms", "end_ms").collect()
+        for market_id, start, end in gaps.iter_rows():
+            spans.setdefault(market_id, []).append((start, end))
+        for of_venue, market_id, ts in lost:
+            over = (*spans.get("", ()), *spans.get(market_id, ())) if of_venue is venue else None
+            if over is not None and not any(start <= ts and (end is None or ts <= end) for start, end in over):
+                before = max((start for start, _ in over if start <= ts), default=0)
+                after = min((start for start, _ in over if start > ts), default=0)
+                found.append(f"row of {venue} {market_id} at {ts} is lost; gaps begin at {before} and {after}")
+    return found
+
+
+def time_unaccounted(paths: LakePaths, venue: str, began_ms: int, ended_ms: int) -> list[str]:
+    """Minutes of a life that ended cleanly of which the ledger does not account for every second."""
+    held = runs_of(paths, venue, paths.days(COVERAGE, venue)).select("minute", "ran_s").collect().iter_rows()
+    ran = dict(held)
+    found = []
+    for minute in range(began_ms - began_ms % 60_000, ended_ms, 60_000):
+        due_s = (min(ended_ms, minute + 60_000) - max(began_ms, minute)) / 1000
+        if ran.get(minute, 0.0) < due_s - 0.1:
+            found.append(f"{venue}: minute {minute} accounts for {ran.get(minute, 0.0):.3f} s of {due_s:.3f}")
+    return found
+
+
 def ledger_problems(paths: LakePaths, lives: Sequence[tuple[Witness, int | None]], venue: str) -> list[str]:
     """Holes that the ledger does not show, or shows with wrong bounds.
 
-    From each death to the next start a gap of the whole venue must stand, which begins between the last instant that
-    the ledger durably accounted for and the death; and no row may lie between a death and the end of its market's gap.
+    From each death to the next start a gap of the whole venue must stand, which begins before the death, but not before
+    the last instant of which both the rows and the account are durable; and no row may lie between a death and the end of its market's gap.
     """
     dates = paths.days(COVERAGE, venue)
     gaps = gaps_of(paths, venue, dates).filter(cause="collector_down").collect()
     holes = gaps.filter(market_id="").select("start_ms", "end_ms").rows()
     found = []
-    accounted = 0
+    accounted = stored = 0
     for number, (witness, died_ms) in enumerate(lives[:-1]):
         accounted = max(accounted, witness.accounted_ms.get(venue, 0))
+        stored = max([stored, *(entry_ms(taken.entries[taken.durable - 1]) for taken in of_venue(witness, venue))])
         if died_ms is None or not accounted:
             continue
         next_ms = lives[number + 1][0].began_ms
         over = [(start, end) for start, end in holes if start <= died_ms and end is not None and end >= next_ms]
         if not over:
             found.append(f"no hole from the death at {died_ms} to the start at {next_ms}")
-        elif (start := max(start for start, _ in over)) < accounted:
-            found.append(f"the hole of the death at {died_ms} begins at {start}, accounted until {accounted}")
+        elif (start := max(start for start, _ in over)) < min(accounted, stored):
+            found.append(f"the hole of the death at {died_ms} begins at {start}, known until {accounted}, {stored}")
     rows = scan_snapshots(paths, venue).select("market_id", "ts_recv").unique().collect()
     deaths = [died_ms for _, died_ms in lives if died_ms is not None]
     for gap in gaps.filter(pl.col("market_id") != "").iter_rows(named=True):

@@ -110,9 +110,11 @@ def test_a_file_that_somebody_removed_is_begun_again_and_the_loss_is_told(wal: W
 
 def test_the_oldest_unsaved_batch_can_be_given_up_without_spoiling_the_rest(wal: Wal) -> None:
     for number in range(3):
-        wal.add(batch(number), number=number)
-    n_rows, n_bytes = wal.drop_oldest()
-    assert n_rows == 1
+        wal.add(batch(number), number=number, span_ms=(10 * number, 10 * number + 5))
+    assert wal.unsaved_since_ms == 0
+    n_rows, n_bytes, span_ms = wal.drop_oldest()
+    assert (n_rows, span_ms) == (1, (0, 5))
+    assert wal.unsaved_since_ms == 10
     assert n_bytes > 0
     wal.save(FileOps())
     assert numbers_in(wal.path) == [1, 2]

@@ -191,6 +191,7 @@ async def test_only_past_the_bound_are_the_oldest_rows_given_up_and_counted(
     disk = FailingDisk()
     writer = open_writer(ops=disk, unsaved_limit=20_000)
     disk.full = True
+    began_ms = clock.now_ms()
     for seq in range(40):
         append(writer.buffer, clock.now_ms(), seq)
         clock.skip_ms(5_000)
@@ -201,6 +202,7 @@ async def test_only_past_the_bound_are_the_oldest_rows_given_up_and_counted(
     assert kept == list(range(40 - len(kept), 40))
     assert 0 < len(kept) < 40
     assert writer.stats.rows_dropped == 2 * (40 - len(kept))
+    assert writer.take_lost_ms() == (began_ms, began_ms + 5_000 * (39 - len(kept)))
 
 
 async def test_rows_stamped_after_the_clock_stepped_back_go_to_their_own_bucket(
@@ -287,6 +289,9 @@ async def test_rows_removed_by_another_hand_are_counted_and_later_rows_are_kept(
     append(writer.buffer, clock.now_ms(), 2)
     assert not await writer.flush(clock.now_ms())
     assert writer.stats.rows_removed == 2
+    first_ms, last_ms = writer.take_lost_ms() or (0, 0)
+    assert first_ms <= clock.now_ms() <= last_ms
+    assert writer.take_lost_ms() is None
     append(writer.buffer, clock.now_ms(), 3)
     assert await writer.flush(clock.now_ms())
     await writer.stop()

@@ -20,7 +20,7 @@ class Gap(msgspec.Struct, kw_only=True):
     market_id : MarketId
         Empty for the whole venue.
     cause : str
-        An ``ErrCode``, ``no_book``, ``suspect`` or ``collector_down``.
+        An ``ErrCode``, ``no_book``, ``suspect``, ``rows_lost`` or ``collector_down``.
     start_ms, end_ms : int, int or None
         From the last instant known good to the first whole book; ``end_ms`` is None while it lasts.
     detected_ms : int

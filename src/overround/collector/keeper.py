@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import structlog
 
@@ -55,8 +57,13 @@ class LedgerKeeper:
         self._pool: ThreadPoolExecutor | None = None
         self._settled_ms = self._minutes_ms = self._soon_ms = self._finalised_ms = 0
 
-    def start(self) -> None:
+    def start(self, *, newest_row_ms: Callable[[], int | None] | None = None) -> None:
         """Finish what an earlier run left, and begin.
+
+        Parameters
+        ----------
+        newest_row_ms : callable, optional
+            Time of the newest snapshot on disk; asked where the earlier run died.
 
         Raises
         ------
@@ -66,10 +73,12 @@ class LedgerKeeper:
         now_ms = self._clock.now_ms()
         left = self._writer.start(now_ms=now_ms)
         if left.crashed:
+            if newest_row_ms is not None:
+                left = replace(left, rows_until_ms=newest_row_ms() or 0)
             log.warning(
                 "ledger.collector_was_down",
                 venue=self._venue,
-                since_ms=left.until_ms,
+                since_ms=left.died_ms,
                 markets=len(left.stays),
                 open_gaps=len(left.gaps),
             )
@@ -124,6 +133,11 @@ class LedgerKeeper:
     def failures(self) -> int:
         """Times that the disk refused rows or files of the ledger."""
         return self._writer.failures
+
+    @property
+    def rows_waiting(self) -> int:
+        """Rows of the ledger that are in memory only, because the disk refused them."""
+        return self._writer.rows_unsaved
 
     def _submit(self, entries: Entries, now_ms: int, *, finalise: bool = False) -> asyncio.Future[bool]:
         if self._pool is None:

@@ -174,15 +174,14 @@ class CoverageLedger:
         """
         self._began_ms = now_ms
         self._venue = _Account(_VENUE, ("",), now_ms)
-        if not left.crashed:
+        if left.died_ms is None:
             return
-        last_known = [gap.start_ms for gap in left.gaps] + [stay.start_ms for stay in left.stays]
-        died_ms = min(now_ms, max([*last_known, *([] if left.until_ms is None else [left.until_ms])]))
+        died_ms = min(now_ms, left.died_ms)
         for gap in left.gaps:
             self._old_gaps.append(gap._replace(end_ms=max(died_ms, gap.start_ms), repair="collector_down"))
         for stay in left.stays:
             self._stays.append(stay._replace(end_ms=max(died_ms, stay.start_ms), reason="collector_down"))
-            self._left[MarketId(stay.market_id)] = died_ms
+            self._left[MarketId(stay.market_id)] = min(now_ms, max(died_ms, stay.start_ms))
         self.gaps.note(_hole(_VENUE, died_ms, now_ms, repair="started"))
         self.gaps.episodes += 1
 
@@ -302,6 +301,21 @@ class CoverageLedger:
                 continue
             self._open_gap(account, cause, now_ms, since_ms, connection=connection, detail=detail)
         self.gaps.episodes += self.gaps.count > before
+
+    def lost(self, start_ms: int, end_ms: int, *, now_ms: int) -> None:
+        """Rows of that time, of whatever market, will never be on disk."""
+        end_ms = max(start_ms, min(end_ms, now_ms))
+        self.gaps.note(
+            Gap(
+                market_id=_VENUE,
+                cause="rows_lost",
+                start_ms=start_ms,
+                detected_ms=now_ms,
+                end_ms=end_ms,
+                repair="none",
+            )
+        )
+        self.gaps.episodes += 1
 
     def step(self, market_id: MarketId) -> None:
         """A repair step was taken for a market."""

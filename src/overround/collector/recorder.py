@@ -190,7 +190,7 @@ class VenueRecorder:
         self.writer.start()
         self._mark_run()
         try:
-            self.keeper.start()
+            self.keeper.start(newest_row_ms=self.writer.newest_row_ms)
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
                 if self._poller is not None:
@@ -217,6 +217,13 @@ class VenueRecorder:
         if self.journal is not None:
             self.journal.flush()
         try:
+            # Rows first: what of them is lost stands in the ledger, if that can be written.
+            saved = await self.writer.drain()
+            self._note_lost()
+            since_ms = self.writer.unsaved_since_ms
+            if not saved and since_ms is not None:
+                now_ms = self._clock.now_ms()
+                self.ledger.lost(since_ms, now_ms, now_ms=now_ms)
             await self.keeper.stop()
         finally:
             await self.writer.stop()
@@ -264,12 +271,19 @@ class VenueRecorder:
             now_ms = self._clock.now_ms()
             if self.writer.due(now_ms):
                 taken = self.writer.stats.rows
-                if await self.writer.flush(now_ms):
+                saved = await self.writer.flush(now_ms)
+                self._note_lost()
+                if saved:
                     written = self.writer.stats
                     self._mark("durable", rows=taken, dropped=written.rows_dropped + written.rows_removed)
             if self.journal is not None and (now_ms >= journal_due or self.journal.pending_bytes > 4 << 20):
                 journal_due = now_ms + self._settings.storage.journal_flush_secs * 1000
                 await asyncio.to_thread(self.journal.flush)
+
+    def _note_lost(self) -> None:
+        lost = self.writer.take_lost_ms()
+        if lost is not None:
+            self.ledger.lost(*lost, now_ms=self._clock.now_ms())
 
     async def _universe_loop(self) -> None:
         while True:

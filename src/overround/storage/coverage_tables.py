@@ -88,7 +88,7 @@ class GapRow(NamedTuple):
     detected_ms : int
     market_id : str
     cause : str
-        An ``ErrCode``, ``no_book``, ``suspect`` or ``collector_down``.
+        An ``ErrCode``, ``no_book``, ``suspect``, ``rows_lost`` or ``collector_down``.
     repair : str
         What ended it: a repair step, ``unsubscribed``, ``closed`` or ``stopped``.
     repair_steps : int

@@ -53,11 +53,14 @@ class LeftOpen:
     ----------
     until_ms : int or None
         The last instant that it accounted for; None if it accounted for none.
+    rows_until_ms : int or None
+        Time of the newest row that it stored, 0 where there is none; None if nobody looked.
     gaps : tuple of GapRow
     stays : tuple of InclusionRow
     """
 
     until_ms: int | None = None
+    rows_until_ms: int | None = None
     gaps: tuple[GapRow, ...] = ()
     stays: tuple[InclusionRow, ...] = ()
 
@@ -65,6 +68,22 @@ class LeftOpen:
     def crashed(self) -> bool:
         """Whether the run ended without closing its books."""
         return bool(self.gaps or self.stays)
+
+    @property
+    def died_ms(self) -> int | None:
+        """The last instant known good; None after a clean stop.
+
+        Rows are on disk in the order of their time, so what is lost is younger than the newest of them; the ledger's
+        own account may be younger than that, for the two are not synced together.
+        """
+        starts = [gap.start_ms for gap in self.gaps] + [stay.start_ms for stay in self.stays]
+        if not starts:
+            return None
+        accounted = max([*starts, *([] if self.until_ms is None else [self.until_ms])])
+        if self.rows_until_ms is None:
+            return accounted
+        # A run that stored nothing lost nothing of the time before it.
+        return min(accounted, max(self.rows_until_ms, min(starts)))
 
 
 class CoverageWriter:

@@ -21,10 +21,10 @@ from overround.storage.bucket import finalise_bucket
 from overround.storage.columns import mask, numbers
 from overround.storage.fileops import FileOps, FileShortened
 from overround.storage.lock import CollectorLock
-from overround.storage.manifest import ManifestLine
+from overround.storage.manifest import ManifestLine, read_manifests
 from overround.storage.paths import LakePaths, Shard
 from overround.storage.schema import TableSpec
-from overround.storage.wal import Wal, new_wal_id
+from overround.storage.wal import Wal, new_wal_id, read_wal
 from overround.timebucket import Bucket, bucket_of, parse_bucket_name
 
 __all__ = ["UNSAVED_BYTES_LIMIT", "TableCounters", "TableWriter"]
@@ -127,6 +127,7 @@ class TableWriter:
         self._guard = threading.Lock()
         self._number = 0
         self._alerted_ms = -ALERT_MS
+        self._lost_ms: tuple[int, int] | None = None
         self.counters = TableCounters()
 
     # -- rows in ------------------------------------------------------------------------------------
@@ -160,7 +161,9 @@ class TableWriter:
                 path = self._paths.wal_file(self._table.place, self._venue, bucket, self._shard, wal_id)
                 wal = self._open[start] = Wal(path, wal_id, self._table.schema, bucket_s=self._bucket_s)
         self._number += 1
-        self.counters.bytes_unsaved += wal.add(part, number=self._number, tallies=tallies)
+        times = numbers(part.column(self._table.time_column))
+        span_ms = (int(times.min()), int(times.max())) if part.num_rows else (start, start)
+        self.counters.bytes_unsaved += wal.add(part, number=self._number, tallies=tallies, span_ms=span_ms)
         self.counters.rows_unsaved += part.num_rows
 
     def _bound(self) -> None:
@@ -170,7 +173,8 @@ class TableWriter:
             oldest = min(waiting, default=self._number)
             if oldest == self._number:
                 return  # the newest batch is never given up
-            n_rows, n_bytes = waiting[oldest].drop_oldest()
+            n_rows, n_bytes, span_ms = waiting[oldest].drop_oldest()
+            self._lose(*span_ms)
             self.counters.rows_dropped += n_rows
             self.counters.rows_unsaved -= n_rows
             self.counters.bytes_unsaved -= n_bytes
@@ -183,18 +187,54 @@ class TableWriter:
                 reason=self.counters.last_error,
             )
 
+    def _lose(self, first_ms: int, last_ms: int) -> None:
+        known = self._lost_ms or (first_ms, last_ms)
+        self._lost_ms = min(first_ms, known[0]), max(last_ms, known[1])
+
+    def take_lost_ms(self) -> tuple[int, int] | None:
+        """From when to when rows were given up, or removed by another's hand, since the last call."""
+        lost, self._lost_ms = self._lost_ms, None
+        return lost
+
+    @property
+    def unsaved_since_ms(self) -> int | None:
+        """Time of the oldest row that is in memory only, or None."""
+        waiting = [ms for wal in self._open.values() if (ms := wal.unsaved_since_ms) is not None]
+        return min(waiting, default=None)
+
+    def newest_row_ms(self) -> int | None:
+        """Time of the newest row on disk, of all shards; None where there is none.
+
+        Raises
+        ------
+        OSError
+            If the folder cannot be read.
+        """
+        place = self._table.place
+        for date in reversed(self._paths.days(place, self._venue)):
+            listed = read_manifests(self._paths.manifests(place, self._venue, date))
+            newest = [line.last_ts for line in listed.values() if line.rows]
+            # What a full disk kept from becoming Parquet.
+            for wal in self._paths.wal_files(place, self._venue, date):
+                batches = [batch for batch in read_wal(wal.path).batches if batch.num_rows]
+                newest += [int(numbers(batch.column(self._table.time_column)).max()) for batch in batches]
+            if newest:
+                return max(newest)
+        return None
+
     # -- durable ------------------------------------------------------------------------------------
 
     def save(self, *, now_ms: int) -> bool:
         """Make everything added durable; False when the disk refused some of it (it is kept)."""
         counters = self.counters
         refused: OSError | None = None
-        for wal in list(self._open.values()):
+        for start, wal in list(self._open.items()):
             before, acknowledged = wal.length, wal.rows
             try:
                 saved = wal.save(self._ops)
             except FileShortened as exc:
                 counters.rows_removed += acknowledged
+                self._lose(start, min(now_ms, start + self._bucket_s * 1000))
                 log.error("storage.rows_removed", path=str(wal.path), rows=acknowledged, reason=str(exc))  # noqa: TRY400
                 refused = exc
             except OSError as exc:

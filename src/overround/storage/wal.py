@@ -59,6 +59,8 @@ class _Message(NamedTuple):
     number: int
     n_rows: int
     data: bytes
+    first_ms: int
+    last_ms: int
 
 
 class Wal:
@@ -94,8 +96,15 @@ class Wal:
         self._schema = schema
         self._unsaved: deque[_Message] = deque()
 
-    def add(self, batch: pa.RecordBatch, *, number: int, tallies: Mapping[str, int] | None = None) -> int:
-        """Encode a batch for the next :meth:`save`; returns its size in bytes."""
+    def add(
+        self,
+        batch: pa.RecordBatch,
+        *,
+        number: int,
+        tallies: Mapping[str, int] | None = None,
+        span_ms: tuple[int, int] = (0, 0),
+    ) -> int:
+        """Encode a batch, with the first and last time of its rows, for the next :meth:`save`; returns its bytes."""
         counts = {name.encode(): str(count).encode() for name, count in (tallies or {}).items()}
         self._stream.write_batch(batch, custom_metadata=counts or None)
         data = self._drain.take()
@@ -104,7 +113,7 @@ class Wal:
             # has to be started again has it too.
             data = data.removeprefix(self._header)
             self._fresh = False
-        self._unsaved.append(_Message(number, batch.num_rows, data))
+        self._unsaved.append(_Message(number, batch.num_rows, data, *span_ms))
         return len(data)
 
     def save(self, ops: FileOps) -> int:
@@ -131,15 +140,20 @@ class Wal:
         self._unsaved.clear()
         return saved
 
-    def drop_oldest(self) -> tuple[int, int]:
-        """Give up the oldest unsaved batch; returns its rows and bytes."""
+    def drop_oldest(self) -> tuple[int, int, tuple[int, int]]:
+        """Give up the oldest unsaved batch; returns its rows and bytes, and the first and last time of its rows."""
         message = self._unsaved.popleft()
-        return message.n_rows, len(message.data)
+        return message.n_rows, len(message.data), (message.first_ms, message.last_ms)
 
     @property
     def oldest_unsaved(self) -> int | None:
         """Number of the oldest batch that is not on disk, or None."""
         return self._unsaved[0].number if self._unsaved else None
+
+    @property
+    def unsaved_since_ms(self) -> int | None:
+        """Time of the oldest row that is in memory only, or None."""
+        return min((message.first_ms for message in self._unsaved if message.n_rows), default=None)
 
     @property
     def unsaved_bytes(self) -> int:

@@ -210,6 +210,15 @@ class SnapshotWriter:
             await asyncio.wait([asyncio.wrap_future(future) for future in list(self._finalising.values())])
             self._reap()
 
+    async def drain(self) -> bool:
+        """Make every row durable, with a few tries; False when the disk refused to the end."""
+        now_ms = self._clock.now_ms()
+        for _ in range(_LAST_TRIES):
+            if await self.flush(now_ms):
+                return True
+            await self._clock.sleep_ms(_LAST_PAUSE_MS)
+        return False
+
     async def stop(self) -> None:
         """Make every row durable, turn every bucket into Parquet, give the lock back.
 
@@ -218,11 +227,7 @@ class SnapshotWriter:
         """
         if self._rows_pool is None:
             return
-        now_ms = self._clock.now_ms()
-        for _ in range(_LAST_TRIES):
-            if await self.flush(now_ms):
-                break
-            await self._clock.sleep_ms(_LAST_PAUSE_MS)
+        await self.drain()
         await self.settle()
         self._finalise_ended(None)
         await self.settle()
@@ -242,6 +247,25 @@ class SnapshotWriter:
                 pool.shutdown()
         self._rows_pool = self._files_pool = None
         self._lock.release()
+
+    def take_lost_ms(self) -> tuple[int, int] | None:
+        """From when to when rows were given up, or removed by another's hand, since the last call."""
+        return self._table.take_lost_ms()
+
+    @property
+    def unsaved_since_ms(self) -> int | None:
+        """Time of the oldest row that the disk refused so far, or None."""
+        return self._table.unsaved_since_ms
+
+    def newest_row_ms(self) -> int | None:
+        """Time of the venue's newest row on disk; None where there is none.
+
+        Raises
+        ------
+        OSError
+            If the folder cannot be read.
+        """
+        return self._table.newest_row_ms()
 
     @property
     def stats(self) -> WriterStats:
