@@ -280,3 +280,37 @@ def test_a_replay_samples_no_hashes() -> None:
     feed.receive(encode(script.dump()), T0 * NS)
     busy(feed, script, 300)
     assert feed.counters.sampled == 0
+
+
+# --- what a lost connection had missed before it ended -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("lost_ms", "changed_ms", "found"),
+    [(100, None, True), (None, 900, False), (None, None, False)],
+    ids=["before it ended", "while it was away", "nothing"],
+)
+def test_the_first_book_after_a_lost_connection_tells_what_that_one_had_missed(
+    lost_ms: int | None, changed_ms: int | None, *, found: bool
+) -> None:
+    script = Scripted()
+    feed = feed_with(script)
+    proven_ms = feed.proven_ms(MarketId(script.market_id))
+    if lost_ms is not None:
+        script.change("BUY", 4600, LOTS, after_ms=lost_ms)  # lost, and nothing of this market after it
+    feed.receive(b"PONG", (T0 + 500) * NS)
+    feed.lost(now_ms=T0 + 600, reason="cut")
+    assert only(feed, K.GAP).since_ns == (T0 + 500) * NS
+    feed.events.clear()
+    if changed_ms is not None:
+        script.change("BUY", 4600, LOTS, after_ms=changed_ms)
+    feed.opened(now_ms=T0 + 1_000)
+    send(feed, script, script.dump(), at_ms=T0 + 1_100)
+    assert_equal(feed, script)
+    # The ledger puts what lies before the open gap in front of it.
+    assert kinds(feed) == ([K.GAP, K.REPAIRED] if found else [K.REPAIRED])
+    if found:
+        assert feed.events[0].since_ns == (proven_ms or 0) * NS
+    feed.events.clear()
+    send(feed, script, script.change("BUY", 4500, LOTS), at_ms=T0 + 1_200)
+    assert kinds(feed) == []

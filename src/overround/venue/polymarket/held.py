@@ -93,6 +93,8 @@ class Held:
     proven_ns, whole_ns : int
         Receive time of what the last proof proved (the newest change, or a REST book that was equal) and of the last
         whole book; 0 for never.
+    lost_ns : int
+        Receive time of the last frame of the connection with which its live book was lost, until a whole book comes.
     doubted_ns : int
         Until when it was known to be right before a proof failed; 0 while none has.
     checked_seq : int
@@ -140,6 +142,7 @@ class Held:
         "frame",
         "gap_ms",
         "last_trade",
+        "lost_ns",
         "market_id",
         "matched",
         "mend",
@@ -187,6 +190,7 @@ class Held:
         self.proved = False
         self.proven_ns = 0
         self.whole_ns = 0
+        self.lost_ns = 0
         self.doubted_ns = 0
         self.checked_seq = -1
         self.checked = [0, 0]

@@ -55,6 +55,7 @@ class Repair(Connection):
             if book.live:
                 broken = True
                 held.gap_ms = now_ms
+                held.lost_ns = self.last_recv_ns
             book.live = False
             book.err = ErrCode.RECONNECTING
             book.integrity = Integrity.GAP if book.had_book else Integrity.UNVERIFIED
@@ -482,6 +483,8 @@ class Repair(Connection):
             self._doubt(held, ErrCode.GAP, Saw.MUTE, now_ms)
 
     def _replace(self, held: Held, bids: dict[int, int], asks: dict[int, int], ts_ms: int, recv_ns: int) -> None:
+        if held.lost_ns:
+            self._look_back(held, bids, asks, ts_ms, recv_ns)
         held.book.replace(bids, asks)
         held.book.ts_recv_ns = held.whole_ns = recv_ns
         held.best_off_ms = None
@@ -489,6 +492,22 @@ class Repair(Connection):
         self._counters.snapshots += 1
         if held.audit is not None and held.audit.ts_venue_ms is not None and ts_ms >= held.audit.ts_venue_ms:
             held.audit = held.audit_ms = None
+
+    def _look_back(self, held: Held, bids: dict[int, int], asks: dict[int, int], ts_ms: int, recv_ns: int) -> None:
+        """The first book after a lost connection: whether that connection had missed something before it ended.
+
+        It had, where this book is another and yet was made before the connection's last frame. Nothing tells how long
+        before, so ours was right up to its last proof only.
+        """
+        lost_ns, held.lost_ns = held.lost_ns, 0
+        ours = held.book
+        if ts_ms * 1_000_000 > lost_ns or (ours.bids == bids and ours.asks == asks):
+            return
+        since_ns = max(held.proven_ns, held.whole_ns)
+        if since_ns < lost_ns:
+            self._counters.gaps += 1
+            now_ms = recv_ns // 1_000_000
+            self._report(FeedEventKind.GAP, held.market_id, ErrCode.GAP, now_ms=now_ms, since_ns=since_ns or None)
 
 
 def _best(value: Number, *, empty: int) -> int:
