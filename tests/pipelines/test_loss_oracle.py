@@ -123,18 +123,86 @@ DROP = {"kind": "drop", "ts_ms": 90, "ended_ms": 110, "last_ms": 100, "connectio
 )
 def test_gaps_must_cover_what_was_lost_and_no_more(gap: tuple[int, int] | None, unrecorded: int, invented: int) -> None:
     found = read(*happens(60, 1), *happens(100, 2, sent=False), *happens(300, 3, level=-300), line(700, "book", 3))
-    check = check_gaps(found, {KEY: [gap]} if gap else {}, [DROP], interval_ms=1_000, audit_ms=0)
+    check = check_gaps(found, {KEY: [gap]} if gap else {}, [DROP], detected={}, interval_ms=1_000, audit_ms=0)
     assert (len(check.unrecorded), len(check.invented)) == (unrecorded, invented)
     assert (check.lost_changes, check.lost_ms) == (1, 600)
 
 
 def test_a_calm_run_may_record_no_gap() -> None:
-    check = check_gaps(read(*happens(100, 1)), {KEY: [(100, 200)]}, [], interval_ms=1_000, audit_ms=0)
+    check = check_gaps(read(*happens(100, 1)), {KEY: [(100, 200)]}, [], detected={}, interval_ms=1_000, audit_ms=0)
     assert len(check.invented) == 1
 
 
 def test_a_change_is_missed_from_the_receipt_of_the_frame_before_it() -> None:
     before = Delivery(100, Told.CHANGE, LINK, KEY, 1, 0, 77)
     lines = [*START, line(100, "happened", 1), before, *happens(101, 2, sent=False), *happens(300, 3, level=-300)]
-    found = Deliveries(lines, end_ms=10_000, absolute=True, received={77: 140})
+    found = Deliveries(lines, end_ms=10_000, absolute=True, received={77: [140, 900]})
     assert losses(found) == [(140, None, 1, False)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "noticed_ms", "ended_ms", "overlooked", "took_ms"),
+    [
+        ("mute_token", 20_000, 21_000, 0, 19_900),
+        ("mute_token", 70_000, 71_000, 1, 0),
+        ("mute_token", None, 80_000, 1, 0),
+        ("mute_token", None, 30_000, 0, 0),  # it ended before it had to be noticed
+        ("silence", 20_000, 20_010, 0, 19_900),
+        ("silence", 1_000, 80_000, 1, 0),  # a gap of before is not the detection
+    ],
+)
+def test_what_no_frame_shows_must_be_noticed_within_a_minute(
+    kind: str, noticed_ms: int | None, ended_ms: int, overlooked: int, took_ms: int
+) -> None:
+    fault = {
+        "kind": kind,
+        "ts_ms": 90,
+        "first_ms": 100,
+        "ended_ms": ended_ms,
+        "until_ms": None,
+        "connections": [LINK],
+        "markets": {KEY: {"frames": 9, "first_ms": 100, "last_ms": ended_ms}},
+    }
+    detected = {} if noticed_ms is None else {KEY: [noticed_ms]}
+    check = check_gaps(read(end_ms=90_000), {}, [fault], detected=detected, interval_ms=1_000, audit_ms=0)
+    assert (len(check.overlooked), check.longest_found_ms if not overlooked else 0) == (overlooked, took_ms)
+
+
+def test_the_same_bytes_sent_again_are_received_again() -> None:
+    again = Delivery(500, Told.BOOK, LINK, KEY, 1, 0, 77)
+    lines = [*START, *happens(100, 1), again, *happens(501, 2, sent=False), *happens(800, 3, level=-300)]
+    found = Deliveries(lines, end_ms=10_000, absolute=True, received={77: [140, 530]})
+    assert losses(found) == [(530, None, 1, False)]
+
+
+MUTE = {
+    "kind": "mute_token",
+    "ts_ms": 90,
+    "first_ms": 100,
+    "ended_ms": 600,
+    "connections": [LINK],
+    "markets": {KEY: {"frames": 1, "first_ms": 100, "last_ms": 100}},
+}
+BREAK = {"kind": "sequence_gap", "ts_ms": 500, "ended_ms": 500, "connections": [LINK], "markets": {}}
+
+
+@pytest.mark.parametrize(
+    ("faults", "spoke", "gap", "masked", "unrecorded"),
+    [
+        ([MUTE, BREAK], False, (480, 700), 1, 0),
+        ([MUTE, BREAK], False, (1, 700), 0, 0),  # recorded after all
+        ([MUTE, BREAK], True, (480, 700), 0, 1),  # what the market said then contradicted its book
+        ([MUTE], False, (480, 700), 0, 1),  # nothing else happened: it had to be found
+        ([BREAK], False, (480, 700), 0, 1),
+        ([MUTE, BREAK], False, (600, 700), 0, 1),  # the interruption itself is not covered
+        ([MUTE, BREAK], False, None, 0, 1),
+    ],
+)
+def test_a_loss_without_a_number_is_masked_by_the_interruption_that_ends_it(
+    faults: list[dict[str, object]], *, spoke: bool, gap: tuple[int, int] | None, masked: int, unrecorded: int
+) -> None:
+    said = happens(300, 2, level=-300) if spoke else []
+    found = read(*happens(100, 1, sent=False), *said, line(700, "book", 2), absolute=False)
+    gaps = {KEY: [gap]} if gap else {}
+    check = check_gaps(found, gaps, faults, detected={}, interval_ms=1_000, audit_ms=0)
+    assert (check.masked_changes, len(check.unrecorded)) == (masked, unrecorded)

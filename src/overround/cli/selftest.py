@@ -38,7 +38,7 @@ __all__ = ["selftest"]
 @click.option(
     "--seconds",
     type=click.FloatRange(min=1),
-    default=15.0,
+    default=60.0,
     show_default=True,
     metavar="S",
     help="Time after its faults by which a run must be whole again.",

@@ -114,6 +114,10 @@ class PolledFeed:
         """A polled book is never more than unverified."""
         return self._books[market_id].integrity
 
+    def spoken_ns(self) -> int:
+        """A polled venue has no socket."""
+        return 0
+
     def proven_ms(self, market_id: MarketId) -> int | None:  # noqa: ARG002 - the port's signature
         """Nothing proves a polled book."""
         return None

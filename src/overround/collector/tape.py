@@ -97,6 +97,10 @@ class TapedFeed:
         """See ``Feed``; journalled with the rows."""
         return self._feed.verdict(market_id, now_ms=now_ms)
 
+    def spoken_ns(self) -> int:
+        """See ``Feed``."""
+        return self._feed.spoken_ns()
+
     def proven_ms(self, market_id: MarketId) -> int | None:
         """See ``Feed``."""
         return self._feed.proven_ms(market_id)

@@ -295,9 +295,12 @@ class SilenceWatch:
             connection.drain()
 
     def _replace(self, connection: Connection, finding: Finding) -> None:
-        """Only a new connection cures a frozen one; nothing is known since its last change."""
+        """Only a new connection cures a frozen one; nothing is known since its last change.
+
+        A book that REST showed otherwise may have been wrong before that: it was right at its own last proof.
+        """
         now_ns = self._clock.now_ns()
-        since_ns = max((book.ts_recv_ns for book in connection.feed.books.values() if book.live), default=0) or None
+        since_ns = connection.feed.spoken_ns() or None
         self.counters.freezes += 1
         silent_ms = 0 if since_ns is None else (now_ns - since_ns) // 1_000_000
         log.warning(
@@ -310,8 +313,24 @@ class SilenceWatch:
             silent_ms=silent_ms,
         )
         self._decider.acquit(finding.slot, now_ms=self._now_ms())
-        gap = FeedEvent(kind=FeedEventKind.GAP, ts_recv_ns=now_ns, detail=finding.fault, since_ns=since_ns)
-        self._report(connection, [gap])
+        gaps = []
+        for market_id in finding.market_ids:
+            book, proven_ms = connection.feed.books.get(market_id), connection.feed.proven_ms(market_id)
+            if book is None or not book.live:
+                continue
+            own_ns = book.ts_recv_ns if proven_ms is None else proven_ms * 1_000_000
+            if since_ns is not None and 0 < own_ns < since_ns:
+                gaps.append(
+                    FeedEvent(
+                        kind=FeedEventKind.GAP,
+                        ts_recv_ns=now_ns,
+                        market_id=market_id,
+                        detail=finding.fault,
+                        since_ns=own_ns,
+                    )
+                )
+        gaps.append(FeedEvent(kind=FeedEventKind.GAP, ts_recv_ns=now_ns, detail=finding.fault, since_ns=since_ns))
+        self._report(connection, gaps)
         connection.abandon(f"frozen: silent for {silent_ms} ms, found by {finding.by}")
 
     # -- canaries ------------------------------------------------------------------------------------------------

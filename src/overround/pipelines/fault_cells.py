@@ -64,14 +64,15 @@ class FaultCell(msgspec.Struct, frozen=True, kw_only=True):
         return FaultScript((*self.first, *self.faults)).to_json().decode()
 
 
-# What goes into a cell beside its own kind: a closed door matters to those who must come back.
+# Without a duration a silence lasts as long as its connection, and a market is mute until a fresh subscription revives
+# it: somebody has to find out. What goes into a cell beside its own kind: a closed door matters to those who must come back.
 _ABORT: dict[str, Any] = {"kind": "close", "at_ms": 100, "params": {"mode": "abort"}}
 _SCRIPTS: dict[str, list[dict[str, Any]]] = {
     CALM: [],
-    "silence": [{"duration_ms": 3_000}],
+    "silence": [{"duration_ms": 3_000}, {"at_ms": 8_000}],
     "lag": [{"duration_ms": 2_000, "params": {"delay_ms": 800}}],
     "stall": [{"duration_ms": 1_500}],
-    "mute_token": [{"duration_ms": 4_000}],
+    "mute_token": [{}],
     "missing_first_book": [{"params": {"count": 4}}],
     "drop": [{"params": {"count": 5, "every": 2}}],
     "duplicate": [{"params": {"count": 5, "every": 2}}],
@@ -162,16 +163,14 @@ def cells_drawn(count: int, *, venues: Sequence[Venue], seed: int) -> list[Fault
                     number, venues=[venue], count=n, kinds=kinds, span_ms=_DRAWN_SPAN_MS, longest_ms=_DRAWN_LONGEST_MS
                 ).faults
         rng = random.Random(f"selftest:{own}")
-        found.append(
-            FaultCell(
-                name=f"drawn {own}",
-                seed=own,
-                faults=tuple(
-                    msgspec.structs.replace(fault, params={"mode": rng.choice(["abort", "hang_up", 1001])})
-                    if fault.kind == "close"
-                    else fault
-                    for fault in faults
-                ),
-            )
-        )
+        found.append(FaultCell(name=f"drawn {own}", seed=own, faults=tuple(_as_known(fault, rng) for fault in faults)))
     return found
+
+
+def _as_known(fault: Fault, rng: random.Random) -> Fault:
+    """A drawn fault as venues commit it."""
+    if fault.kind == "close":
+        return msgspec.structs.replace(fault, params={"mode": rng.choice(["abort", "hang_up", 1001])})
+    if fault.kind == "mute_token":
+        return msgspec.structs.replace(fault, duration_ms=0)  # until it is subscribed anew
+    return fault

@@ -14,11 +14,12 @@ COLUMNS = (
     ("fault", False),
     ("venue", False),
     ("holds", False),
-    ("changes lost (late, traceless)", True),
+    ("changes lost (late, traceless, masked)", True),
     ("lost s", True),
     ("recorded s", True),
     ("bound s", True),
     ("repair s", True),
+    ("found s", True),
     ("rows right", True),
     ("rows in gaps", True),
     ("verified at the end", True),
@@ -29,7 +30,8 @@ COLUMNS = (
 def columns_of(result: CellResult) -> list[str]:
     """One line of the table."""
     gaps = result.gaps
-    beside = f" ({gaps.late_changes}, {gaps.traceless_changes})" if gaps.late_changes or gaps.traceless_changes else ""
+    apart = (gaps.late_changes, gaps.traceless_changes, gaps.masked_changes)
+    beside = f" ({', '.join(map(str, apart))})" if any(apart) else ""
     return [
         result.cell,
         result.venue,
@@ -39,6 +41,7 @@ def columns_of(result: CellResult) -> list[str]:
         f"{gaps.recorded_ms / 1000:.1f}",
         f"{gaps.allowed_ms / 1000:.1f}",
         f"{gaps.longest_repair_ms / 1000:.1f}",
+        f"{gaps.longest_found_ms / 1000:.1f}" if gaps.longest_found_ms else "",
         f"{result.rows_equal:,} of {result.rows:,}",
         f"{result.rows_in_gaps:,}",
         f"{result.verified} of {result.held}",

@@ -2,12 +2,17 @@
 
 Two claims are checked, market by market:
 
-- **nothing unrecorded**: each stretch in which changes were lost lies inside recorded gaps;
+- **nothing unrecorded**: each stretch in which changes were lost lies inside recorded gaps. Losses of which no reader
+  can know are counted apart: *traceless* ones (see there), and *masked* ones: without a number on them, nothing of that
+  market came before another fault interrupted it, too, and the book that ended the interruption cannot tell which of
+  its changes are older. What the interruption itself took must be recorded;
 - **nothing invented**: recorded gap time lies inside *outage + repair + one snapshot interval* of something that the
   exchange did. The outage begins when the market was last heard of before it (that is the last instant at which its
   book was known to be right) and ends with the fault, or, where the stream cannot show a loss (a mute market, a silence
-  on a venue that numbers nothing), one audit interval later; the repair ends with the next whole book that the exchange
-  sent, and counts at most ``REPAIR_MS``.
+  on a venue that numbers nothing), with the market's next frame or one audit interval later; the repair ends with the
+  next whole book that the exchange sent, and counts at most ``REPAIR_MS``;
+- **nothing overlooked**: what lasts until somebody finds out (a mute market, a connection that only answers pings) is
+  in the ledger at most ``FOUND_MS`` after its first missed change.
 """
 
 from __future__ import annotations
@@ -17,15 +22,19 @@ from typing import Any
 
 import msgspec
 
-from overround.pipelines.loss_oracle import Deliveries, Span, covered_ms, merged, outside
+from overround.pipelines.loss_oracle import SAME_CLOCK_MS, Deliveries, Span, Stretch, covered_ms, merged, outside
 
 __all__ = ["REPAIR_MS", "GapCheck", "check_gaps"]
 
 REPAIR_MS = 10_000
 """Longest repair that is accepted, counted from the moment at which the stream (or an audit) shows the loss."""
-CLOCK_MS = 5
-"""Both sides read one clock, in milliseconds, at either end of a loopback socket."""
+FOUND_MS = 60_000
+"""Longest time from the first missed change of what no frame shows to its detection."""
 SLACK_MS = 500
+_GIVEN_UP_MS = 1_000
+_LAST_FRAME_MS = 2_000
+_UNSEEN = frozenset({"mute_token", "silence"})
+_UNNUMBERED = _UNSEEN | {"drop", "sequence_gap"}
 
 
 class GapCheck(msgspec.Struct, kw_only=True):
@@ -33,36 +42,42 @@ class GapCheck(msgspec.Struct, kw_only=True):
 
     Attributes
     ----------
-    lost_changes, late_changes, traceless_changes : int
+    lost_changes, late_changes, traceless_changes, masked_changes : int
     lost_ms : int
         Market time in which a book could not be known.
     recorded_ms, allowed_ms : int
         Recorded gap time, and the bound on it (of the markets that have gaps).
     longest_repair_ms : int
         From the end of an outage to the end of the gap, of the market for which it took longest.
+    longest_found_ms : int
+        From the first missed change of a silence to its detection, of that which took longest; 0 without one.
     gaps : int
         Rows of the ledger.
-    unrecorded, invented : list of str
+    unrecorded, invented, overlooked : list of str
         What is wrong, in words.
     """
 
     lost_changes: int = 0
     late_changes: int = 0
     traceless_changes: int = 0
+    masked_changes: int = 0
     lost_ms: int = 0
     recorded_ms: int = 0
     allowed_ms: int = 0
     longest_repair_ms: int = 0
+    longest_found_ms: int = 0
     gaps: int = 0
     unrecorded: list[str] = msgspec.field(default_factory=list)
     invented: list[str] = msgspec.field(default_factory=list)
+    overlooked: list[str] = msgspec.field(default_factory=list)
 
 
 def check_gaps(
     deliveries: Deliveries,
     gaps: Mapping[str, Sequence[Span]],
-    faults: Iterable[Mapping[str, Any]],
+    faults: Sequence[Mapping[str, Any]],
     *,
+    detected: Mapping[str, Sequence[int]],
     interval_ms: int,
     audit_ms: int,
 ) -> GapCheck:
@@ -73,8 +88,10 @@ def check_gaps(
     deliveries : Deliveries
     gaps : mapping of str to spans
         Recorded gaps by market, the venue's own already added to each; an open gap ends when the run does.
-    faults : iterable of dict
+    faults : sequence of dict
         The exchange's fault log.
+    detected : mapping of str to sequence of int
+        When gaps of each market were noticed.
     interval_ms : int
         The longest snapshot interval.
     audit_ms : int
@@ -82,7 +99,8 @@ def check_gaps(
     """
     found = GapCheck(gaps=sum(map(len, gaps.values())))
     cover = {key: merged(spans) for key, spans in gaps.items()}
-    _unrecorded(deliveries, cover, found)
+    _unrecorded(deliveries, cover, faults, found)
+    _overlooked(deliveries, faults, detected, found)
     allowed, overs = _allowed(deliveries, faults, interval_ms=interval_ms, audit_ms=audit_ms)
     for key, spans in cover.items():
         bound = merged(allowed.get(key, []))
@@ -91,13 +109,18 @@ def check_gaps(
         for span in spans:
             over = max((ms for ms in overs.get(key, ()) if span[0] <= ms <= span[1]), default=span[1])
             found.longest_repair_ms = max(found.longest_repair_ms, span[1] - over)
-            excess = [part for part in outside(span, bound) if part[1] - part[0] > CLOCK_MS]
+            excess = [part for part in outside(span, bound) if part[1] - part[0] > SAME_CLOCK_MS]
             if excess:
                 found.invented.append(f"{key}: gap {_shown(span)} exceeds {[_shown(b) for b in bound]}")
     return found
 
 
-def _unrecorded(deliveries: Deliveries, cover: Mapping[str, Sequence[Span]], found: GapCheck) -> None:
+def _unrecorded(
+    deliveries: Deliveries,
+    cover: Mapping[str, Sequence[Span]],
+    faults: Sequence[Mapping[str, Any]],
+    found: GapCheck,
+) -> None:
     for late in deliveries.delays:
         found.late_changes += late.changes
     for loss in deliveries.losses:
@@ -105,14 +128,68 @@ def _unrecorded(deliveries: Deliveries, cover: Mapping[str, Sequence[Span]], fou
             found.traceless_changes += loss.changes
             continue
         end = loss.end_ms if loss.end_ms is not None else deliveries.end_ms
+        bare = outside((loss.start_ms, end), cover.get(loss.key, ()))
+        bare = [part for part in bare if part[1] - part[0] > SAME_CLOCK_MS or part == (loss.start_ms, end)]
+        if bare and _masked(deliveries, loss, bare, faults):
+            found.masked_changes += loss.changes
+            continue
         found.lost_changes += loss.changes
         found.lost_ms += end - loss.start_ms
-        bare = outside((loss.start_ms, end), cover.get(loss.key, ()))
-        bare = [part for part in bare if part[1] - part[0] > CLOCK_MS or part == (loss.start_ms, end)]
         if bare:
             found.unrecorded.append(
                 f"{loss.key}: {loss.changes} changes lost in {_shown((loss.start_ms, end))}, unrecorded {[_shown(b) for b in bare]}"
             )
+
+
+def _masked(deliveries: Deliveries, loss: Stretch, bare: Sequence[Span], faults: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether what is bare is only the time between a loss without a number and an interruption by another fault."""
+    end = loss.end_ms
+    if end is None or len(bare) != 1 or bare[0][0] != loss.start_ms or bare[0][1] >= end:
+        return False
+    sign = deliveries.next_sign(loss.key, loss.start_ms)
+    if sign is not None and sign < end:
+        return False
+    unseen = _UNNUMBERED if deliveries.absolute else {"mute_token"}
+    links = {link for link in deliveries.links if loss.key in deliveries.carried_by(link)}
+    cause = next(
+        (
+            fault
+            for fault in faults
+            if fault["kind"] in unseen
+            and loss.key in fault["markets"]
+            and fault["markets"][loss.key]["first_ms"] <= loss.start_ms + SAME_CLOCK_MS
+        ),
+        None,
+    )
+    if cause is None:
+        return False
+    breaks = [ended_ms for link, ended_ms, _, carried in deliveries.link_ends if loss.key in carried]
+    breaks += [
+        int(fault["ts_ms"])
+        for fault in faults
+        if fault is not cause and fault.get("ts_ms") is not None and links & set(fault.get("connections") or ())
+    ]
+    # The gap of an interruption begins with the last frame before it.
+    return any(loss.start_ms < ms <= end and ms - _LAST_FRAME_MS <= bare[0][1] <= ms for ms in breaks)
+
+
+def _overlooked(
+    deliveries: Deliveries, faults: Iterable[Mapping[str, Any]], detected: Mapping[str, Sequence[int]], found: GapCheck
+) -> None:
+    """What no frame shows must have been noticed in time, unless it ended before."""
+    for fault in faults:
+        if fault["kind"] not in _UNSEEN or fault.get("first_ms") is None:
+            continue
+        first = min(int(missed["first_ms"]) for missed in fault["markets"].values())
+        over = int(fault.get("ended_ms") or deliveries.end_ms)
+        # Other markets of a silent connection may have gaps of their own; one that was found was given up.
+        begin = first if fault["kind"] == "mute_token" else over - _GIVEN_UP_MS
+        seen = min((ms for key in fault["markets"] for ms in detected.get(key, ()) if ms >= begin), default=None)
+        if seen is not None and seen <= over + SAME_CLOCK_MS and fault.get("until_ms") is None:
+            found.longest_found_ms = max(found.longest_found_ms, seen - first)
+        if over - first > FOUND_MS and (seen is None or seen - first > FOUND_MS):
+            when = "never noticed" if seen is None else f"noticed after {(seen - first) / 1000:.1f} s"
+            found.overlooked.append(f"{fault['kind']} from {first % 1_000_000 / 1000:.3f} on was {when}")
 
 
 def _allowed(
@@ -136,7 +213,7 @@ def _allowed(
         book = deliveries.next_book(key, over_ms)
         # No book came: none was needed, or the repair is still under way and may take what a repair may take.
         whole = shown + REPAIR_MS if book is None else min(book, shown + REPAIR_MS)
-        spans.setdefault(key, []).append((start - CLOCK_MS, whole + interval_ms + SLACK_MS))
+        spans.setdefault(key, []).append((start - SAME_CLOCK_MS, whole + interval_ms + SLACK_MS))
 
     for loss in deliveries.losses:
         end = loss.end_ms if loss.end_ms is not None else deliveries.end_ms

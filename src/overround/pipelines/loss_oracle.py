@@ -27,12 +27,14 @@ import msgspec
 
 from overround.exchange.deliveries import Delivery, Told
 
-__all__ = ["Deliveries", "Stretch", "covered_ms", "merged", "outside"]
+__all__ = ["SAME_CLOCK_MS", "Deliveries", "Stretch", "covered_ms", "merged", "outside"]
 
 LATE_MS = 250
 """A change that reaches the wire later than this after it happened is late."""
 REPAIR_BY_UNSUBSCRIBING_MS = 10_000
 IN_FLIGHT_MS = 100
+SAME_CLOCK_MS = 5
+"""Both sides read one clock, in milliseconds, at either end of a loopback socket."""
 
 Span = tuple[int, int]
 
@@ -98,8 +100,8 @@ class Deliveries:
         Since when a market shows no book any more; changes after that are nobody's.
     forged : sequence of (str, int), optional
         Market and instant of changes that were sent but never happened.
-    received : mapping of int to int, optional
-        When the collector received a frame, by its checksum. A gap begins with the receipt of the last good frame, which
+    received : mapping of int to sequence of int, optional
+        When the collector received frames, by their checksum, in order. A gap begins with the receipt of the last good frame, which
         is some milliseconds after it was sent: what happened in between is lost from that receipt on.
 
     Attributes
@@ -117,7 +119,7 @@ class Deliveries:
         absolute: bool,
         over: Mapping[str, int] | None = None,
         forged: Sequence[tuple[str, int]] = (),
-        received: Mapping[int, int] | None = None,
+        received: Mapping[int, Sequence[int]] | None = None,
     ) -> None:
         self.end_ms = end_ms
         self.losses: list[Stretch] = []
@@ -149,6 +151,16 @@ class Deliveries:
     def canaries(self) -> frozenset[str]:
         """Connections that only listen twice."""
         return self._canaries
+
+    @property
+    def absolute(self) -> bool:
+        """Whether a change tells a level's new size; nothing is numbered there."""
+        return self._absolute
+
+    @property
+    def links(self) -> list[str]:
+        """Connections that delivered anything."""
+        return list(self._last_on)
 
     @property
     def markets(self) -> list[str]:
@@ -223,7 +235,7 @@ class Deliveries:
         elif told is Told.BOOK:
             self._carried.setdefault(link, {})[key] = None
             self._last_on[link] = line.ts_ms
-            self._heard_ms[link] = max(self._heard_ms.get(link, 0), self._received.get(line.frame, 0))
+            self._heard_ms[link] = max(self._heard_ms.get(link, 0), self._receipt(line))
             market.sent.append((line.ts_ms, link, True))
             market.held = True
             if market.let_go_ms is not None:
@@ -233,9 +245,13 @@ class Deliveries:
             self._whole(key, market, line)
         elif told is Told.CHANGE and key in self._carried.get(link, {}):
             self._last_on[link] = line.ts_ms
-            self._heard_ms[link] = max(self._heard_ms.get(link, 0), self._received.get(line.frame, 0))
+            self._heard_ms[link] = max(self._heard_ms.get(link, 0), self._receipt(line))
             market.sent.append((line.ts_ms, link, False))
             self._change(key, market, line)
+
+    def _receipt(self, line: Delivery) -> int:
+        """When the collector received what was sent; the same bytes may come more than once."""
+        return next((at for at in self._received.get(line.frame, ()) if at >= line.ts_ms - SAME_CLOCK_MS), 0)
 
     def _whole(self, key: str, market: _Market, line: Delivery) -> None:
         ended = {number: lost for number, lost in market.missing.items() if number <= line.number}
@@ -271,6 +287,8 @@ class Deliveries:
         if not lost:
             return
         start = min(told.at_ms for told in lost.values())
+        if end_ms is not None:
+            end_ms = max(start, end_ms)  # sent before the last good frame was received
         # Still wrong while anything else is missing: the next stretch goes on from here.
         self.losses.append(
             Stretch(

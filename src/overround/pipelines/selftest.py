@@ -64,7 +64,7 @@ SETTLE_MS = 2_500
 FRESH_MS = 1_000
 """A row must show what had been sent so long before it."""
 STOP_S = 20
-POLL_S = 0.05
+POLL_S, WHOLE_S = 0.05, 0.5
 SCAN_S = 45
 
 
@@ -137,7 +137,7 @@ def run_cell(
     venues: Sequence[Venue],
     folder: Path,
     clock: Clock,
-    longest_s: float = 15.0,
+    longest_s: float = 60.0,
     say: Callable[[str], None] = lambda _: None,
 ) -> list[CellResult]:
     """Run one cell and check it; one result per venue.
@@ -283,13 +283,16 @@ def _run(
             last_ms = max((fault.at_ms or 0 for fault in cell.faults), default=0)
             time.sleep(last_ms / 1000 + 0.1)
             say("waiting until everything is whole")
-            _wait(lambda: _over(thread, venues), longest_s, process)
+            over = _wait(lambda: _over(thread, venues), longest_s, process)
             if scan is not None:
                 _judge_scan(scan, settings, venues, listed, problems, during=True)
                 again = _scan_process(command, config, environment)
                 _judge_scan(again, settings, venues, listed, problems, during=False)
-            _wait(lambda: _whole(thread, venues), longest_s, process)
+            whole = _wait(lambda: _whole(thread, venues), longest_s, process, every_s=WHOLE_S)
             time.sleep(SETTLE_MS / 1000)
+            for venue in venues:
+                if not (over and whole) and not _whole(thread, [venue]):
+                    problems[venue].append(f"not whole {longest_s:.0f} s after its faults")
             if process.poll() is not None:
                 for venue in venues:
                     problems[venue].append(f"collect ended by itself with {process.returncode}")
@@ -323,12 +326,14 @@ def _run(
     )
 
 
-def _wait(done: Callable[[], bool], longest_s: float, process: subprocess.Popen[bytes]) -> bool:
+def _wait(
+    done: Callable[[], bool], longest_s: float, process: subprocess.Popen[bytes], *, every_s: float = POLL_S
+) -> bool:
     deadline = time.monotonic() + longest_s
     while time.monotonic() < deadline and process.poll() is None:
         if done():
             return True
-        time.sleep(POLL_S)
+        time.sleep(every_s)
     return done()
 
 
@@ -439,9 +444,9 @@ def _check(cell: FaultCell, run: _Run, venue: Venue) -> CellResult:
         forged=forged,
         received=_received(paths, venue),
     )
-    gaps, rows_of_gaps = _gaps(paths, venue, deliveries)
+    gaps, detected, rows_of_gaps = _gaps(paths, venue, deliveries)
     compared = check_gaps(
-        deliveries, gaps, run.faults[venue],
+        deliveries, gaps, run.faults[venue], detected=detected,
         interval_ms=WARM_MS, audit_ms=AUDIT_S * 1000 + AUDIT_TOLERANCE_MS + 2 * 1000,
     )  # fmt: skip
     compared.gaps = rows_of_gaps
@@ -455,6 +460,7 @@ def _check(cell: FaultCell, run: _Run, venue: Venue) -> CellResult:
         problems.append(f"{len(compared.unrecorded)} losses are not in the ledger: {compared.unrecorded[:3]}")
     if compared.invented:
         problems.append(f"{len(compared.invented)} gaps exceed their bound: {compared.invented[:3]}")
+    problems += compared.overlooked
     for fault in run.faults[venue]:
         if fault["state"] == "waiting":
             problems.append(f"the fault {fault['kind']} was never injected")
@@ -481,32 +487,39 @@ def _check(cell: FaultCell, run: _Run, venue: Venue) -> CellResult:
     )
 
 
-def _received(paths: LakePaths, venue: Venue) -> dict[int, int]:
+def _received(paths: LakePaths, venue: Venue) -> dict[int, list[int]]:
     """When the collector received each frame, by its checksum, out of the journal."""
-    found: dict[int, int] = {}
+    found: dict[int, list[int]] = {}
     for day in paths.days(JOURNAL, venue.value):
         for hour in paths.hours(JOURNAL, venue.value, day):
             for path in paths.journal_files(venue.value, day, hour):
                 for entry in read_journal(path):
                     if entry.recv_ns is not None and entry.frame:
-                        found[frame_sum(bytes(entry.frame))] = entry.recv_ns // 1_000_000
+                        found.setdefault(frame_sum(bytes(entry.frame)), []).append(entry.recv_ns // 1_000_000)
     return found
 
 
-def _gaps(paths: LakePaths, venue: Venue, deliveries: Deliveries) -> tuple[dict[str, list[Span]], int]:
-    """Recorded gaps by market; a gap of the whole venue counts for each, an open one lasts to the end."""
+def _gaps(
+    paths: LakePaths, venue: Venue, deliveries: Deliveries
+) -> tuple[dict[str, list[Span]], dict[str, list[int]], int]:
+    """Recorded gaps by market, when they were noticed, and their number.
+
+    A gap of the whole venue counts for each market, an open one lasts to the end.
+    """
     from overround.storage import gaps_of
 
     first = deliveries.end_ms - 3_600_000
     days = sorted({datetime.fromtimestamp(ms / 1000, tz=UTC).date().isoformat() for ms in (first, deliveries.end_ms)})
-    table = gaps_of(paths, venue.value, days).select("market_id", "start_ms", "end_ms").collect()
+    table = gaps_of(paths, venue.value, days).select("market_id", "start_ms", "end_ms", "detected_ms").collect()
     spans: dict[str, list[Span]] = {}
-    for market_id, start_ms, end_ms in table.iter_rows():
+    detected: dict[str, list[int]] = {}
+    for market_id, start_ms, end_ms, detected_ms in table.iter_rows():
         span = (start_ms, deliveries.end_ms if end_ms is None else min(end_ms, deliveries.end_ms))
         if span[0] <= span[1]:
             for key in [market_id] if market_id else deliveries.markets:
                 spans.setdefault(key, []).append(span)
-    return spans, table.height
+                detected.setdefault(key, []).append(detected_ms)
+    return spans, detected, table.height
 
 
 def _rows(

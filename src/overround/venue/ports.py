@@ -308,6 +308,13 @@ class Feed(Protocol):
         """
         ...
 
+    def spoken_ns(self) -> int:
+        """Receive time of the newest change of a live book that came over the socket; 0 for none.
+
+        Heartbeats do not count, nor do books that REST gave.
+        """
+        ...
+
     def proven_ms(self, market_id: MarketId) -> int | None:
         """The last instant at which a market's book was proved right, or None.
 

@@ -308,6 +308,8 @@ def test_a_level_below_zero_is_that_markets_trouble_alone(side: str) -> None:
     assert (book.live, book.err, book.integrity) == (False, "negative_level", "suspect")
     assert wire.live() == [False, True, True]
     assert wire.events(GAP) == [(str(A.market_id), "negative_level")]
+    (gap,) = [event for event in wire.feed.events if event.kind is GAP]
+    assert gap.since_ns == book.ts_recv_ns
     assert wire.events(RESYNC) == [(str(A.market_id), "resnapshot")]
     assert wire.feed.counters.negative_levels == 1
     assert wire.feed.counters.gaps == 0

@@ -522,8 +522,10 @@ def test_a_missed_change_is_repaired_by_a_rest_book_as_new_as_the_sockets() -> N
     assert (repaired.detail, repaired.took_ms) == ("resnapshot", 580)
     market_id = MarketId(script.market_id)
     assert feed.proven_ms(market_id) == now_ms + 80
+    assert feed.spoken_ns() == 0  # what REST gave was not said by the connection
     send(feed, script, script.change("BUY", 4500, LOTS))  # the subscription was left alone: changes go on
     assert_equal(feed, script)
+    assert feed.spoken_ns() == feed.books[market_id].ts_recv_ns
     assert feed.verdict(market_id, now_ms=now_ms + 100) is Integrity.VERIFIED
 
 

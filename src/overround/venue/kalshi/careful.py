@@ -168,7 +168,10 @@ class CarefulRoad:
         side = Side.BID if msg.side == "yes" else Side.ASK
         if not book.change_level(side, px, change):
             self._counters.negative_levels += 1
-            self._markets.wrong(ticker, ErrCode.NEGATIVE_LEVEL, Integrity.SUSPECT, recv_ns // 1_000_000)
+            # The numbers hide what is missing: right at this market's own last change, not at any sibling's.
+            since_ns = book.ts_recv_ns or None
+            now_ms = recv_ns // 1_000_000
+            self._markets.wrong(ticker, ErrCode.NEGATIVE_LEVEL, Integrity.SUSPECT, now_ms, since_ns=since_ns)
             return
         book.ts_recv_ns = recv_ns
         book.stamp = stamp_of(msg)

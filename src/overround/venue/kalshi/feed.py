@@ -267,6 +267,10 @@ class KalshiFeed:
         """
         return self._markets.verdict(market_id, now_ms)
 
+    def spoken_ns(self) -> int:
+        """Receive time of the newest change of a live book."""
+        return max((book.ts_recv_ns for book in self.books.values() if book.live), default=0)
+
     def proven_ms(self, market_id: MarketId) -> int | None:
         """The last instant at which a market's book was whole, or None."""
         return self._markets.proven_ms(market_id, self.last_recv_ns // 1_000_000)

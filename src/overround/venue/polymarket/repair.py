@@ -126,6 +126,11 @@ class Repair(Connection):
                 held.checked_seq = -1
         return book.integrity
 
+    def spoken_ns(self) -> int:
+        """Receive time of the newest change of a live book that came over the socket."""
+        heard = (one.book for one in self._held.values() if one.book.live and one.rest_seq != one.book.seq)
+        return max((book.ts_recv_ns for book in heard), default=0)
+
     def proven_ms(self, market_id: MarketId) -> int | None:
         """Until when a market's book was proved right, by a hash or by an equal REST book, or None."""
         held = self._held.get(market_id)

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+from types import SimpleNamespace
+from typing import Any
+
+from overround.book import Book
+from overround.collector.silence import Fault, Finding, Why
+from overround.collector.watch import SilenceWatch
+from overround.config import SilenceSettings
+from overround.market import MarketId
+from overround.testing.clock import ManualClock
+from overround.venue import FeedEvent, FeedEventKind
+
+SPOKEN, SHOWN, UNPROVED = MarketId("spoken"), MarketId("shown"), MarketId("unproved")
+
+
+def heard_at(ms: int) -> Book:
+    book = Book()
+    book.live, book.ts_recv_ns = True, ms * 1_000_000
+    return book
+
+
+def test_a_book_that_rest_showed_otherwise_was_right_at_its_own_last_proof_not_at_the_last_frame_of_all() -> None:
+    reports: list[FeedEvent] = []
+    ended: list[str] = []
+    proven = {SPOKEN: 9_000, SHOWN: 4_000, UNPROVED: None}
+    connection: Any = SimpleNamespace(
+        name="0",
+        connection_id="0.1",
+        connected=True,
+        feed=SimpleNamespace(
+            books={SPOKEN: heard_at(9_000), SHOWN: heard_at(5_000), UNPROVED: heard_at(6_000)},
+            proven_ms=proven.get,
+            spoken_ns=lambda: 9_000_000_000,
+        ),
+        abandon=ended.append,
+    )
+
+    def report(_: Any, events: Sequence[FeedEvent]) -> None:
+        reports.extend(events)
+
+    adapter: Any = SimpleNamespace(venue="polymarket", books_per_request=10)
+    pacer: Any = None
+    watch = SilenceWatch(
+        adapter,
+        settings=SilenceSettings(),
+        clock=ManualClock(),
+        rng=Random(1),
+        pacer=pacer,
+        connections=lambda: [connection],
+        market_of=lambda _: None,
+        report=report,
+    )
+    watch._act(Finding(fault=Fault.FROZEN, slot="0", market_ids=(SPOKEN, SHOWN, UNPROVED), by=Why.CONFIRM))
+    assert all(event.kind is FeedEventKind.GAP for event in reports)
+    assert [(event.market_id, event.since_ns) for event in reports] == [
+        (SHOWN, 4_000 * 1_000_000),
+        (UNPROVED, 6_000 * 1_000_000),
+        ("", 9_000 * 1_000_000),
+    ]
+    assert len(ended) == 1
