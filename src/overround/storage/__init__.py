@@ -53,7 +53,7 @@ if TYPE_CHECKING:
         Shard,
         TablePlace,
     )
-    from overround.storage.quarantine import Quarantine, QuarantineEntry, read_quarantine
+    from overround.storage.quarantine import Quarantine, QuarantineEntry, count_quarantined, read_quarantine
     from overround.storage.readers import Partition, partitions, scan_snapshots
     from overround.storage.schema import ROW_SCHEMA, SNAPSHOT_TABLE, TableSpec
     from overround.storage.stats import STATS_SCHEMA, newest_stats, read_stats, write_stats
@@ -95,7 +95,7 @@ _HOMES = {
     "lock": ("CollectorLock",),
     "origin": ("claim_origin", "read_origin"),
     "paths": ("COVERAGE", "GAPS", "INCLUSION", "JOURNAL", "SNAPSHOTS", "TRADES", "LakePaths", "Shard", "TablePlace"),
-    "quarantine": ("Quarantine", "QuarantineEntry", "read_quarantine"),
+    "quarantine": ("Quarantine", "QuarantineEntry", "count_quarantined", "read_quarantine"),
     "readers": ("Partition", "partitions", "scan_snapshots"),
     "schema": ("ROW_SCHEMA", "SNAPSHOT_TABLE", "TableSpec"),
     "stats": ("STATS_SCHEMA", "newest_stats", "read_stats", "write_stats"),
@@ -148,6 +148,7 @@ __all__ = [
     "catalogue_commits",
     "catalogue_spans",
     "claim_origin",
+    "count_quarantined",
     "coverage_of",
     "gaps_of",
     "inclusion_of",

@@ -6,7 +6,7 @@ import filelock
 import msgspec
 
 from overround.errors import FileDamaged, StorageError
-from overround.market import DriftState
+from overround.market import Drift, DriftState
 from overround.storage.fileops import FileOps
 from overround.storage.paths import LakePaths
 
@@ -65,8 +65,8 @@ def add_drift(paths: LakePaths, venue: str, fresh: DriftState, *, ops: FileOps |
     return state
 
 
-def accept_drift(paths: LakePaths, venue: str, names: frozenset[str] | None, *, now_ms: int) -> list[str]:
-    """Mark departures as known, by name or all; returns the keys that were marked.
+def accept_drift(paths: LakePaths, venue: str, names: frozenset[str] | None, *, now_ms: int) -> list[Drift]:
+    """Mark departures as known, by name or key, or all that are not yet; returns those that were marked.
 
     Raises
     ------
@@ -76,8 +76,8 @@ def accept_drift(paths: LakePaths, venue: str, names: frozenset[str] | None, *, 
     marked = [
         msgspec.structs.replace(drift, count=0, accepted_ms=now_ms)
         for drift in state.found.values()
-        if names is None or drift.name in names or drift.key in names
+        if (drift.accepted_ms is None if names is None else drift.name in names or drift.key in names)
     ]
     if marked:
         add_drift(paths, venue, DriftState(found={drift.key: drift for drift in marked}))
-    return [drift.key for drift in marked]
+    return marked

@@ -245,9 +245,13 @@ class LakePaths:
         """All statistics of a venue, oldest day first."""
         return self._dated("stats", venue, "stats.parquet")
 
+    def quarantine(self, venue: str) -> Path:
+        """Folder of the messages of a venue that were set aside."""
+        return self.root / "quarantine" / f"venue={venue}"
+
     def quarantine_day(self, venue: str, date: str) -> Path:
         """Folder of the messages set aside on one UTC day."""
-        return self.root / "quarantine" / f"venue={venue}" / f"date={date}"
+        return self.quarantine(venue) / f"date={date}"
 
     def quarantine_file(self, venue: str, date: str, writer: str) -> Path:
         """Messages that one writer (a process's sentinel) set aside on one UTC day."""
@@ -259,7 +263,7 @@ class LakePaths:
 
     def quarantine_days(self, venue: str) -> list[str]:
         """UTC days on which messages were set aside, oldest first."""
-        found = _named(self.root / "quarantine" / f"venue={venue}", "date=")
+        found = _named(self.quarantine(venue), "date=")
         return sorted(day for day in found if _DAY.match(f"date={day}"))
 
     def drift(self, venue: str) -> Path:

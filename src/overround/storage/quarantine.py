@@ -11,6 +11,7 @@ no disk. What is beyond is counted, and is in the raw journal.
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +22,7 @@ import structlog
 from overround.storage.fileops import FileOps, FileShortened
 from overround.storage.paths import LakePaths
 
-__all__ = ["Quarantine", "QuarantineEntry", "read_quarantine"]
+__all__ = ["Quarantine", "QuarantineEntry", "count_quarantined", "read_quarantine"]
 
 log = structlog.get_logger()
 
@@ -63,7 +64,16 @@ class QuarantineEntry(msgspec.Struct, frozen=True):
         return base64.b64decode(self.base64) if self.base64 is not None else bytes(self.frame)
 
 
+class _Label(msgspec.Struct, frozen=True):
+    """The end of a line: why it is there."""
+
+    why: str
+    name: str
+
+
 _DECODER = msgspec.json.Decoder(QuarantineEntry)
+_LABEL = msgspec.json.Decoder(_Label)
+_WHY = b',"why":'
 
 
 class Quarantine:
@@ -187,6 +197,26 @@ def read_quarantine(path: Path) -> Iterator[QuarantineEntry]:
                 continue
 
 
+def count_quarantined(path: Path) -> Counter[tuple[str, str]]:
+    """How many messages of one file were set aside for each sort and name; the messages themselves are not decoded.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    """
+    found: Counter[tuple[str, str]] = Counter()
+    with path.open("rb") as lines:
+        for line in lines:
+            _, mark, tail = line.rpartition(_WHY)
+            try:
+                label = _LABEL.decode(b"{" + mark[1:] + tail)
+            except msgspec.DecodeError:
+                continue  # torn by a crash
+            found[label.why, label.name] += 1
+    return found
+
+
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
@@ -196,7 +226,7 @@ def _size(path: Path) -> int:
 
 def _line(recv_ns: int, conn: str, message: bytes, why: str, name: str) -> bytes:
     head = b'{"recv_ns":%d,"conn":%b,' % (recv_ns, msgspec.json.encode(conn))
-    tail = b',"why":%b,"name":%b}\n' % (msgspec.json.encode(why), msgspec.json.encode(name))
+    tail = _WHY + b'%b,"name":%b}\n' % (msgspec.json.encode(why), msgspec.json.encode(name))
     try:
         message.decode()
         msgspec.json.decode(message, type=msgspec.Raw)
