@@ -11,6 +11,8 @@ from overround.market import Venue
 from overround.pipelines.fault_cells import FaultCell, cells_alone, cells_drawn
 from overround.pipelines.selftest import CellResult, run_cell
 
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+
 VENUES = tuple(Venue)
 SLICE, SLICE_SEED = ("drop", "sequence_gap", "close"), 3
 WHOLE_SEED, DRAWN = 7, 6
@@ -28,7 +30,7 @@ def test_a_fault_ends_in_right_books_and_in_gaps_that_cover_what_was_lost(cell: 
     assert [result.venue for result in results] == [venue.value for venue in VENUES]
     for result in results:
         assert result.rows_equal == result.rows > 0
-        assert result.gaps.lost_changes + result.gaps.traceless_changes > 0, "the fault lost nothing: it proved nothing"
+        assert result.gaps.gaps > 0, "no gap was recorded: the fault proved nothing"
         assert result.gaps.recorded_ms <= result.gaps.allowed_ms
 
 
