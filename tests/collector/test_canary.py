@@ -9,7 +9,7 @@ from overround.collector.silence import Check, Fault, Finding, Why
 from overround.market import MarketId
 
 M = MarketId("m")
-TOLERANCE = 5_000
+TOLERANCE, STALL = 5_000, 8_000
 
 
 def book() -> Book:
@@ -25,7 +25,9 @@ class Bench:
     def __init__(self) -> None:
         self.pair = Pair(M, "0", book(), book())
         self.heard_ms = self.now_ms = 0
-        self.judge = CanaryJudge(tolerance_ms=TOLERANCE, silence_ms=lambda _: self.now_ms - self.heard_ms)
+        self.judge = CanaryJudge(
+            tolerance_ms=TOLERANCE, stall_ms=STALL, silence_ms=lambda _: self.now_ms - self.heard_ms
+        )
 
     def change(self, *sides: Book) -> None:
         for side in sides:
@@ -58,7 +60,7 @@ def test_a_frozen_connection_is_convicted_at_once_by_what_the_witness_hears() ->
     bench.run(10_000, *bench.pair[2:])
     ((took_ms, told),) = bench.run(12_000, bench.pair.witnessed)
     assert told == Finding(fault=Fault.FROZEN, slot="0", market_ids=(M,), by=Why.CANARY)
-    assert took_ms <= TOLERANCE + 1_000
+    assert STALL - 1_000 <= took_ms <= STALL + 1_000
 
 
 def test_a_canary_mute_among_siblings_that_speak_is_one_market() -> None:
@@ -82,6 +84,25 @@ def test_one_side_ahead_by_less_than_the_tolerance_is_patience() -> None:
         assert bench.run(4_000, bench.pair.witnessed) == []
         bench.pair.recorded.bids, bench.pair.recorded.seq = dict(bench.pair.witnessed.bids), bench.pair.recorded.seq + 4
         assert bench.run(500) == []
+
+
+def test_a_quiet_market_that_one_side_hears_of_a_little_later_is_no_fault() -> None:
+    bench = Bench()
+    for late_ms in (500, 1_000, 4_000):
+        bench.run(120_000)
+        bench.change(bench.pair.witnessed)
+        assert bench.run(late_ms) == [], "the two minutes before count for nothing"
+        bench.change(bench.pair.recorded)
+        assert bench.run(60_000) == []
+
+
+def test_a_connection_late_by_less_than_a_stall_is_not_frozen() -> None:
+    bench = Bench()
+    bench.run(10_000, *bench.pair[2:])
+    assert bench.run(STALL - 500, bench.pair.witnessed) == []
+    bench.pair.recorded.bids, bench.pair.recorded.seq = dict(bench.pair.witnessed.bids), bench.pair.recorded.seq + 7
+    bench.heard_ms = bench.now_ms
+    assert bench.run(10_000, *bench.pair[2:]) == []
 
 
 def test_a_side_that_has_just_come_back_begins_anew() -> None:

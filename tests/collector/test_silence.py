@@ -138,6 +138,20 @@ def test_a_connection_frozen_while_it_normally_speaks_every_second_is_found_with
     assert took_ms <= 15_000
 
 
+@pytest.mark.parametrize("stalled_ms", [4_000, 10_000])
+def test_a_connection_whose_frames_are_late_is_not_frozen(stalled_ms: int) -> None:
+    venue = learnt()
+
+    def stalled(at: int) -> None:
+        """Once a minute everything is late, and then comes at once."""
+        late = at % 60_000 < stalled_ms
+        if at % 1_000 == 0:
+            venue.change("0/0", reaches_us=not late)
+            venue.change("1/0")
+
+    assert venue.run(3_600_000, stalled) == []
+
+
 def test_a_quiet_connection_is_not_frozen_as_long_as_rest_agrees() -> None:
     venue = learnt()
     assert venue.run(3 * 3_600_000) == []

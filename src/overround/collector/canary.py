@@ -66,15 +66,29 @@ def choose_canaries(
 
 
 class _Sides:
-    """When either side of a pair was heard last, and since when they have differed at rest."""
+    """What either side of a pair has said, and since when the other one has left it unanswered."""
 
-    __slots__ = ("apart_ms", "calm_ms", "recorded_ms", "recorded_seq", "witnessed_ms", "witnessed_seq")
+    __slots__ = (
+        "apart_ms",
+        "calm_ms",
+        "heard_ms",
+        "recorded_behind_ms",
+        "recorded_seq",
+        "witness_behind_ms",
+        "witnessed_seq",
+    )
 
     def __init__(self, pair: Pair, now_ms: int) -> None:
         self.recorded_seq, self.witnessed_seq = pair.recorded.seq, pair.witnessed.seq
-        self.recorded_ms = self.witnessed_ms = now_ms
+        self.heard_ms = now_ms
+        self.recorded_behind_ms: int | None = None
+        self.witness_behind_ms: int | None = None
         self.apart_ms: int | None = None
         self.calm_ms = now_ms
+
+    def settle(self) -> None:
+        """The books are equal: whatever was said, both have heard it."""
+        self.recorded_behind_ms = self.witness_behind_ms = self.apart_ms = None
 
 
 class CanaryJudge:
@@ -83,12 +97,15 @@ class CanaryJudge:
     Parameters
     ----------
     tolerance_ms : int
+    stall_ms : int
+        A connection silent for less is late, not frozen.
     silence_ms : callable
         How long the connection of a slot has been silent.
     """
 
-    def __init__(self, *, tolerance_ms: int, silence_ms: Callable[[str], int]) -> None:
+    def __init__(self, *, tolerance_ms: int, stall_ms: int, silence_ms: Callable[[str], int]) -> None:
         self._tolerance_ms = tolerance_ms
+        self._stall_ms = stall_ms
         self._silence_ms = silence_ms
         self._sides: dict[MarketId, _Sides] = {}
         self._witness_ms = 0
@@ -118,29 +135,40 @@ class CanaryJudge:
         return told
 
     def _listen(self, sides: _Sides, pair: Pair, now_ms: int) -> None:
-        if pair.recorded.seq != sides.recorded_seq:
-            sides.recorded_seq, sides.recorded_ms = pair.recorded.seq, now_ms
-        if pair.witnessed.seq != sides.witnessed_seq:
-            sides.witnessed_seq, sides.witnessed_ms = pair.witnessed.seq, now_ms
+        recorded = pair.recorded.seq != sides.recorded_seq
+        witnessed = pair.witnessed.seq != sides.witnessed_seq
+        sides.recorded_seq, sides.witnessed_seq = pair.recorded.seq, pair.witnessed.seq
+        if recorded or witnessed:
+            sides.heard_ms = now_ms
+        if witnessed:
             self._witness_ms = now_ms
+        # A side is behind from the first thing that the other said after it: how long it was quiet before counts for
+        # nothing, since a quiet market's two connections hear of a change within milliseconds, or a lag, of each other.
+        if recorded:
+            sides.recorded_behind_ms = None
+        elif witnessed and sides.recorded_behind_ms is None:
+            sides.recorded_behind_ms = now_ms
+        if witnessed:
+            sides.witness_behind_ms = None
+        elif recorded and sides.witness_behind_ms is None:
+            sides.witness_behind_ms = now_ms
 
     def _look(self, sides: _Sides, pair: Pair, now_ms: int) -> Finding | Check | None:
         recorded, witnessed = pair.recorded, pair.witnessed
         if recorded.bids == witnessed.bids and recorded.asks == witnessed.asks:
-            sides.apart_ms = None
+            sides.settle()
             return None
         if now_ms < sides.calm_ms:
             return None
-        ahead_ms = sides.witnessed_ms - sides.recorded_ms
-        if abs(ahead_ms) >= self._tolerance_ms:
-            sides.calm_ms = now_ms + _CALM_MS
-            if ahead_ms > 0:
-                slot, silence_ms = pair.slot, self._silence_ms(pair.slot)
-            else:
-                slot, silence_ms = WITNESS, now_ms - self._witness_ms
-            fault = Fault.FROZEN if silence_ms >= self._tolerance_ms else Fault.MUTE
-            return Finding(fault=fault, slot=slot, market_ids=(pair.market_id,), by=Why.CANARY)
-        if now_ms - max(sides.recorded_ms, sides.witnessed_ms) < _SETTLED_MS:
+        for slot, behind_ms in ((pair.slot, sides.recorded_behind_ms), (WITNESS, sides.witness_behind_ms)):
+            if behind_ms is not None and now_ms - behind_ms >= self._tolerance_ms:
+                silence_ms = now_ms - self._witness_ms if slot == WITNESS else self._silence_ms(slot)
+                fault = Fault.FROZEN if silence_ms >= now_ms - behind_ms else Fault.MUTE
+                if fault is Fault.FROZEN and silence_ms < self._stall_ms:
+                    return None
+                sides.calm_ms = now_ms + _CALM_MS
+                return Finding(fault=fault, slot=slot, market_ids=(pair.market_id,), by=Why.CANARY)
+        if now_ms - sides.heard_ms < _SETTLED_MS:
             return None
         if sides.apart_ms is None:
             sides.apart_ms = now_ms

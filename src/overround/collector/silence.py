@@ -18,6 +18,9 @@ still another; the connection has not spoken    connection frozen, if its silenc
 still another; siblings have spoken             market mute
 ==============================================  =======================================================================
 
+Frames are late at times, and all of them together: three seconds every few minutes, ten once in two recorded hours. So no
+connection is called frozen before its silence has lasted ``stall_ms``.
+
 Times are those of a clock that never steps; books carry the wall clock's, so a shell says since when something was
 known to be right.
 """
@@ -306,6 +309,8 @@ class SilenceDecider:
         for market_id, market in line.markets.items():
             if market.different_ms is not None and self._free(market, now_ms):
                 quiet = line.expectation.heard_ms < market.different_ms
+                if quiet and line.expectation.silence_ms(now_ms) < self._settings.stall_ms:
+                    continue  # perhaps everything is only late
                 wait_ms = self._settings.tolerance_ms if quiet else self._settings.mute_tolerance_ms
                 if now_ms - market.different_ms >= wait_ms and now_ms >= market.not_before_ms:
                     due.append((market_id, market))
@@ -449,6 +454,8 @@ class SilenceDecider:
         silence_ms = line.expectation.silence_ms(now_ms)
         # Where next to nothing was due, the silence of the others says nothing: a fresh subscription will tell.
         suspicious = silence_ms >= self._limit_ms(line, now_ms) and line.rate_per_s * silence_ms >= MESSAGES_DUE * 1_000
+        if unheard and silence_ms < self._settings.stall_ms:
+            return []
         if unheard and (suspicious or len(market_ids) > 1):
             self.acquit(slot, now_ms=now_ms)
             return [Finding(fault=Fault.FROZEN, slot=slot, market_ids=tuple(market_ids), by=by)]

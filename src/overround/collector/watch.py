@@ -120,6 +120,7 @@ class SilenceWatch:
         self._decider = SilenceDecider(settings, batch=adapter.books_per_request)
         self._judge = CanaryJudge(
             tolerance_ms=settings.canary_tolerance_ms,
+            stall_ms=settings.stall_ms,
             silence_ms=lambda slot: self._decider.silence_ms(slot, now_ms=self._now_ms()),
         )
         self._tasks: asyncio.TaskGroup | None = None

@@ -141,6 +141,8 @@ class SilenceSettings(_Table):
     shortest_silence_ms, longest_silence_secs : int
         A connection's silence below the first is never suspicious, above the second always; in between its own
         habit decides.
+    stall_ms : int
+        A connection silent for less is late, not frozen.
     spot_check_markets : int
         Most active markets of a suspicious connection that REST is asked for.
     canaries_per_connection : int
@@ -156,6 +158,7 @@ class SilenceSettings(_Table):
     first_book_secs: Positive = 10
     shortest_silence_ms: Annotated[int, Field(ge=1_000)] = 3_000
     longest_silence_secs: Positive = 45
+    stall_ms: Annotated[int, Field(ge=0)] = 11_000
     spot_check_markets: Positive = 5
     canaries_per_connection: NotNegative = 2
     canary_tolerance_ms: Annotated[int, Field(ge=1_000)] = 5_000
