@@ -149,6 +149,9 @@ class HandSource:
     def levels(self, key: str) -> tuple[dict[int, int], dict[int, int]]:
         return self._books[key]
 
+    def oldest_state_number(self, key: str) -> int:
+        return 0
+
     def state_number(self, key: str) -> int:
         return self._numbers[key]
 

@@ -426,6 +426,11 @@ class GeneratedSource:
         flow = self._flows.get(key)
         return flow.log.number if flow else 0
 
+    def oldest_state_number(self, key: str) -> int:
+        """Number of the market's oldest book state that is kept."""
+        flow = self._flows.get(key)
+        return flow.log.oldest_number if flow else 0
+
     def last_trade_px_e4(self, key: str) -> int | None:
         """Price of the last print, seen from the first outcome."""
         flow = self._flows.get(key)

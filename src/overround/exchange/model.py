@@ -187,6 +187,10 @@ class Source(Protocol):
         """Number of the market's present book state."""
         ...
 
+    def oldest_state_number(self, key: str) -> int:
+        """Number of the market's oldest book state that is kept."""
+        ...
+
     def last_trade_px_e4(self, key: str) -> int | None:
         """Price of the last print, seen from the first outcome."""
         ...

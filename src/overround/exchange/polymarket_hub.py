@@ -15,7 +15,7 @@ from __future__ import annotations
 import heapq
 import json
 import random
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 
 from overround.exchange import polymarket_frames as frames
@@ -30,6 +30,7 @@ __all__ = ["PolymarketHub"]
 
 _FIRST, _SECOND = 1, 2
 _SWEEP_MS = 60_000
+_MARKS_TRIMMED_AT = 64
 
 
 class _Market:
@@ -535,6 +536,10 @@ class PolymarketHub:
             market.last_trade = text
             market.inputs = None
             market.marks.append((number, text, market.tick))
+            if len(market.marks) >= _MARKS_TRIMMED_AT:
+                # What held at the oldest state that is kept is still asked for.
+                oldest = self._source.oldest_state_number(market.listing.key)
+                del market.marks[: max(0, bisect_left(market.marks, oldest, key=lambda mark: mark[0]) - 1)]
 
     def _widened(self, price: str, salt: int) -> str:
         """The width in which the venue prints a last price inside the hash: as is, or padded to three places."""

@@ -441,6 +441,10 @@ class RecordedSource:
         """Number of the market's present book state."""
         return self.truth[key].number
 
+    def oldest_state_number(self, key: str) -> int:
+        """Number of the market's oldest book state that is kept."""
+        return self.truth[key].oldest_number
+
     def last_trade_px_e4(self, key: str) -> int | None:
         """Price of the last print, seen from the first outcome."""
         return self._books[key].trade

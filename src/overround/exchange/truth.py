@@ -172,6 +172,11 @@ class MarketLog:
             for column in self.prints:
                 del column[:old]
 
+    @property
+    def oldest_number(self) -> int:
+        """Number of the oldest state that is kept."""
+        return self._chunks[0].first
+
     def states_at(self, ts_ms: int) -> list[BookState]:
         """Every state stamped with the time of the last change up to ``ts_ms``; empty when forgotten or too early."""
         found: list[BookState] = []

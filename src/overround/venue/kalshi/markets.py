@@ -97,6 +97,8 @@ class Markets:
         self._passive = passive
         self._proved = Integrity.UNVERIFIED if ignore_gaps else Integrity.VERIFIED
         self._closes: list[tuple[int, str]] = []
+        # What stands in the heap: the rotation comes back to a market long before its close.
+        self._timed: set[tuple[int, str]] = set()
         self._crossed_since: dict[str, int] = {}
 
     # -- wanted ----------------------------------------------------------------------------------------------
@@ -343,7 +345,10 @@ class Markets:
         held.close_ts, held.ends_ms = close_ts, None
         if close_ts is not None and close_ts > now_ms:
             held.ends_ms = close_ts
-            heapq.heappush(self._closes, (close_ts, held.market_id))
+            timer = (close_ts, held.market_id)
+            if timer not in self._timed:
+                self._timed.add(timer)
+                heapq.heappush(self._closes, timer)
             self.resume(held, now_ms)
 
     def at_close(self, held: Held, now_ms: int) -> bool:
@@ -410,7 +415,8 @@ class Markets:
     def tick(self, now_ms: int) -> None:
         """End what has reached its close time; look at what stays crossed."""
         while self._closes and self._closes[0][0] <= now_ms:
-            close_ts, ticker = heapq.heappop(self._closes)
+            timer = close_ts, ticker = heapq.heappop(self._closes)
+            self._timed.discard(timer)
             held = self.held.get(ticker)
             if held is not None and held.ends_ms == close_ts:
                 self.end(held, "closed", now_ms)
