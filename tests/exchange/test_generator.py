@@ -13,7 +13,7 @@ from overround.exchange.universe import WorldSpec
 from overround.market import Venue
 
 NOW = 1_790_000_000_000
-LEVEL, TRADE, TICK, STATUS, LISTED = ChangeKind
+LEVEL, TRADE, TICK, STATUS, LISTED, *_ = ChangeKind
 
 
 def world(**changes: object) -> GeneratedSource:

@@ -636,6 +636,15 @@ def test_the_verdict_ends_a_book_even_if_nobody_ticked() -> None:
     assert wire.feed.books[A.market_id].err == "closed"
 
 
+def test_a_market_that_the_rotation_visits_again_and_again_keeps_one_timer() -> None:
+    feed = KalshiFeed(BookShelf())
+    far = msgspec.structs.replace(A, close_ts=T0 + 30 * 86_400_000)
+    for visit in range(50):
+        feed.add([far], now_ms=T0 + visit)
+        feed.remove([far.market_id], now_ms=T0 + visit)
+    assert len(feed._markets._closes) == 1
+
+
 def test_the_empty_snapshot_at_close_ends_the_book_and_empties_it() -> None:
     wire = closing(Wire(), T0 + 10_000).open()
     wire.now_ms = T0 + 9_500
