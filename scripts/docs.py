@@ -1,6 +1,6 @@
-"""Write the generated reference pages, or check that they are current.
+"""Write the generated reference pages and tables, or check that they are current.
 
-python scripts/docs.py            writes docs/reference/{commands,settings,api}.md
+python scripts/docs.py            writes docs/reference/{commands,settings,api}.md and the tables of explanation/faults.md
 python scripts/docs.py --check    exits 1 and names the page if one is out of date
 """
 
@@ -12,6 +12,9 @@ from pathlib import Path
 import click
 
 DOCS = Path(__file__).parents[1] / "docs" / "reference"
+FAULTS = DOCS.parent / "explanation" / "faults.md"
+REPORT = Path(__file__).parent / "fault_matrix.md"
+"""Written by ``overround exchange selftest --out scripts/fault_matrix.md``."""
 ROOMS = (
     "errors clock timebucket config market book ops fills storage net venue scheduler analytics replay scanner "
     "collector exchange pipelines"
@@ -52,10 +55,23 @@ def api_page() -> str:
     return "\n".join(lines)
 
 
+def faults_page() -> str:
+    """The page of the fault matrix with its tables: every kind of fault, and the stored report of a whole run."""
+    from overround.pipelines.fault_report import kinds_text
+
+    text = FAULTS.read_text(encoding="utf-8")
+    for name, table in (("kinds", kinds_text()), ("report", REPORT.read_text(encoding="utf-8"))):
+        begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
+        head, _, rest = text.partition(begin)
+        text = f"{head}{begin}\n{table}\n{end}{rest.partition(end)[2]}"
+    return text
+
+
 def main() -> int:
     stale = []
-    for name, make in (("commands", commands_page), ("settings", settings_page), ("api", api_page)):
-        path, text = DOCS / f"{name}.md", make()
+    pages = {DOCS / "commands.md": commands_page, DOCS / "settings.md": settings_page, DOCS / "api.md": api_page}
+    for path, make in {**pages, FAULTS: faults_page}.items():
+        text = make()
         if "--check" in sys.argv:
             if not path.is_file() or path.read_text(encoding="utf-8") != text:
                 stale.append(str(path.relative_to(DOCS.parents[1])))

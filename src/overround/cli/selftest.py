@@ -70,7 +70,7 @@ def selftest(
     from overround.clock import SystemClock
     from overround.ops import configure_logging
     from overround.pipelines.fault_cells import cells_alone, cells_drawn
-    from overround.pipelines.fault_report import report_text
+    from overround.pipelines.fault_report import load_text, report_text
     from overround.pipelines.selftest import run_cells
 
     configure_logging(level="error", stream=sys.stderr, json=None)
@@ -80,7 +80,7 @@ def selftest(
     count = (0 if kinds else 6) if drawn is None else drawn
     cells = cells_alone(kinds, venues=venues, seed=seed) if kinds or drawn is None else []
     cells += cells_drawn(count, venues=venues, seed=seed)
-    began, results = time.monotonic(), []
+    began, load, results = time.monotonic(), load_text(), []
     with (
         tempfile.TemporaryDirectory(prefix="overround-selftest-", ignore_cleanup_errors=True) as scratch,
         _Screen(len(cells)) as screen,
@@ -99,7 +99,8 @@ def selftest(
             ) if value is not None
         )  # fmt: skip
         date = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
-        out.write_text(report_text(results, command=command, date=date, took_s=took_s), encoding="utf-8", newline="\n")
+        text = report_text(results, command=command, date=date, took_s=took_s, loads=(load, load_text()))
+        out.write_text(text, encoding="utf-8", newline="\n")
     if as_json:
         click.echo(msgspec.json.encode(results))
     else:

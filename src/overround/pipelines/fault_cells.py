@@ -13,7 +13,7 @@ from overround.exchange import KINDS, Fault, FaultScript
 from overround.exchange.fault_script import HTTP_KINDS, ONE_VENUE
 from overround.market import Venue
 
-__all__ = ["CALM", "FaultCell", "cells_alone", "cells_drawn"]
+__all__ = ["CALM", "FaultCell", "cell_scripts", "cells_alone", "cells_drawn"]
 
 CALM = "none"
 """The cell without a fault: no gap may be recorded."""
@@ -92,7 +92,7 @@ _SCRIPTS: dict[str, list[dict[str, Any]]] = {
     "maintenance": [{"duration_ms": 2_500}],
     "tick_change": [{}],
     "resolution": [{}],
-    "http_status": [{"duration_ms": 5_000, "params": {"status": 429, "retry_after": 1}}],
+    "http_status": [{"duration_ms": 2_000, "params": {"status": 429, "retry_after": 1}}, {"at_ms": 2_000, "duration_ms": 1_500, "params": {"status": 503}}, {"at_ms": 3_500, "duration_ms": 1_500, "params": {"status": 425}}],
     "http_html": [{"duration_ms": 5_000}],
     "http_slow": [{"duration_ms": 5_000, "params": {"delay_ms": 500}}],
     "http_cut": [{"duration_ms": 5_000}],
@@ -142,9 +142,13 @@ def cells_alone(kinds: Sequence[str], *, venues: Sequence[Venue], seed: int) -> 
     return found
 
 
+def cell_scripts(kind: str) -> list[dict[str, Any]]:
+    """What the cell of a kind injects on each venue, in the words of a fault script."""
+    return _SCRIPTS[kind] + ([_BESIDE_HTTP] if kind in HTTP_KINDS else [])
+
+
 def _faults(kind: str, venue: Venue) -> Iterator[Fault]:
-    script = _SCRIPTS[kind] + ([_BESIDE_HTTP] if kind in HTTP_KINDS else [])
-    for words in script:
+    for words in cell_scripts(kind):
         whole: dict[str, Any] = {"kind": kind, "venue": venue, "at_ms": 0} | words
         yield Fault(**whole)
 
