@@ -48,10 +48,12 @@ from overround.clock import SystemClock
 from overround.collector.connection import Connection
 from overround.collector.recorder import PROOF_SHARE
 from overround.collector.snapshots import ProofBudget, Snapshotter
-from overround.config import StorageSettings
+from overround.config import DriftSettings, StorageSettings
 from overround.market import Origin, Venue
 from overround.net import ConnectionPacer, open_socket
 from overround.storage import FrameJournal, LakePaths, SnapshotWriter
+from overround.venue.sentinel import DriftSentinel
+from overround.venue.shapes import VenueShapes
 
 # A row for every 20 frames, as performance figures of such roads are quoted; a book makes a row of each outcome at once.
 FRAMES_PER_BOOK = 40
@@ -198,7 +200,15 @@ def limit(sender: Sender, tape: Tape) -> Took:
 class OneConnection:
     """The collector's road for one connection."""
 
-    def __init__(self, folder: Path, tape: Tape, *, journal: bool, hash_every: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        tape: Tape,
+        *,
+        journal: bool,
+        hash_every: int | None = None,
+        drift: tuple[VenueShapes, DriftSettings] | None = None,
+    ) -> None:
         self.clock = clock = SystemClock()
         self.tape = tape
         paths = LakePaths(folder)
@@ -220,6 +230,10 @@ class OneConnection:
             budget=ProofBudget(share=PROOF_SHARE, burst_ns=BURST_NS) if proved else None,
             monotonic_ns=clock.monotonic_ns,
         )
+        self.sentinel = (
+            DriftSentinel(paths, tape.venue, drift[0], settings=drift[1], clock=clock) if drift is not None else None
+        )
+        self._looking: asyncio.Task[None] | None = None
         self.events: list[str] = []
         self._flushing: asyncio.Task[None] | None = None
 
@@ -235,7 +249,10 @@ class OneConnection:
             rng=random.Random(3),
             pacer=ConnectionPacer(self.clock, opens_per_s=1_000),
             on_events=self._note,
+            sentinel=self.sentinel,
         )
+        if self.sentinel is not None:
+            self._looking = asyncio.create_task(self.sentinel.run())
         self.connection.add(self.tape.markets)
         self._task = asyncio.create_task(self.connection.run())
         n_frames = sum(len(stage.frames) for stage in self.tape.prologue)
@@ -298,9 +315,11 @@ class OneConnection:
         await self.writer.flush(self.row_ms)
 
     async def close(self) -> None:
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        for task in (self._task, self._looking):
+            if task is not None:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
         if self.journal is not None:
             self.journal.close()
         await self.writer.stop()
@@ -329,10 +348,11 @@ async def ours(
     tls: bool,
     notes: dict[str, Any],
     hash_every: int | None = None,
+    drift: tuple[VenueShapes, DriftSettings] | None = None,
 ) -> Took:
     """The collector's road."""
     with tempfile.TemporaryDirectory(prefix="overround-bench-") as folder:
-        road = OneConnection(Path(folder), tape, journal=journal, hash_every=hash_every)
+        road = OneConnection(Path(folder), tape, journal=journal, hash_every=hash_every, drift=drift)
         url, context = address(sender, tls=tls)
         await road.open(url, context)
         sender.tell(*order)
@@ -346,6 +366,8 @@ async def ours(
         notes["rows"] = road.writer.stats.rows
         notes["wal"] = road.writer.stats.wal_bytes
         notes["integrity"] = {word: n for word, n in road.snapshotter.by_integrity.items() if n}
+        if road.sentinel is not None:
+            notes["sentinel"] = road.sentinel.counters()
         if road.journal is not None:
             notes["journal"] = road.journal.bytes_written
     return took

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from structlog.testing import capture_logs
 
 from overround.clock import Clock, SystemClock
 from overround.config import DriftSettings
 from overround.storage import LakePaths, read_drift, read_quarantine
 from overround.testing.clock import ManualClock
+from overround.venue import sentinel as sentinel_module
 from overround.venue.kalshi.profile import SHAPES
+from overround.venue.polymarket.profile import SHAPES as POLYMARKET
 from overround.venue.sentinel import DriftSentinel
 
 NOON = 1_768_392_000_000
@@ -124,6 +127,36 @@ async def test_a_flood_is_sampled_within_the_budget(tmp_path: Path) -> None:
     counted = watcher.counters()
     assert counted.frames == 20 * 8_000
     assert 1 <= counted.examined < 1_000, "one of fifty would be 3,200: the budget was kept"
+
+
+class Crowded(ManualClock):
+    """On a machine where others take the processor for a second whenever one looks."""
+
+    def monotonic_ns(self) -> int:
+        self.skip_ms(1_000)
+        return super().monotonic_ns()
+
+
+@pytest.mark.skipif(not sentinel_module.COUNTS_FINELY, reason="processor time is counted too coarsely here")
+async def test_waiting_for_the_processor_costs_no_budget(tmp_path: Path) -> None:
+    watcher = sentinel(tmp_path, Crowded(NOON), cpu_share=0.1)
+    send(watcher, *(delta(seq) for seq in range(500)))
+    await watcher.close()
+    assert watcher.counters().examined >= 10, "one of fifty"
+
+
+async def test_of_a_long_batch_both_ends_are_examined_and_all_that_is_unknown(tmp_path: Path) -> None:
+    watcher = DriftSentinel(
+        LakePaths(tmp_path), "polymarket", POLYMARKET, settings=DriftSettings(cpu_share=0.5), clock=ManualClock(NOON)
+    )
+    book = {"event_type": "best_bid_ask", "market": "0x" + "a" * 64, "asset_id": "1", "best_bid": "0.1",
+            "best_ask": "0.2", "spread": "0.1", "timestamp": "1787838983996"}  # fmt: skip
+    batch = [book] * 50 + [book | {"event_type": "rumour"}] + [book] * 50
+    send(watcher, json.dumps(batch).encode())
+    await watcher.close()
+    state = read_drift(LakePaths(tmp_path), "polymarket")
+    assert state.kinds["best_bid_ask"].samples == 20
+    assert list(state.found) == ["unknown_event rumour"]
 
 
 async def test_a_later_run_remembers(tmp_path: Path) -> None:

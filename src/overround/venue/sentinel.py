@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -44,6 +45,8 @@ UNKNOWN_PER_LOOK = 3
 GUESS_SHARE = 0.3
 """Of the budget: finding out which kinds the frames are of."""
 KINDS_MAX = 500
+COUNTS_FINELY = time.get_clock_info("thread_time").resolution <= 1e-5
+"""Whether the system tells a thread's processor time in steps that a look can be measured by."""
 SPENT_CAP = 4
 """Looks whose unspent budget may be saved up for one."""
 
@@ -84,6 +87,9 @@ class DriftSentinel:
     shapes : VenueShapes
     settings : DriftSettings
     clock : Clock
+    worked_ns : callable, optional
+        The budget's clock: processor time of this thread, so that a busy machine does not eat up what may be looked at;
+        the time that passes where the system counts it too coarsely.
 
     Attributes
     ----------
@@ -92,7 +98,14 @@ class DriftSentinel:
     """
 
     def __init__(
-        self, paths: LakePaths, venue: str, shapes: VenueShapes, *, settings: DriftSettings, clock: Clock
+        self,
+        paths: LakePaths,
+        venue: str,
+        shapes: VenueShapes,
+        *,
+        settings: DriftSettings,
+        clock: Clock,
+        worked_ns: Callable[[], int] | None = None,
     ) -> None:
         self._paths, self._venue, self._shapes = paths, str(venue), shapes
         self._settings, self._clock = settings, clock
@@ -100,6 +113,7 @@ class DriftSentinel:
         self.frame = self._recent.append
         self._refused: deque[tuple[str, int, bytes]] = deque(maxlen=REFUSED_MAX)
         self._answers: deque[tuple[str, int, bytes]] = deque(maxlen=ANSWERS_MAX)
+        self._worked_ns = worked_ns or (time.thread_time_ns if COUNTS_FINELY else clock.monotonic_ns)
         self._budget_ns = int(settings.cpu_share * DRAIN_MS * 1e6)
         self._allowance_ns = self._budget_ns
         self._guess_ns = 300.0
@@ -159,7 +173,7 @@ class DriftSentinel:
 
     def look(self) -> None:
         """Take a sample of what has come since the last look."""
-        started_ns = self._clock.monotonic_ns()
+        started_ns = self._worked_ns()
         self._allowance_ns = min(self._allowance_ns + self._budget_ns, SPENT_CAP * self._budget_ns)
         ends_ns = started_ns + self._allowance_ns
         refused = set()
@@ -168,9 +182,9 @@ class DriftSentinel:
             refused.add((connection, recv_ns))
             self._look_at_refused(connection, recv_ns, frame)
         self._look_at_frames(ends_ns, refused)
-        while self._answers and self._clock.monotonic_ns() < ends_ns:
+        while self._answers and self._worked_ns() < ends_ns:
             self._look_at_answer(*self._answers.popleft())
-        spent_ns = self._clock.monotonic_ns() - started_ns
+        spent_ns = self._worked_ns() - started_ns
         self._allowance_ns -= spent_ns
         self._spent_ns += spent_ns
 
@@ -182,7 +196,7 @@ class DriftSentinel:
         recent.clear()
         self._frames += len(frames)
         for number, (connection, recv_ns, frame) in enumerate(self._chosen(frames)):
-            if number and self._clock.monotonic_ns() > ends_ns:
+            if number and self._worked_ns() > ends_ns:
                 return  # one is looked at however poor we are
             if (connection, recv_ns) in refused:
                 continue
@@ -191,7 +205,7 @@ class DriftSentinel:
     def _chosen(self, frames: list[tuple[str, int, bytes]]) -> list[tuple[str, int, bytes]]:
         """At least one frame of each kind, one of so many of the common ones; the rare kinds first."""
         guess, known, kinds, every = self._shapes.guess, self._shapes.shapes, self._kinds, self._settings.sample_every
-        started_ns = self._clock.monotonic_ns()
+        started_ns = self._worked_ns()
         stride = 1 + int(len(frames) * self._guess_ns / (GUESS_SHARE * self._budget_ns + 1))
         if len(kinds) > KINDS_MAX:
             kinds.clear()
@@ -221,7 +235,7 @@ class DriftSentinel:
             if uncounted > 0:
                 self._ledger.depart([Departure(DriftSort.UNKNOWN_EVENT, kind[:80], "", "")] * uncounted, self._now_ms())
         if looked:
-            cost_ns = (self._clock.monotonic_ns() - started_ns) / len(looked)
+            cost_ns = (self._worked_ns() - started_ns) / len(looked)
             self._guess_ns += 0.1 * (cost_ns - self._guess_ns)
         return first + more
 
