@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import httpx2
 import polars as pl
 import pytest
 
@@ -23,6 +26,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "OVERROUND_DATA_DIR": str(tmp_path / "lake"),
         "OVERROUND_MOCK__ENABLED": "true",
         "OVERROUND_MOCK__MARKETS": "120",
+        "OVERROUND_MONITORING__PORT": "0",
         "OVERROUND_VENUES__POLYMARKET__SNAPSHOT_INTERVAL_MS_WARM": "1000",
         "OVERROUND_VENUES__KALSHI__SNAPSHOT_INTERVAL_MS_WARM": "1000",
     }
@@ -113,3 +117,30 @@ def test_a_live_collector_refuses_a_synthetic_lake(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "synthetic" in done.stderr
     assert "hint:" in done.stderr
+
+
+def test_a_running_collector_says_that_it_is_well_and_none_says_nothing(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    env = environment(tmp_path) | {"OVERROUND_MONITORING__PORT": str(port)}
+    url = f"http://127.0.0.1:{port}"
+    with subprocess.Popen([*OVERROUND, "collect"], env=env, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            ready = False
+            deadline = time.monotonic() + 60
+            while time.monotonic() < deadline and not ready:
+                time.sleep(0.2)
+                with contextlib.suppress(httpx2.TransportError):
+                    ready = httpx2.get(f"{url}/readyz").status_code == 200
+            assert ready
+            metrics = httpx2.get(f"{url}/metrics").text
+            asked = subprocess.run([*OVERROUND, "health"], env=env, cwd=tmp_path, capture_output=True, timeout=60)
+        finally:
+            process.terminate()
+            process.communicate(timeout=40)
+    assert asked.returncode == 0, asked.stdout
+    assert 'overround_connections_up{venue="kalshi"}' in metrics
+    assert process.returncode == 0
+    gone = subprocess.run([*OVERROUND, "health"], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert gone.returncode == 1
+    assert "overround collect" in gone.stderr

@@ -233,6 +233,7 @@ def environment_of(settings: Settings, pem: Path) -> dict[str, str]:
         )
         for name in names:
             told[f"OVERROUND_VENUES__{venue.upper()}__{name.upper()}"] = str(getattr(named, name))
+    told["OVERROUND_MONITORING__PORT"] = "0"
     told["OVERROUND_VENUES__KALSHI__API_KEY"] = settings.venues.kalshi.api_key
     told["OVERROUND_VENUES__KALSHI__PRIVATE_KEY_PATH"] = str(pem)
     return {**{name: value for name, value in os.environ.items() if not name.startswith("OVERROUND_")}, **told}

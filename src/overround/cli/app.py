@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("overround.cli.demo:demo", "Run the whole road on this machine in a minute, and check it."),
     "scan": ("overround.cli.scan:scan", "List every market of the enabled venues into universe.jsonl."),
     "collect": ("overround.cli.collect:collect", "Record order books into the lake until stopped."),
+    "health": ("overround.cli.health:health", "Ask a running collector whether it is well."),
     "mine": ("overround.cli.mine:mine", "Rank a day's markets by depth, spread and quote updates."),
     "coverage": ("overround.cli.coverage:coverage", "Show how much of a day's record can be trusted."),
     "book": ("overround.cli.book:book", "Rebuild order books from recordings or journals."),

@@ -81,6 +81,12 @@ def collect(*, app: App, venue: str | None, duration: float | None, data_dir: ob
                 # Each mock run is a world of its own: what it lists is scanned before it is recorded.
                 await scan_venues(live, venues=venues, clock=clock, rng=rng, origin=origin)
             on_status = stack.enter_context(_live_view()) if terminal else None
+            endpoint = None
+            if live.monitoring.enabled:
+                from overround.services import Endpoint
+
+                endpoint = Endpoint(live.monitoring, data_dir=live.data_dir, clock=clock)
+            serving = asyncio.create_task(endpoint.run()) if endpoint is not None else None
             scans = asyncio.create_task(scan_every(live, venues=venues, clock=clock, rng=rng, origin=origin))
             try:
                 recorders = await run_collect(
@@ -93,9 +99,13 @@ def collect(*, app: App, venue: str | None, duration: float | None, data_dir: ob
                     duration_s=duration,
                     on_status=on_status,
                     status_ms=1_000 if terminal else 10_000,
+                    on_recorders=endpoint.show if endpoint is not None else None,
                 )
             finally:
                 scans.cancel()
+                if serving is not None:
+                    serving.cancel()
+                    await asyncio.wait({serving})
         final = [recorder.status() for recorder in recorders]
         if terminal:
             _summary(final)

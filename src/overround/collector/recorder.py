@@ -16,6 +16,7 @@ from overround.book import Book, BookShelf
 from overround.clock import Clock
 from overround.collector.checkpoint import Checkpoint, RunSettings, code_digest, freeze
 from overround.collector.connection import Connection
+from overround.collector.figures import RecorderFigures
 from overround.collector.keeper import LedgerKeeper
 from overround.collector.placement import Placement
 from overround.collector.polling import BookPoller, PolledFeed
@@ -39,6 +40,7 @@ log = structlog.get_logger()
 
 TICK_MS = 200
 PLAN_MS = 5_000
+RATES_OVER_S = 0.9
 ROWS_AT_ONCE = 500
 # Milliseconds between two checkpoints in the journal; 0: at the beginning of every bucket.
 STATE_MS = 0
@@ -167,7 +169,10 @@ class VenueRecorder:
             rotation_period_ms=venue_settings.rotation_period_secs * 1000,
             churn_per_minute=venue_settings.subscription_churn_limit_per_minute,
         )
+        self.figures = RecorderFigures()
+        self._flushed_ms = clock.now_ms()
         self._warning = ""
+        self._frames_per_s = self._rows_per_s = 0.0
         self._last_frames = 0
         self._last_rows = 0
         self._last_status_ns = clock.monotonic_ns()
@@ -275,6 +280,8 @@ class VenueRecorder:
                 self._note_lost()
                 if saved:
                     written = self.writer.stats
+                    self._flushed_ms = self._clock.now_ms()
+                    self.figures.flush.observe(written.last_flush_ms / 1000)
                     self._mark("durable", rows=taken, dropped=written.rows_dropped + written.rows_removed)
             if self.journal is not None and (now_ms >= journal_due or self.journal.pending_bytes > 4 << 20):
                 journal_due = now_ms + self._settings.storage.journal_flush_secs * 1000
@@ -411,6 +418,7 @@ class VenueRecorder:
         self.snapshotter.drop(market_ids)
         for market_id in market_ids:
             self._live.discard(market_id)
+            self.figures.forget(market_id)
         if self._poller is not None:
             self._poller.feed.remove(market_ids, now_ms=now_ms)
             return
@@ -507,6 +515,7 @@ class VenueRecorder:
                     proven_ms=carrier.feed.proven_ms(market_id),
                 )
                 if gap is not None:
+                    self.figures.repair.observe((now_ms - gap.start_ms) / 1000)
                     log.info(
                         "book.repaired",
                         venue=self.venue,
@@ -518,6 +527,7 @@ class VenueRecorder:
                 hit = [market_id] if market_id else [m for m, book in carrier.feed.books.items() if book.had_book]
                 self._live.difference_update(hit)
                 cause, _, detail = event.detail.partition(": ")
+                self.figures.gaps[cause] += len(hit)
                 self.ledger.wrong(
                     hit,
                     cause,
@@ -533,6 +543,7 @@ class VenueRecorder:
                 )
             elif kind is FeedEventKind.RESYNC:
                 self.ledger.step(market_id)
+                self.figures.steps[event.detail] += 1
                 log.debug("feed.event", venue=self.venue, market_id=market_id, what=kind, detail=event.detail)
             elif kind is FeedEventKind.REST_WANTED:
                 if not self._rest_wanted.full():
@@ -553,6 +564,7 @@ class VenueRecorder:
 
     def _on_row(self, carrier: Carrier, market_id: MarketId, book: Book, verdict: Integrity, now_ms: int) -> None:
         feed = carrier.feed
+        self.figures.book(market_id, book)
         if feed.events and isinstance(carrier, Connection):
             carrier.drain()  # a proof that failed says more of the gap than the row does
         self.ledger.observe(
@@ -589,14 +601,20 @@ class VenueRecorder:
         return total
 
     def status(self) -> VenueStatus:
-        """Where this venue stands; rates are since the last call."""
-        now_ns = self._clock.monotonic_ns()
+        """Where this venue stands; rates are of the last second at least, since an earlier call."""
+        now_ns, now_ms = self._clock.monotonic_ns(), self._clock.now_ms()
         seconds = max(1e-9, (now_ns - self._last_status_ns) / 1e9)
         counters, rows = self.counters(), self.snapshotter.rows
+        if seconds >= RATES_OVER_S:
+            self._frames_per_s = (counters.frames - self._last_frames) / seconds
+            self._rows_per_s = (rows - self._last_rows) / seconds
+            self._last_frames, self._last_rows, self._last_status_ns = counters.frames, rows, now_ns
         verified = self.snapshotter.by_integrity[Integrity.VERIFIED]
         written = self.writer.stats
         drift = self.drift.counters() if self.drift is not None else None
-        status = VenueStatus(
+        http = self._adapter.http
+        asked = http.counters()
+        return VenueStatus(
             venue=self.venue,
             mode="polling" if self._poller is not None else "socket",
             connections=len(self._connections) or int(self._poller is not None),
@@ -608,13 +626,15 @@ class VenueRecorder:
             frames=counters.frames,
             changes=counters.changes,
             trades=counters.trades,
-            frames_per_s=(counters.frames - self._last_frames) / seconds,
-            snapshots_per_s=(rows - self._last_rows) / seconds,
+            frames_per_s=self._frames_per_s,
+            snapshots_per_s=self._rows_per_s,
             snapshots=rows,
             rows=written.rows,
             rows_waiting=written.rows_waiting,
             flushes=written.flushes,
             last_flush_ms=written.last_flush_ms,
+            last_flush_age_ms=now_ms - self._flushed_ms,
+            oldest_book_ms=self._oldest_book_ms(now_ms),
             flush_failures=written.failures,
             files=written.files,
             bytes_written=written.bytes_written,
@@ -629,7 +649,7 @@ class VenueRecorder:
             verified_share=verified / rows if rows else math.nan,
             verified_minutes=self.ledger.seconds.verified_share,
             row_verdicts=written.verdicts,
-            book_verdicts=self.snapshotter.verdicts(self._clock.now_ms()),
+            book_verdicts=self.snapshotter.verdicts(now_ms),
             listed=self.listed,
             suspicions=self.silence.counters.suspicions,
             audits=self.silence.counters.audits,
@@ -638,10 +658,20 @@ class VenueRecorder:
             missing_books=self.silence.counters.missing_books,
             drift=drift.names if drift else 0,
             quarantined=drift.kept if drift else 0,
+            requests=asked["requests"],
+            request_failures=asked["failures"],
+            rate_limited=asked["rate_limited"],
+            breakers={host: str(state) for host, state in http.breaker_states().items()},
             warning=self._warning,
         )
-        self._last_frames, self._last_rows, self._last_status_ns = counters.frames, rows, now_ns
-        return status
+
+    def _oldest_book_ms(self, now_ms: int) -> int:
+        proven = (
+            carrier.feed.proven_ms(market_id)
+            for market_id in self._live
+            if (carrier := self._carrier(market_id)) is not None
+        )
+        return max((now_ms - ms for ms in proven if ms is not None), default=0)
 
 
 def _version(files: Sequence[Path]) -> str:

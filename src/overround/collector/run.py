@@ -50,6 +50,7 @@ async def collect(
     duration_s: float | None = None,
     on_status: Callable[[Sequence[VenueStatus]], None] | None = None,
     status_ms: int = STATUS_MS,
+    on_recorders: Callable[[Sequence[VenueRecorder]], None] | None = None,
 ) -> list[VenueRecorder]:
     """Record the venues until ``stop`` is set or the duration has passed.
 
@@ -71,6 +72,8 @@ async def collect(
         Takes every status round (the live view).
     status_ms : int
         Milliseconds between two status rounds; the log line comes every ten seconds.
+    on_recorders : callable, optional
+        Takes the recorders when they begin, anew after each step of the clock.
 
     Returns
     -------
@@ -89,7 +92,7 @@ async def collect(
         steady = SteadyClock(clock)
         recorders, step_ms = await _record(
             settings, venues=venues, clock=steady, rng=rng, origin=origin, stop=stop, ends_ns=ends_ns,
-            on_status=on_status, status_ms=status_ms,
+            on_status=on_status, status_ms=status_ms, on_recorders=on_recorders,
         )  # fmt: skip
         if not step_ms:
             return recorders
@@ -111,6 +114,7 @@ async def _record(
     ends_ns: int | None,
     on_status: Callable[[Sequence[VenueStatus]], None] | None,
     status_ms: int,
+    on_recorders: Callable[[Sequence[VenueRecorder]], None] | None,
 ) -> tuple[list[VenueRecorder], int]:
     """Record under one steady time; returns the stopped recorders, and by how much the clock was stepped (0: it was not)."""
     paths = LakePaths(settings.data_dir)
@@ -143,6 +147,8 @@ async def _record(
                     remedy="set venues.kalshi.api_key and private_key_path",
                 )
             recorders.append(recorder)
+        if on_recorders is not None:
+            on_recorders(recorders)
         tasks = [asyncio.create_task(recorder.run(), name=str(recorder.venue)) for recorder in recorders]
         stopper = asyncio.create_task(stop.wait())
         reporter = asyncio.create_task(_report(recorders, clock, on_status, status_ms))

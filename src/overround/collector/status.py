@@ -28,6 +28,10 @@ class VenueStatus(msgspec.Struct, frozen=True, kw_only=True):
         Snapshots taken, and rows stored (two outcomes each by default).
     rows_waiting, flushes, last_flush_ms, flush_failures, files, bytes_written : int
         The writer: rows not yet durable; the last flush's duration; Parquet files and their bytes.
+    last_flush_age_ms : int
+        Since the last flush that succeeded, or the start.
+    oldest_book_ms : int
+        Longest time since a live book was last proved: by a hash, a whole sequence, or REST. A quiet market's grows.
     journal_bytes : int
     gaps, open_gaps, repairs, resyncs, reconnects, rejected, unknown : int
     row_verdicts : dict of str to int
@@ -45,6 +49,10 @@ class VenueStatus(msgspec.Struct, frozen=True, kw_only=True):
         See ``collector.watch.SilenceCounters``.
     drift, quarantined : int
         Ways in which messages are not as documented, by name, and messages set aside for it.
+    requests, request_failures, rate_limited : int
+        REST requests sent, calls that failed for good, answers that told us to wait.
+    breakers : dict of str to str
+        State of each host's circuit breaker: ``closed``, ``half_open``, ``open``.
     warning : str
         Something the operator should know, or empty.
     """
@@ -90,4 +98,10 @@ class VenueStatus(msgspec.Struct, frozen=True, kw_only=True):
     missing_books: int = 0
     drift: int = 0
     quarantined: int = 0
+    last_flush_age_ms: int = 0
+    oldest_book_ms: int = 0
+    requests: int = 0
+    request_failures: int = 0
+    rate_limited: int = 0
+    breakers: dict[str, str] = msgspec.field(default_factory=dict)
     warning: str = ""

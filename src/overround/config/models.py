@@ -17,6 +17,7 @@ __all__ = [
     "IngestionSettings",
     "KalshiSettings",
     "MockSettings",
+    "MonitoringSettings",
     "PollingSettings",
     "PolymarketSettings",
     "Settings",
@@ -188,6 +189,28 @@ class DriftSettings(_Table):
     quarantine_per_name: Positive = 100
 
 
+class MonitoringSettings(_Table):
+    """``[monitoring]``: what a collector says about itself over HTTP, and when it calls itself unwell.
+
+    Attributes
+    ----------
+    enabled : bool
+    host : str
+    port : int
+        ``/metrics``, ``/health``, ``/livez``, ``/readyz``; 0 for any free port.
+    min_verified_share : float
+        Below this part of the live books verified, a venue is degraded.
+    min_free_disk_share : float
+        Below this part of the lake's disk free, the collector is degraded.
+    """
+
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 9464
+    min_verified_share: Annotated[float, Field(ge=0, le=1)] = 0.9
+    min_free_disk_share: Annotated[float, Field(ge=0, le=1)] = 0.05
+
+
 class StorageSettings(_Table):
     """``[storage]``: the lake.
 
@@ -280,6 +303,7 @@ class Settings(_Table):
     polling: PollingSettings = PollingSettings()
     silence: SilenceSettings = SilenceSettings()
     drift: DriftSettings = DriftSettings()
+    monitoring: MonitoringSettings = MonitoringSettings()
     storage: StorageSettings = StorageSettings()
     mock: MockSettings = MockSettings()
     exchange: ExchangeSettings = ExchangeSettings()

@@ -38,6 +38,7 @@ from overround.exchange.sockets import KALSHI_PATH, POLYMARKET_PATH, SocketServe
 from overround.exchange.truth import Truth
 from overround.exchange.truth_rest import ShadowTruth, truth_of, truth_router
 from overround.market import Venue
+from overround.net.serving import QuietServer
 
 __all__ = ["Exchange"]
 
@@ -226,7 +227,7 @@ class Exchange:
             FaultedApp(self.app(), self.desk), log_config=None, access_log=False, lifespan="off", ws="none",
             timeout_graceful_shutdown=1,
         )  # fmt: skip
-        self._http = _QuietServer(config)
+        self._http = QuietServer(config)
         self.desk.start(self._clock.now_ms())
         await self._sockets.start(sockets)
         self._tasks = [
@@ -428,12 +429,3 @@ class Exchange:
         known = [moment for moment in due if moment is not None]
         wait = min(known) - now_ms if known else _LONGEST_SLEEP_MS
         return min(max(wait, self._options.tick_ms), _LONGEST_SLEEP_MS)
-
-
-class _QuietServer(uvicorn.Server):
-    """A uvicorn server that leaves signals to its owner."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Install nothing."""
-        yield

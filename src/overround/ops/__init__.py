@@ -1,6 +1,6 @@
-"""What an operator sees: logs and counters."""
+"""What an operator sees: logs and figures."""
 
 from overround.ops.logs import MASK, configure_logging, register_secret
-from overround.ops.metrics import Counters
+from overround.ops.metrics import Histogram, RunningMinimum
 
-__all__ = ["MASK", "Counters", "configure_logging", "register_secret"]
+__all__ = ["MASK", "Histogram", "RunningMinimum", "configure_logging", "register_secret"]

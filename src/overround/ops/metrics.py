@@ -1,63 +1,84 @@
-"""Counters: plain integers where things happen, read only when somebody asks.
+"""Figures of a running process: plain numbers where things happen, read only when somebody asks.
 
-A labelled metric object costs as much as decoding a message; ``counters.gaps += 1`` costs nothing. So every
-part counts in its own integers and registers here a function that reads them.
+A labelled metric object costs as much as decoding a message; ``counters.gaps += 1`` costs nothing. So every part counts
+in its own integers, and whoever shows them reads them at that moment.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from bisect import bisect_left
+from collections.abc import Sequence
 
-__all__ = ["Counters"]
-
-Read = Callable[[], Mapping[str, Any]]
+__all__ = ["Histogram", "RunningMinimum"]
 
 
-class Counters:
-    """Named groups of counters and gauges of one process.
+class Histogram:
+    """How many values fell into which bucket.
+
+    Parameters
+    ----------
+    bounds : sequence of float
+        Upper bounds of the buckets, ascending; a last bucket takes everything above.
 
     Examples
     --------
-    >>> counters = Counters()
-    >>> counters.register("http.kalshi", lambda: {"requests": 3, "retries": 0})
-    >>> counters.snapshot()
-    {'http.kalshi': {'requests': 3, 'retries': 0}}
+    >>> histogram = Histogram((0.1, 1.0))
+    >>> for seconds in (0.05, 0.1, 7.0):
+    ...     histogram.observe(seconds)
+    >>> histogram.cumulative()
+    [('0.1', 2), ('1.0', 2), ('+Inf', 3)]
     """
 
-    def __init__(self) -> None:
-        self._groups: dict[str, Read] = {}
+    __slots__ = ("bounds", "counts", "total")
 
-    def register(self, group: str, read: Read) -> None:
-        """Add a group; ``read`` is called at each snapshot and returns numbers (or mappings of numbers).
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = tuple(bounds)
+        self.counts = [0] * (len(self.bounds) + 1)
+        self.total = 0.0
 
-        Raises
-        ------
-        ValueError
-            If the name is taken: two parts would count over each other.
-        """
-        if group in self._groups:
-            raise ValueError(f"counters of {group!r} are registered already")
-        self._groups[group] = read
+    def observe(self, value: float) -> None:
+        """Count a value."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
 
-    def unregister(self, group: str) -> None:
-        """Forget a group; unknown names are ignored."""
-        self._groups.pop(group, None)
-
-    def snapshot(self) -> dict[str, dict[str, Any]]:
-        """Every group's numbers now, as plain dictionaries of their own."""
-        return {
-            group: {name: dict(value) if isinstance(value, Mapping) else value for name, value in read().items()}
-            for group, read in list(self._groups.items())
-        }
-
-    def flat(self) -> dict[str, int | float]:
-        """The same in one level, names joined by dots, other values than numbers left out."""
-        found: dict[str, int | float] = {}
-        for group, values in self.snapshot().items():
-            for name, value in values.items():
-                below = value if isinstance(value, dict) else {"": value}
-                for key, number in below.items():
-                    if isinstance(number, (int, float)):
-                        found[f"{group}.{name}{'.' if key else ''}{key}"] = number
+    def cumulative(self) -> list[tuple[str, int]]:
+        """Values up to each bound, as Prometheus names and counts them."""
+        below, found = 0, []
+        for bound, count in zip((*map(str, self.bounds), "+Inf"), self.counts, strict=True):
+            below += count
+            found.append((bound, below))
         return found
+
+
+class RunningMinimum:
+    """How far values lie above the least one of the last one to two windows.
+
+    A venue's clock and ours differ by an unknown amount, which drifts. The least difference seen lately stands for it.
+
+    Parameters
+    ----------
+    window_ms : int
+
+    Examples
+    --------
+    >>> floor = RunningMinimum(window_ms=1_000)
+    >>> [floor.above(value, now_ms=ms) for value, ms in ((-40, 0), (-30, 500), (-45, 1_200), (-20, 2_500))]
+    [0, 10, 0, 25]
+    """
+
+    __slots__ = ("_before", "_from_ms", "_least", "_window_ms")
+
+    def __init__(self, *, window_ms: int = 600_000) -> None:
+        self._window_ms = window_ms
+        self._from_ms: int | None = None
+        self._least = self._before = float("inf")
+
+    def above(self, value: float, *, now_ms: int) -> float:
+        """Take a value in; returns its distance from the minimum, 0 if it is the least itself."""
+        if self._from_ms is None:
+            self._from_ms = now_ms
+        elif now_ms - self._from_ms >= self._window_ms:
+            self._before = self._least if now_ms - self._from_ms < 2 * self._window_ms else float("inf")
+            self._least, self._from_ms = float("inf"), now_ms
+        self._least = min(self._least, value)
+        return value - min(self._least, self._before)

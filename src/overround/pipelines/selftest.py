@@ -600,6 +600,7 @@ def _plain(settings: Settings, key_file: Path, venues: Sequence[Venue]) -> dict[
         tree["venues"][venue.value]["enabled"] = venue in venues
         tree["venues"][venue.value]["api_secret"] = ""
     tree["venues"]["kalshi"]["private_key_path"] = str(key_file)
+    tree["monitoring"]["enabled"] = False  # cells follow each other faster than a port is free again
     tree.pop("db", None)
     return tree
 

@@ -1,0 +1,48 @@
+"""An HTTP server inside a program that has other things to do."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+
+from overround.errors import ConfigError
+
+__all__ = ["QuietServer", "listen"]
+
+
+class QuietServer(uvicorn.Server):
+    """A uvicorn server that leaves signals to its owner."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Install nothing."""
+        yield
+
+
+def listen(host: str, port: int, *, setting: str) -> socket.socket:
+    """Bind a port, so that a taken one is known before anything is served.
+
+    Parameters
+    ----------
+    host : str
+    port : int
+        0 for any free one.
+    setting : str
+        The settings table that holds both, named in the error.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be bound.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family)
+    except OSError as exc:
+        raise ConfigError(
+            f"cannot listen on {host} port {port}: {exc.strerror or exc}",
+            hint=f"set [{setting}] host and port to a free one",
+        ) from exc
