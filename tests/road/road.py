@@ -45,8 +45,12 @@ def travel(
     change: Callable[[Settings], Settings] = lambda settings: settings,
     keyless: bool = False,
     meanwhile: Callable[[ExchangeThread, Settings], Coroutine[Any, Any, None]] | None = None,
+    afterwards: Callable[[ExchangeThread, Settings], None] | None = None,
 ) -> Trip:
-    """Record the generated world for some seconds and compare every stored row with the truth."""
+    """Record the generated world for some seconds and compare every stored row with the truth.
+
+    ``afterwards`` is called when nothing is recorded any more, while the exchange still tells the truth.
+    """
     import httpx2
 
     settings = demo_settings(data_dir, markets=markets, seed=seed)
@@ -74,16 +78,18 @@ def travel(
             return recorders
 
         recorders = {recorder.venue: recorder for recorder in asyncio.run(main())}
+        if afterwards is not None:
+            afterwards(thread, live)
         checks = {venue: compare(live, venue, thread.urls.truth_url) for venue in venues}
         told = {venue: httpx2.get(f"{thread.urls.truth_url}/{venue}/faults", timeout=10).json() for venue in venues}
     return Trip(settings=live, recorders=recorders, checks=checks, faults=told)
 
 
-def compare(settings: Settings, venue: Venue, truth_url: str) -> TruthCheck:
-    """Every stored row of a venue against the truth."""
+def compare(settings: Settings, venue: Venue, truth_url: str, lake: LakePaths | None = None) -> TruthCheck:
+    """Every stored row of a venue against the truth; ``lake`` holds the rows if they are elsewhere than the universe."""
     paths = LakePaths(settings.data_dir)
     found = newest_universe(paths, venue, now_ms=SystemClock().now_ms())
     assert found is not None
     firsts = {str(market.market_id): str(market.outcome_ids[0]) for market in found.markets}
-    rows = stored_rows((partition.scan() for partition in partitions(paths, venue)), first_outcomes=firsts)
+    rows = stored_rows((partition.scan() for partition in partitions(lake or paths, venue)), first_outcomes=firsts)
     return check_rows(rows, truth_url=truth_url, venue=venue, top_k=settings.top_k)
