@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import sys
 import time
 from pathlib import Path
@@ -50,3 +51,21 @@ def test_after_kills_no_row_is_called_altered_and_the_open_ends_are_named(tmp_pa
             assert {proof.exit_code for proof in proofs} == {3}
             named = [stretch for proof in proofs for stretch in proof.unproved]
             assert len(named) >= kills
+
+
+@pytest.mark.slow
+def test_after_a_sleep_nothing_is_called_altered(tmp_path: Path) -> None:
+    with rig(tmp_path) as held:
+        run = busy(held)
+        run.process.send_signal(signal.SIGSTOP)
+        time.sleep(40)
+        run.process.send_signal(signal.SIGCONT)
+        before = run.witness().rows
+        run.wait_for(lambda: all(taken.durable > before[who].durable + 80 for who, taken in run.witness().rows.items()))
+        assert run.end() == 0, run.said()[-2000:]
+        for venue in Venue:
+            proofs = [prove_day(held.paths, venue, span_of(day, None)) for day in held.paths.days(SNAPSHOTS, venue)]
+            assert [finding for proof in proofs for finding in proof.findings] == []
+            assert {proof.exit_code for proof in proofs} == {0}
+            assert sum(proof.unproved_minutes for proof in proofs) > 0
+            assert all(proof.proved == proof.rows for proof in proofs)

@@ -17,6 +17,7 @@ from overround.pipelines.prove import Proof, prove_day, span_of
 from overround.storage import JOURNAL, SNAPSHOTS, LakePaths
 from overround.storage.fileops import FileOps
 from overround.storage.manifest import append_line, read_manifests
+from overround.storage.schema import SNAPSHOT_TABLE, TableSpec
 
 KEY = ("market_id", "outcome_id", "ts_recv")
 
@@ -47,15 +48,16 @@ def journals(paths: LakePaths, venue: Venue) -> list[Path]:
     return [part.path for run in find_runs(paths, venue, days, from_ms=0, to_ms=1 << 60) for part in run.parts]
 
 
-def rewrite(paths: LakePaths, venue: Venue, path: Path, rows: pa.Table) -> None:
+def rewrite(paths: LakePaths, venue: Venue, path: Path, rows: pa.Table, table: TableSpec = SNAPSHOT_TABLE) -> None:
     """Write a file anew as its own writer would: sorted or not, with its description, and listed with its checksum."""
     held = pq.read_schema(path).metadata
     pq.write_table(rows.replace_schema_metadata(held), path, compression="zstd")
-    day = path.parents[1].name.removeprefix("date=")
-    manifests = paths.manifests(SNAPSHOTS, str(venue), day)
-    name = path.relative_to(paths.day(SNAPSHOTS, str(venue), day)).as_posix()
+    place = table.place
+    day = path.parents[int(place.by_hour)].name.removeprefix("date=")
+    manifests = paths.manifests(place, str(venue), day)
+    name = path.relative_to(paths.day(place, str(venue), day)).as_posix()
     line = read_manifests(manifests)[name]
-    times = rows.column("ts_recv")
+    times = rows.column(table.time_column)
     data = path.read_bytes()
     changed = {
         "rows": rows.num_rows,

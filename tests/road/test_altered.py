@@ -14,11 +14,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from overround.collector import runs
 from overround.market import BookStatus, ErrCode, Integrity, Venue
 from overround.pipelines.lake import verify_lake
 from overround.pipelines.prove import Proof, prove_day, span_of
-from overround.storage import ROW_SCHEMA, SNAPSHOTS, LakePaths
+from overround.storage import COVERAGE_TABLE, ROW_SCHEMA, SNAPSHOTS, LakePaths
 from overround.storage.manifest import read_manifests
+from overround.storage.paths import COVERAGE
 from overround.storage.schema import LEVEL_COLUMNS
 from overround.storage.verify import ProblemKind
 
@@ -305,3 +307,79 @@ def test_a_file_taken_away_with_its_line_in_the_manifest_is_found(
     assert (proof.exit_code, {finding.kind for finding in proof.findings}) == (1, {"missing"})
     assert proof.n_findings >= rows.num_rows
     assert path.relative_to(lake.root).as_posix() in {finding.file for finding in proof.findings}
+
+
+# -- the ledger ---------------------------------------------------------------------------------------
+
+
+def ledger_file(lake: LakePaths, venue: Venue) -> Path:
+    day = lake.days(COVERAGE, str(venue))[0]
+    return lake.bucket_files(COVERAGE, str(venue), day, lake.hours(COVERAGE, str(venue), day)[0])[0]
+
+
+def ledger_proof(lake: LakePaths, venue: Venue, path: Path) -> Proof:
+    return prove_day(lake, venue, span_of(path.parent.name.removeprefix("date="), None))
+
+
+@pytest.mark.parametrize("venue", list(Venue))
+@pytest.mark.parametrize("name", ["snapshots", "updates"])
+def test_an_altered_count_of_the_ledger_is_found(lake: LakePaths, venue: Venue, name: str) -> None:
+    path, rng = ledger_file(lake, venue), seeded("ledger", venue, name)
+    rows = read(path)
+    assert ledger_proof(lake, venue, path).minutes > 50
+    told = [row for row, market in enumerate(rows.column("market_id").to_pylist()) if market]
+    row, by = rng.choice(told), rng.choice([1, -1, 100])
+    before = rows.column(name)[row].as_py()
+    rewrite(lake, venue, path, with_values(rows, name, {row: before + by}), COVERAGE_TABLE)
+    assert_forged(lake, venue)
+    (finding,) = ledger_proof(lake, venue, path).findings
+    assert (finding.kind, finding.column, finding.stored, finding.expected) == ("count", name, before + by, before)
+    assert (finding.market_id, finding.ts_recv) == tuple(rows.column(n)[row].as_py() for n in ("market_id", "minute"))
+
+
+@pytest.mark.parametrize("venue", list(Venue))
+@pytest.mark.parametrize("change", ["moved", "taken out", "all gone"])
+def test_a_ledger_row_moved_or_taken_out_is_found(lake: LakePaths, venue: Venue, change: str) -> None:
+    path = ledger_file(lake, venue)
+    rows = read(path)
+    snapshots = rows.column("snapshots").to_pylist()
+    row = next(number for number in range(rows.num_rows) if snapshots[number])
+    if change == "moved":
+        other = rows.column("market_id")[row].as_py() + "x"
+        rewrite(lake, venue, path, with_values(rows, "market_id", {row: other}), COVERAGE_TABLE)
+    elif change == "taken out":
+        rewrite(lake, venue, path, pa.concat_tables([rows.slice(0, row), rows.slice(row + 1)]), COVERAGE_TABLE)
+    else:
+        shutil.rmtree(lake.table(COVERAGE))
+    proof = ledger_proof(lake, venue, path)
+    assert (proof.exit_code, {finding.kind for finding in proof.findings}) == (1, {"count"})
+    if change == "all gone":
+        # The first 500 findings are kept, all are counted.
+        assert proof.n_findings >= sum(n > 0 for n in snapshots)
+    else:
+        lacking = [finding for finding in proof.findings if finding.stored == 0]
+        assert [finding.expected for finding in lacking if finding.column == "snapshots"] == [snapshots[row]]
+
+
+def test_what_of_the_ledger_cannot_be_proved_is_as_the_docs_say(lake: LakePaths) -> None:
+    # No frame tells when the collector looked: the day that seconds are proved, the page has to be rewritten.
+    venue = Venue.KALSHI
+    path = ledger_file(lake, venue)
+    rows = read(path)
+    row = next(number for number, each in enumerate(rows.column("verified_s").to_pylist()) if each > 1)
+    moved = {"verified_s": rows.column("verified_s")[row].as_py() - 1, "gap_s": rows.column("gap_s")[row].as_py() + 1}
+    forged = rows
+    for name, value in moved.items():
+        forged = with_values(forged, name, {row: value})
+    rewrite(lake, venue, path, forged, COVERAGE_TABLE)
+    assert ledger_proof(lake, venue, path).exit_code == 0
+
+
+def test_of_minutes_around_a_pause_no_count_is_told(lake: LakePaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "PAUSE_MS", 0)
+    venue = Venue.KALSHI
+    path = ledger_file(lake, venue)
+    shutil.rmtree(lake.table(COVERAGE))
+    proof = ledger_proof(lake, venue, path)
+    assert (proof.exit_code, proof.minutes) == (0, 0)
+    assert proof.unproved_minutes > 50

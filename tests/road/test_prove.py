@@ -38,6 +38,8 @@ def test_an_untouched_lake_is_proved_to_its_last_value(recorded: Path, venue: Ve
     assert (proof.findings, proof.unproved, proof.notes) == ([], [], [])
     assert proof.exit_code == 0
     assert proof.proved == proof.rows > 500
+    assert proof.minutes > 100
+    assert proof.unproved_minutes == 0
     stored = scan_snapshots(LakePaths(recorded), venue).collect()
     assert set(stored["status"]) >= {"ok", "stale"}
     assert len(set(stored["err"])) >= 3
@@ -66,6 +68,7 @@ def test_what_a_missing_or_torn_journal_leaves_open_is_said_and_the_rest_is_prov
     assert (proof.exit_code, proof.findings) == (3, [])
     assert proof.proved + proof.unproved_rows == proof.rows
     assert proof.proved > 100
+    assert proof.unproved_minutes > 0, "what the ledger counted in the hole cannot be told"
     assert proof.unproved
     assert all(stretch.why for stretch in proof.unproved)
     if gone in ("first", "middle"):
@@ -98,11 +101,19 @@ def test_one_market_and_one_hour_can_be_asked_about(recorded: Path) -> None:
     assert (proof.exit_code, proof.proved) == (0, proof.rows)
 
 
+def test_rows_polled_without_a_key_are_proved(tmp_path: Path) -> None:
+    travel(tmp_path, duration_s=4, venues=[Venue.KALSHI], keyless=True)
+    proof = prove(LakePaths(tmp_path), Venue.KALSHI)
+    assert (proof.exit_code, proof.findings, proof.unproved) == (0, [], [])
+    assert proof.proved == proof.rows > 100
+    assert proof.minutes > 50
+
+
 def test_two_runs_of_one_bucket_are_told_apart(tmp_path: Path) -> None:
     for seed in (11, 11):
         travel(tmp_path, duration_s=3, venues=[Venue.KALSHI], seed=seed)
     proof = prove(LakePaths(tmp_path), Venue.KALSHI)
-    assert (proof.exit_code, proof.runs, proof.proved) == (0, 2, proof.rows)
+    assert (proof.exit_code, proof.runs, proof.proved, proof.unproved_minutes) == (0, 2, proof.rows, 0)
 
 
 def test_a_lake_is_proved_while_it_is_recorded(tmp_path: Path) -> None:

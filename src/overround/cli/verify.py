@@ -121,7 +121,7 @@ def _print_proof(proof: Proof, first: int) -> None:
         for name in ("file", "row", "market", "outcome", "ts_recv", "column", "stored", "expected"):
             table.add_column(name, overflow="fold")
         for each in shown:
-            what = ("", "") if each.kind == "value" else (f"row {each.kind}", "")
+            what = ("", "") if each.kind in ("value", "count") else (f"row {each.kind}", "")
             table.add_row(
                 each.file.rpartition("/")[2],
                 "" if each.row is None else str(each.row),
@@ -149,6 +149,10 @@ def _print_proof(proof: Proof, first: int) -> None:
         parts.append(f"{many(proof.unproved_rows, 'row')} cannot be proved")
     if proof.lost_rows:
         parts.append(f"{many(proof.lost_rows, 'row')} lost with the process or the disk, as the journal says")
+    if proof.minutes:
+        parts.append(f"{many(proof.minutes, 'outcome minute')} of the ledger with the journal's counts")
+    if proof.unproved_minutes:
+        parts.append(f"{proof.unproved_minutes:,} not to be told")
     if proof.waiting_rows:
         parts.append(f"{many(proof.waiting_rows, 'row')} still under way")
     click.echo(

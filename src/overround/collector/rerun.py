@@ -9,25 +9,27 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from random import Random
 
 import msgspec
 
-from overround.book import BookShelf
+from overround.book import Book, BookShelf
 from overround.collector.checkpoint import RunSettings, thaw
 from overround.collector.polling import PolledFeed
-from overround.collector.snapshots import ProofBudget, Snapshotter
+from overround.collector.snapshots import Carrier, ProofBudget, Snapshotter
 from overround.errors import FileDamaged
-from overround.market import Market, MarketId, OutcomeId
+from overround.market import Integrity, Market, MarketId, OutcomeId
 from overround.storage.buffer import Cut, SnapshotBuffer
 from overround.storage.journal import JournalEntry
 from overround.venue import Feed, RestBook
 from overround.venue.adapters import make_feed
 from overround.venue.repair import RepairBudgets
 
-__all__ = ["Mark", "Rerun", "decode_entry", "decode_mark"]
+__all__ = ["Mark", "Rerun", "Tally", "decode_entry", "decode_mark"]
 
 CUT_ROWS = 20_000
+MINUTE_MS = 60_000
 
 
 class Mark(msgspec.Struct, gc=False):
@@ -61,6 +63,22 @@ class Mark(msgspec.Struct, gc=False):
 
 decode_entry = msgspec.json.Decoder(JournalEntry).decode
 decode_mark = msgspec.json.Decoder(Mark).decode
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the ledger counts of one market in one minute.
+
+    Attributes
+    ----------
+    snapshots, updates : int
+    whole : bool
+        Whether ``updates`` is known: after a checkpoint the first row of a market has none before it.
+    """
+
+    snapshots: int = 0
+    updates: int = 0
+    whole: bool = True
 
 
 class _Slot:
@@ -121,6 +139,8 @@ class Rerun:
         Frames applied.
     diverged : str
         The first command that the feeds did not want to send as it was sent; empty while all are equal.
+    tallies : dict of int to dict of MarketId to Tally
+        By minute (its start, ms) and market.
     """
 
     def __init__(self, settings: RunSettings) -> None:
@@ -133,6 +153,9 @@ class Rerun:
         self._slots: dict[str, _Slot] = {}
         self._by_conn: dict[str, _Slot] = {}
         self._outcomes: dict[MarketId, tuple[OutcomeId, ...]] = {}
+        self.tallies: dict[int, dict[MarketId, Tally]] = {}
+        # The seq that each market's last row had, or its book when rows began; None after a checkpoint.
+        self._row_seq: dict[MarketId, int | None] = {}
         self._passes: deque[tuple[int, int]] = deque()
         self._taken_before = 0
         self.ready = False
@@ -191,7 +214,29 @@ class Rerun:
             stale_after_ms=self.settings.stale_after_ms,
             keep_stored=self.settings.keep_stored,
             budget=self._budget,
+            on_row=self._on_row,
         )
+
+    def _on_row(self, carrier: Carrier, market_id: MarketId, book: Book, verdict: Integrity, now_ms: int) -> None:  # noqa: ARG002 - the snapshotter's signature
+        # A minute's end belongs to it, as in the ledger: what is counted is what has passed.
+        minute = (now_ms - 1) // MINUTE_MS * MINUTE_MS
+        tallies = self.tallies.setdefault(minute, {})
+        tally = tallies.get(market_id)
+        if tally is None:
+            tally = tallies[market_id] = Tally()
+        tally.snapshots += 1
+        before = self._row_seq.get(market_id)
+        if before is None:
+            tally.whole = False
+        else:
+            tally.updates += max(0, book.seq - before)
+        self._row_seq[market_id] = book.seq
+
+    @property
+    def outcomes(self) -> dict[MarketId, tuple[OutcomeId, ...]]:
+        """Outcomes of which rows were stored, of every market seen."""
+        both = self.settings.outcomes == "both"
+        return {market_id: ids if both else ids[:1] for market_id, ids in self._outcomes.items()}
 
     def _slot(self, conn: str) -> _Slot:
         slot = self._by_conn.get(conn)
@@ -268,6 +313,7 @@ class Rerun:
         self._snapshotter = self._new_snapshotter()
         self._snapshotter.resume(state.plans, self._slots)
         self._outcomes = {market_id: outcome_ids for market_id, outcome_ids, *_ in state.plans.markets}
+        self._row_seq = dict.fromkeys(self._outcomes)
         self.ready = True
 
     def _call(self, mark: Mark) -> None:
@@ -286,12 +332,17 @@ class Rerun:
             return
         if event == "take":
             for market_id, name, interval_ms in mark.takes:
+                if market_id not in self._row_seq:
+                    book = self._shelf.get(market_id)
+                    self._row_seq[market_id] = 0 if book is None else book.seq
                 self._snapshotter.put(
                     market_id, self._outcomes[market_id], self._slots[name], interval_ms=interval_ms, now_ms=now_ms
                 )
             return
         if event == "drop":
             self._snapshotter.drop(mark.market_ids)
+            for market_id in mark.market_ids:
+                self._row_seq.pop(market_id, None)
             return
         if not mark.conn:
             return

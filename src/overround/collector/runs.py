@@ -9,18 +9,33 @@ from pathlib import Path
 import msgspec
 
 from overround.collector.checkpoint import RunSettings, code_digest
-from overround.collector.rerun import Rerun, decode_entry, decode_mark
+from overround.collector.rerun import Rerun, Tally, decode_entry, decode_mark
 from overround.errors import FileDamaged
+from overround.market import MarketId, OutcomeId
 from overround.storage.buffer import Cut
 from overround.storage.journal import JournalLines
 from overround.storage.paths import JOURNAL, LakePaths, Shard
 
-__all__ = ["JOURNAL_ENDS", "JournalRun", "Replayed", "RunPart", "Stretch", "find_runs", "has_beginning", "replay_run"]
+__all__ = [
+    "JOURNAL_ENDS",
+    "JournalRun",
+    "Replayed",
+    "RunPart",
+    "Stretch",
+    "Tallies",
+    "add_tallies",
+    "find_runs",
+    "has_beginning",
+    "replay_run",
+]
 
 
 JOURNAL_ENDS = "the journal ends before the run does"
+# Connections are heard or spoken to more often than this.
+PAUSE_MS = 20_000
 # What a state of feeds written by other code may raise when these feeds go on with it.
 _OTHER_SHAPE = (AttributeError, KeyError, TypeError)
+Tallies = dict[int, dict[MarketId, Tally]]
 _BEGINNINGS = frozenset({"run", "state"})
 
 
@@ -90,6 +105,12 @@ class Replayed:
         See ``Rerun``.
     last_ms : int
         Time of the last line read.
+    tallies : dict of int to dict of MarketId to Tally
+        What the ledger counts, by minute (its start, ms) and market.
+    outcomes : dict of MarketId to tuple of OutcomeId
+        Of each market those of which rows were stored.
+    pauses : list of Stretch
+        Between two lines that lie far apart: the machine slept, or the clock was set. Rows are known all the same.
     """
 
     run_id: str
@@ -103,6 +124,9 @@ class Replayed:
     rows: int = 0
     diverged: str = ""
     last_ms: int = 0
+    tallies: Tallies = field(default_factory=dict)
+    outcomes: dict[MarketId, tuple[OutcomeId, ...]] = field(default_factory=dict)
+    pauses: list[Stretch] = field(default_factory=list)
 
 
 def find_runs(paths: LakePaths, venue: str, days: Sequence[str], *, from_ms: int, to_ms: int) -> list[JournalRun]:
@@ -211,6 +235,9 @@ def replay_run(
                 elif hole_from or why:
                     result.holes.append(Stretch(from_ms=hole_from or part.start_ms, to_ms=now_ms, why=why))
                 return
+            if result.last_ms and abs(now_ms - result.last_ms) > PAUSE_MS:
+                between = sorted((now_ms, result.last_ms))
+                result.pauses.append(Stretch(from_ms=between[0], to_ms=between[1]))
             result.last_ms = max(result.last_ms, now_ms)
             if event == "file":
                 continue
@@ -258,3 +285,19 @@ def _end(rerun: Rerun, result: Replayed, known_from: int) -> Iterator[Cut]:
     result.frames += rerun.frames
     result.rows += rerun.rows
     result.diverged = result.diverged or rerun.diverged
+    result.outcomes |= rerun.outcomes
+    add_tallies(result.tallies, rerun.tallies)
+
+
+def add_tallies(tallies: Tallies, more: Tallies) -> None:
+    """Add to what was counted of minutes: a part of one may be counted before a hole, and another after it."""
+    for minute, by_market in more.items():
+        held = tallies.setdefault(minute, by_market)
+        if held is by_market:
+            continue
+        for market_id, tally in by_market.items():
+            mine = held.setdefault(market_id, tally)
+            if mine is not tally:
+                mine.snapshots += tally.snapshots
+                mine.updates += tally.updates
+                mine.whole = mine.whole and tally.whole

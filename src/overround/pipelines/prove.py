@@ -35,11 +35,12 @@ from overround.collector.runs import (
 )
 from overround.errors import FileDamaged, NothingStored
 from overround.market import Venue
+from overround.pipelines.prove_ledger import compare_counts
 from overround.storage.bucket import conformed
 from overround.storage.buffer import rows_of
 from overround.storage.compare import Difference, differences, pair_rows
 from overround.storage.lock import CollectorLock
-from overround.storage.paths import JOURNAL, SNAPSHOTS, LakePaths
+from overround.storage.paths import COVERAGE, JOURNAL, SNAPSHOTS, LakePaths
 from overround.storage.readers import Piece, partitions
 from overround.storage.schema import ROW_SCHEMA, SNAPSHOT_TABLE
 from overround.timebucket import Bucket, parse_bucket_name
@@ -61,14 +62,15 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     Attributes
     ----------
     kind : str
-        ``value``, ``missing`` (a row that was taken and is not stored) or ``added`` (one that was never taken).
+        ``value``, ``missing`` (a row that was taken and is not stored), ``added`` (one that was never taken), or
+        ``count`` (of a minute of the ledger).
     file : str
         Under the data folder.
     row : int or None
         Its number in the file, from 0.
     market_id, outcome_id : str
     ts_recv : int
-        As stored, or as expected where nothing is stored.
+        As stored, or as expected where nothing is stored; of a count its minute.
     column : str
         With the place in the list, such as ``bid_sz[3]``; empty for whole rows.
     stored, expected : object
@@ -121,6 +123,9 @@ class Proof(msgspec.Struct, kw_only=True):
         Rows that a collector at work has taken and not journalled or not written yet.
     lost_rows : int
         Rows that were taken and are known not to have reached the disk (a crash, a disk that refused).
+    minutes, unproved_minutes : int
+        Outcomes' minutes of the ledger whose counts are those of the replay, and those of which the journal does not
+        tell all.
     runs, files, frames : int
         Recording runs, Parquet files (and open buckets), frames replayed.
     seconds : float
@@ -137,6 +142,8 @@ class Proof(msgspec.Struct, kw_only=True):
     unproved_rows: int = 0
     waiting_rows: int = 0
     lost_rows: int = 0
+    minutes: int = 0
+    unproved_minutes: int = 0
     runs: int = 0
     files: int = 0
     frames: int = 0
@@ -316,6 +323,7 @@ class _Checker:
         self._recording = any(CollectorLock.is_held(path) for path in paths.locks(venue))
         self._newest_ms = 0
         self._bucket_ms = 0
+        self._replays: list[Replayed] = []
         # What a collector at work flushes from here on is not in the files as they were listed; and what was open then
         # may be finished meanwhile.
         self._open: dict[int, _Stored] = {}
@@ -341,6 +349,7 @@ class _Checker:
         proof.runs += 1
         proof.frames += result.frames
         self._known += result.known
+        self._replays.append(result)
         self._holes += [hole for hole in result.holes if not (self._recording and hole.why.startswith(JOURNAL_ENDS))]
         self._newest_ms = max(self._newest_ms, result.last_ms)
         settings = result.settings
@@ -469,6 +478,42 @@ class _Checker:
             stray += [(stored, int(row)) for row in left[unknown]]
         left_over = self._report(added, stray)
         self._stretches(np.array([stored.rows.column("ts_recv")[row].as_py() for stored, row in left_over], np.int64))
+        self._compare_ledger()
+
+    def _compare_ledger(self) -> None:
+        """The ledger's counts; where other code recorded, they may rightly differ."""
+        proof, span = self._proof, self._span
+        counts = compare_counts(
+            self._paths,
+            self._venue,
+            span.date,
+            self._replays,
+            hours=span.hours,
+            market=self._market,
+            open_from_ms=self._newest_ms if self._recording else None,
+        )
+        proof.minutes, proof.unproved_minutes = counts.equal, counts.unknown
+        if any(run.settings is not None and run.settings.code != code_digest() for run in self._replays):
+            proof.unproved_minutes += len({count[:3] for count in counts.wrong})
+            return
+        file = self._paths.day(COVERAGE, self._venue, span.date).relative_to(self._paths.root).as_posix()
+        for count in counts.wrong:
+            proof.n_findings += 1
+            if len(proof.findings) >= KEPT:
+                continue
+            proof.findings.append(
+                Finding(
+                    kind="count",
+                    file=file,
+                    row=None,
+                    market_id=count.market_id,
+                    outcome_id=count.outcome_id,
+                    ts_recv=count.minute,
+                    column=count.column,
+                    stored=count.stored,
+                    expected=count.expected,
+                )
+            )
 
     # -- reports ----------------------------------------------------------------------------------------
 
