@@ -92,6 +92,14 @@ def test_without_a_market_the_span_of_the_history_is_told(lake: Path, capsys: py
     assert [entry["changes"] for entry in json.loads(printed(capsys, lake, "history", "--json"))["kalshi"]] == [3, 1, 2]
 
 
+def test_all_changes_since_a_time_leave_the_first_listing_out(lake: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = lines(printed(capsys, lake, "history", "--since", "2026-01-14"))[1:]
+    assert [(line[2], line[3]) for line in told] == [
+        (FIRST.market_id, "changed"), (FIRST.market_id, "changed"), (SECOND.market_id, "left"),
+        (SECOND.market_id, "changed"), (THIRD.market_id, "left"), (THIRD.market_id, "leg"),
+    ]  # fmt: skip
+
+
 def test_a_span_without_a_change_says_so(lake: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = printed(capsys, lake, "history", FIRST.market_id, "--since", "2026-01-15")
     assert text.strip() == f"{FIRST.market_id}: nothing changed since 2026-01-15"

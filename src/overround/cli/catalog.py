@@ -14,6 +14,8 @@ from overround.market import Venue
 
 __all__ = ["catalog"]
 
+_SHOWN = 1_000
+
 
 @click.group()
 def catalog() -> None:
@@ -36,7 +38,8 @@ def history(
     """Every change of a market's listing: when seen, which field, before and after.
 
     MARKET is a condition id or ticker, with the legs that joined or left its event; or an event, with all its markets.
-    Without it: how far back the history goes. A time is when our scan knew; the change itself lies between it and the
+    Without it: all changes since a time, but for the first listing; without a time, too, how far back the history goes.
+    A time is when our scan knew; the change itself lies between it and the
     scan before. A market that left the listing of open markets has the status that the venue told when asked by id.
 
     Example: overround catalog history KXHIGHNY-26NOV21-T45
@@ -53,20 +56,22 @@ def history(
     venues = [name for name in ([venue] if venue else [known.value for known in Venue]) if paths.history_files(name)]
     if not venues:
         raise NothingStored(f"no history under {paths.root / 'metadata'}", hint="`overround scan` writes it")
-    if key is None:
+    since_ms = parse_time(since) if since is not None else None
+    if key is None and since_ms is None:
         scans = {name: catalogue_commits(paths, name) for name in venues}
         if as_json:
             click.echo(msgspec.json.encode(scans))
             return 0
         for name, commits in scans.items():
             click.echo(
-                f"{name}: {len(commits):,} scans from {_time(commits[0].at)} to {_time(commits[-1].at)} UTC, "
-                f"{commits[-1].listed:,} markets listed at the last"
+                f"{name}: {len(commits):,} scan{'s' if len(commits) > 1 else ''} from {_time(commits[0].at)} to "
+                f"{_time(commits[-1].at)} UTC, {commits[-1].listed:,} markets listed at the last"
             )
         return 0
-    since_ms = parse_time(since) if since is not None else None
     changes = {name: catalogue_changes(paths, name, key=key) for name in venues}
-    if not any(changes.values()):
+    if key is None:
+        changes = {name: [one for one in found if one.before_ms is not None] for name, found in changes.items()}
+    elif not any(changes.values()):
         raise NothingStored(f"no market or event {key!r} in the history of {' or '.join(venues)}")
     wanted = {
         name: [change for change in found if since_ms is None or change.at_ms >= since_ms]
@@ -81,20 +86,23 @@ def history(
         )
         return 0
     if not any(wanted.values()):
-        click.echo(f"{key}: nothing changed since {since}")
+        click.echo(f"{key or ' and '.join(venues)}: nothing changed since {since}")
         return 0
     table = Table(box=None, pad_edge=False)
     table.add_column("seen (UTC)", no_wrap=True)
     for name in ("market", "what", "field", "before", "after"):
         table.add_column(name, overflow="fold")
+    n_all = sum(map(len, wanted.values()))
     for found in wanted.values():
-        for change in found:
+        for change in found[:_SHOWN]:
             after = _shown(change.after, change.field)
             if change.what is CatalogueEvent.LEFT:
                 after = after or "unknown"
             before = _shown(change.before, change.field)
             table.add_row(_time(change.at_ms), change.market_id, change.what, change.field, before, after)
     console().print(table)
+    if any(len(found) > _SHOWN for found in wanted.values()):
+        click.echo(f"{n_all:,} changes, the first {_SHOWN:,} of a venue are shown; --json has all", err=True)
     return 0
 
 

@@ -73,9 +73,11 @@ def scan(*, app: App, venue: str | None, data_dir: object, as_json: bool) -> int
         click.echo(msgspec.json.encode(summaries))
     else:
         for summary in summaries:
+            # Not in the listing of open markets, but there when asked for by id.
+            paused = f", {summary.paused:,} paused" if summary.paused else ""
             click.echo(
                 f"{summary.venue}: {summary.total:,} markets ({summary.new:,} new, {summary.changed:,} changed, "
-                f"{summary.vanished:,} vanished) in {summary.took_ms / 1000:.1f} s; {summary.path}"
+                f"{summary.vanished:,} vanished{paused}) in {summary.took_ms / 1000:.1f} s; {summary.path}"
             )
             if summary.incomplete:
                 click.echo(
