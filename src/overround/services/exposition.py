@@ -107,6 +107,10 @@ class CollectorFigures(Collector):
             yield _family(GaugeMetricFamily(f"overround_{name}", text, labels=("venue",)), statuses, field)
         for field, name, text in _SECONDS:
             yield _family(GaugeMetricFamily(f"overround_{name}", text, labels=("venue",)), statuses, field, 1e-3)
+        polled = GaugeMetricFamily("overround_polled", "1 where books are polled, unverified.", labels=("venue",))
+        for status in statuses:
+            polled.add_metric((str(status.venue),), status.mode == "polling")
+        yield polled
         yield _counted(
             CounterMetricFamily("overround_rows_by_integrity", "Rows by verdict.", labels=("venue", "integrity")),
             {status.venue: status.row_verdicts for status in statuses},
