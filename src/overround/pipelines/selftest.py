@@ -228,7 +228,12 @@ def cell_settings(data_dir: Path, urls: ExchangeUrls, key: SigningKey) -> Settin
         }
     )
     silence = base.silence.model_copy(
-        update={"audit_after_secs": AUDIT_S, "tolerance_ms": AUDIT_TOLERANCE_MS, "first_book_secs": AUDIT_S}
+        update={
+            "audit_after_secs": AUDIT_S,
+            "tolerance_ms": AUDIT_TOLERANCE_MS,
+            "stall_ms": AUDIT_TOLERANCE_MS,
+            "first_book_secs": AUDIT_S,
+        }
     )
     return base.model_copy(
         update={
