@@ -186,6 +186,7 @@ def detections(results: Sequence[Found]) -> str:
     rows = []
     for words, fault, pick, when in (
         ("freeze, speaks every second", Fault.FROZEN, lambda d: d.took_ms, lambda d: d.speaking >= SPEAKS),
+        ("… since its first lost change", Fault.FROZEN, lambda d: d.missed_ms, lambda d: d.speaking >= SPEAKS),
         ("freeze, speaks more rarely", Fault.FROZEN, lambda d: d.took_ms, lambda d: d.speaking < SPEAKS),
         ("… since its first lost change", Fault.FROZEN, lambda d: d.missed_ms, lambda d: d.speaking < SPEAKS),
         ("mute, since REST has shown it", Fault.MUTE, lambda d: d.shown_ms, lambda _: True),

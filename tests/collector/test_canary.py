@@ -70,6 +70,16 @@ def test_a_canary_mute_among_siblings_that_speak_is_one_market() -> None:
     assert told == Finding(fault=Fault.MUTE, slot="0", market_ids=(M,), by=Why.CANARY)
 
 
+def test_a_canary_that_is_behind_when_its_connection_freezes_is_not_called_mute() -> None:
+    bench = Bench()
+    bench.run(10_000, *bench.pair[2:])
+    bench.change(bench.pair.witnessed)
+    assert bench.run(3_000, siblings=True) == []
+    ((_, told),) = bench.run(10_000, bench.pair.witnessed)
+    assert isinstance(told, Finding)
+    assert told.fault is Fault.FROZEN
+
+
 def test_a_frozen_witness_is_its_own_fault() -> None:
     bench = Bench()
     bench.run(10_000, *bench.pair[2:])

@@ -11,7 +11,7 @@ from overround.collector.watch import SilenceWatch
 from overround.config import SilenceSettings
 from overround.market import MarketId
 from overround.testing.clock import ManualClock
-from overround.venue import FeedEvent, FeedEventKind
+from overround.venue import FeedEvent, FeedEventKind, Pause
 
 SPOKEN, SHOWN, UNPROVED = MarketId("spoken"), MarketId("shown"), MarketId("unproved")
 
@@ -61,3 +61,25 @@ def test_a_book_that_rest_showed_otherwise_was_right_at_its_own_last_proof_not_a
         ("", 9_000 * 1_000_000),
     ]
     assert len(ended) == 1
+
+
+def test_in_a_planned_pause_and_a_while_around_it_nothing_is_expected() -> None:
+    adapter: Any = SimpleNamespace(venue="kalshi", books_per_request=10)
+    unused: Any = None
+    clock = ManualClock()
+    watch = SilenceWatch(
+        adapter,
+        settings=SilenceSettings(),
+        clock=clock,
+        rng=Random(1),
+        pacer=unused,
+        connections=list,
+        market_of=lambda _: None,
+        report=lambda _connection, _events: None,
+    )
+    now_ms = clock.now_ms()
+    spans = {(-10_000, 10_000): True, (20_000, 60_000): True, (40_000, 60_000): False, (-90_000, -60_000): True}
+    spans[-300_000, -200_000] = False
+    for (start_ms, end_ms), paused in spans.items():
+        watch._pauses = [Pause(now_ms + start_ms, now_ms + end_ms)]
+        assert watch._paused() is paused, (start_ms, end_ms)

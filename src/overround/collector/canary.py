@@ -24,6 +24,8 @@ WITNESS = "witness"
 _LEAST_PER_S = 1 / 20
 _SETTLED_MS = 1_000
 _CALM_MS = 15_000
+# A connection that spoke so lately speaks.
+_SPEAKS_MS = 1_500
 
 
 class Pair(NamedTuple):
@@ -163,9 +165,10 @@ class CanaryJudge:
         for slot, behind_ms in ((pair.slot, sides.recorded_behind_ms), (WITNESS, sides.witness_behind_ms)):
             if behind_ms is not None and now_ms - behind_ms >= self._tolerance_ms:
                 silence_ms = now_ms - self._witness_ms if slot == WITNESS else self._silence_ms(slot)
-                fault = Fault.FROZEN if silence_ms >= now_ms - behind_ms else Fault.MUTE
-                if fault is Fault.FROZEN and silence_ms < self._stall_ms:
-                    return None
+                frozen = silence_ms >= max(self._tolerance_ms, self._stall_ms)
+                if not frozen and silence_ms > _SPEAKS_MS:
+                    return None  # the siblings will tell: they speak, or they are silent for long enough
+                fault = Fault.FROZEN if frozen else Fault.MUTE
                 sides.calm_ms = now_ms + _CALM_MS
                 return Finding(fault=fault, slot=slot, market_ids=(pair.market_id,), by=Why.CANARY)
         if now_ms - sides.heard_ms < _SETTLED_MS:
