@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "health": ("overround.cli.health:health", "Ask a running collector whether it is well."),
     "mine": ("overround.cli.mine:mine", "Rank a day's markets by depth, spread and quote updates."),
     "coverage": ("overround.cli.coverage:coverage", "Show how much of a day's record can be trusted."),
+    "summarize": ("overround.cli.summarize:summarize", "Show a recorded day in one page."),
     "book": ("overround.cli.book:book", "Rebuild order books from recordings or journals."),
     "lake": ("overround.cli.lake:lake", "List, check and rebuild what is stored."),
     "verify": ("overround.cli.verify:verify", "Prove that what is stored is what was recorded."),
