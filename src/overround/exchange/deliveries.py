@@ -32,6 +32,8 @@ class Told(StrEnum):
     """A whole book of that state was sent on a connection."""
     REST = "rest"
     """A whole book of that state was given by REST."""
+    OTHER = "other"
+    """Something else was sent on a connection, or what a fault made of a change."""
     UNSUBSCRIBED = "unsubscribed"
     """The client asked for no more of this market."""
     OPENED = "opened"
@@ -117,7 +119,9 @@ class DeliveryLog:
     def sent(self, link: str, payload: bytes) -> None:
         """A frame goes to the wire as it is."""
         found = self._frames.get(payload, ())
-        frame = frame_sum(payload) if found else 0
+        frame = frame_sum(payload)
+        if not found:
+            self._write(Told.OTHER, link, "", frame=frame)
         for told, key, number in found:
             self._write(told, link, key, number, frame=frame)
             if told is Told.BOOK:

@@ -219,6 +219,9 @@ class Deliveries:
                 self._markets[name].torn = True
             self.link_ends.append((link, line.ts_ms, self._last_on.get(link, line.ts_ms), tuple(carried)))
             return
+        if told is Told.OTHER:
+            self._heard_ms[link] = max(self._heard_ms.get(link, 0), self._receipt(line))
+            return
         market = self._markets.setdefault(key, _Market())
         if told is Told.HAPPENED:
             if not market.held or line.ts_ms >= self._over.get(key, line.ts_ms + 1):

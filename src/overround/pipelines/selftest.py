@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ from overround.exchange import (
     WorldSpec,
     test_signing_key,
 )
-from overround.exchange.deliveries import frame_sum
+from overround.exchange.deliveries import Delivery, Told, frame_sum
 from overround.market import Integrity, MarketStatus, Origin, Venue
 from overround.pipelines.fault_cells import FaultCell
 from overround.pipelines.gap_check import GapCheck, check_gaps
@@ -66,6 +67,8 @@ FRESH_MS = 1_000
 STOP_S = 20
 POLL_S, WHOLE_S = 0.05, 0.5
 SCAN_S = 45
+STILL_MS = 1_000
+"""An exchange that stands still for longer says nothing about the collector."""
 
 
 class CellResult(msgspec.Struct, kw_only=True):
@@ -470,6 +473,11 @@ def _check(cell: FaultCell, run: _Run, venue: Venue) -> CellResult:
         if fault["state"] == "waiting":
             problems.append(f"the fault {fault['kind']} was never injected")
     verified, held = _final(paths, run, venue, deliveries, problems)
+    still_ms = _stood_still(run.lines[venue])
+    if problems and still_ms > STILL_MS:
+        problems.append(
+            f"the exchange itself stood still for {still_ms / 1000:.1f} s: the machine was too busy to judge by"
+        )
     healed = [loss.end_ms or run.stop_ms for loss in deliveries.losses]
     return CellResult(
         cell=cell.name,
@@ -490,6 +498,12 @@ def _check(cell: FaultCell, run: _Run, venue: Venue) -> CellResult:
         script=cell.script(),
         repeat=cell.repeat(),
     )
+
+
+def _stood_still(lines: Sequence[Delivery]) -> int:
+    """The longest time in which nothing happened in a market that trades many times a second."""
+    times = [line.ts_ms for line in lines if line.told is Told.HAPPENED]
+    return max((after - before for before, after in pairwise(times)), default=0)
 
 
 def _received(paths: LakePaths, venue: Venue) -> dict[int, list[int]]:
