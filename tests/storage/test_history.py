@@ -37,12 +37,17 @@ DAY = 24 * HOUR
 
 
 class Listing:
-    def __init__(self, markets: Sequence[Market], *, refused: int = 0, by_id: Sequence[Market] = ()) -> None:
+    def __init__(
+        self, markets: Sequence[Market], clock: ManualClock, *, refused: int = 0, by_id: Sequence[Market] = (),
+        took_ms: int = 0,
+    ) -> None:  # fmt: skip
         self.listed, self.refused, self.by_id = list(markets), refused, list(by_id)
+        self.clock, self.took_ms = clock, took_ms
 
     async def markets(self, *, open_only: bool = True) -> AsyncIterator[Market]:
         for market in self.listed:
             yield market
+        self.clock.skip_ms(self.took_ms)
 
     async def lookup(self, market_ids: Sequence[MarketId]) -> list[Market]:
         return [market for market in self.by_id if market.market_id in market_ids]
@@ -50,10 +55,11 @@ class Listing:
 
 def run(
     root: Path, markets: Sequence[Market], at_ms: int, *, refused: int = 0, ops: FileOps | None = None,
-    origin: Origin = Origin.LIVE, by_id: Sequence[Market] = (),
+    origin: Origin = Origin.LIVE, by_id: Sequence[Market] = (), took_ms: int = 0,
 ) -> None:  # fmt: skip
-    listing = Listing(markets, refused=refused, by_id=by_id)
-    asyncio.run(scan(listing, LakePaths(root), Venue.KALSHI, clock=ManualClock(at_ms), origin=origin, ops=ops))
+    clock = ManualClock(at_ms)
+    listing = Listing(markets, clock, refused=refused, by_id=by_id, took_ms=took_ms)
+    asyncio.run(scan(listing, LakePaths(root), Venue.KALSHI, clock=clock, origin=origin, ops=ops))
 
 
 def as_of(root: Path, ts_ms: int, markets: Sequence[MarketId] | None = None) -> dict[MarketId, Market]:
@@ -358,6 +364,7 @@ SCANS = st.lists(
         st.integers(0, 20 * 24),
         st.booleans(),
         st.dictionaries(IDS, st.sampled_from(MarketStatus)),
+        st.integers(0, HOUR),
     ),
     min_size=1,
     max_size=8,
@@ -369,24 +376,26 @@ GONE = {MarketStatus.CLOSED, MarketStatus.RESOLVED, MarketStatus.VANISHED}
 @settings(deadline=None)
 def test_as_of_equals_what_a_reader_had(
     tmp_path_factory: pytest.TempPathFactory,
-    scans: list[tuple[dict[int, dict[str, Any]], int, bool, dict[int, MarketStatus]]],
+    scans: list[tuple[dict[int, dict[str, Any]], int, bool, dict[int, MarketStatus], int]],
     data: st.DataObject,
 ) -> None:
     root = tmp_path_factory.mktemp("lake")
     paths = LakePaths(root)
     now, state = NOON, {}
     model: list[tuple[int, dict[MarketId, dict[str, Any]]]] = []
-    for edits, hours, whole, by_id in scans:
+    for edits, hours, whole, by_id, took_ms in scans:
         now += hours * HOUR + 1
         listed = [a_market(number, **edit) for number, edit in edits.items()]
         answers = [a_market(number, status=status, result="no") for number, status in by_id.items()]
-        run(root, listed, now, refused=0 if whole else 1, origin=Origin.SYNTHETIC, by_id=answers)
+        run(root, listed, now, refused=0 if whole else 1, origin=Origin.SYNTHETIC, by_id=answers, took_ms=took_ms)
+        now += took_ms  # what a listing says is known when it has been read and written, not when it was begun
         # What is not in a whole listing is asked for by id, and stays if it is there still.
         still = {m.market_id: bare(m) for m in answers if m.market_id in state and m.status not in GONE}
         state = (still if whole else state) | {market.market_id: bare(market) for market in listed}
         model.append((now, dict(state)))
     instants = [at + shift for at, _ in model for shift in (-1, 0, 1)]
-    for ts_ms in data.draw(st.lists(st.sampled_from(instants), min_size=1, max_size=6)):
+    instant = st.sampled_from(instants) | st.integers(NOON - HOUR, now + HOUR)
+    for ts_ms in data.draw(st.lists(instant, min_size=1, max_size=6)):
         had = [known for at, known in model if at <= ts_ms]
         if not had:
             with pytest.raises(NothingStored):
@@ -452,7 +461,10 @@ def test_two_scans_at_once_do_not_mix(tmp_path: Path) -> None:
     async def both() -> None:
         clock = ManualClock(NOON)
         await asyncio.gather(
-            *(scan(Listing(scenario(n)), paths, Venue.KALSHI, clock=clock, origin=Origin.LIVE) for n in (0, 1, 2, 3))
+            *(
+                scan(Listing(scenario(n), clock), paths, Venue.KALSHI, clock=clock, origin=Origin.LIVE)
+                for n in (0, 1, 2, 3)
+            )
         )
 
     asyncio.run(both())
