@@ -28,6 +28,7 @@ A gap in a feed is an event, not an error, while the machine can still act on it
 from __future__ import annotations
 
 __all__ = [
+    "UNREADABLE",
     "AnswerMalformed",
     "CircuitOpen",
     "ConfigError",
@@ -47,6 +48,13 @@ __all__ = [
     "VenueUnavailable",
     "WireError",
 ]
+
+UNREADABLE = (ValueError, RecursionError)
+"""What reading bytes that somebody else wrote may raise, to be translated where they are read.
+
+``ValueError`` is the base of msgspec's errors, of those of bytes that are no UTF-8, and of numbers with thousands of digits;
+``RecursionError`` comes from brackets by the thousand.
+"""
 
 
 class OverroundError(Exception):

@@ -10,6 +10,8 @@ from overround.collector.gaps import GapLedger
 from overround.collector.polling import PolledFeed
 from overround.collector.snapshots import ProofBudget, Snapshotter
 from overround.market import ErrCode, Integrity, Market, MarketId, MarketStatus, OutcomeId, Venue
+from overround.storage import SnapshotBuffer
+from overround.storage.buffer import rows_of
 from overround.venue import RestBook
 
 M = MarketId("m")
@@ -213,3 +215,19 @@ def test_a_book_that_failed_its_first_proof_writes_no_row() -> None:
     shots.put(M, (), carrier(book), interval_ms=1_000, now_ms=0)
     shots.run_due(1_000)
     assert (rows.rows, shots.waiting) == ([], 1)
+
+
+def test_a_book_that_no_row_can_hold_is_asked_for_anew() -> None:
+    book, doubted = live_book(), []
+    book.bids[4000] = 1 << 63
+    held = carrier(book)
+    held.feed.distrust = lambda market_id, now_ms: doubted.append((market_id, now_ms))
+    buffer = SnapshotBuffer()
+    shots = Snapshotter(buffer, stale_after_ms=30_000, keep_stored=False)
+    shots.put(M, (OutcomeId("yes"), OutcomeId("no")), held, interval_ms=1_000, now_ms=0)
+    shots.run_due(1_000)
+    assert (doubted, shots.rows, shots.waiting, buffer.rows, len(buffer)) == ([(M, 1_000)], 0, 1, 0, 0)
+    book.bids[4000] = 1_000_000
+    shots.run_due(2_000)
+    rows = rows_of(buffer.cut(), venue="kalshi", top_k=50).to_pylist()
+    assert [row["best_bid_sz"] for row in rows] == [1.0, 2e-06]

@@ -18,7 +18,7 @@ from overround.book import Book, BookShelf
 from overround.collector.checkpoint import RunSettings, thaw
 from overround.collector.polling import PolledFeed
 from overround.collector.snapshots import Carrier, ProofBudget, Snapshotter
-from overround.errors import FileDamaged
+from overround.errors import UNREADABLE, FileDamaged
 from overround.market import Integrity, Market, MarketId, OutcomeId
 from overround.storage.buffer import Cut, SnapshotBuffer
 from overround.storage.journal import JournalEntry
@@ -195,7 +195,7 @@ class Rerun:
         elif entry.event:
             try:
                 mark = decode_mark(line)
-            except msgspec.DecodeError as exc:
+            except UNREADABLE as exc:
                 raise FileDamaged(f"journal line {entry.event!r}: {exc}") from exc
             yield from self._mark(mark)
 
@@ -388,7 +388,7 @@ def _orderless(text: str) -> object:
     """A command without the order of its lists: some name markets in the order of a set, which no two processes share."""
     try:
         return _sorted(msgspec.json.decode(text))
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return text
 
 

@@ -6,11 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
-
 from overround.collector.checkpoint import RunSettings, code_digest
 from overround.collector.rerun import Rerun, Tally, decode_entry, decode_mark
-from overround.errors import FileDamaged
+from overround.errors import UNREADABLE, FileDamaged
 from overround.market import MarketId, OutcomeId
 from overround.storage.buffer import Cut
 from overround.storage.journal import JournalLines
@@ -166,7 +164,7 @@ def _head_of(path: Path) -> tuple[str, int]:
     for line in JournalLines(path):
         try:
             mark = decode_mark(line)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             return "", 0
         return (mark.run, mark.number) if mark.event == "file" else ("", 0)
     return "", 0
@@ -218,7 +216,7 @@ def replay_run(
         for line in reader:
             try:
                 entry = decode_entry(line)
-            except msgspec.DecodeError as exc:
+            except UNREADABLE as exc:
                 broken = f"{part.path.name}: a line is damaged: {exc}"
                 continue
             event = entry.event

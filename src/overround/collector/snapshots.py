@@ -9,6 +9,7 @@ from typing import Protocol
 from zlib import crc32
 
 from overround.book import Book
+from overround.errors import ValueOutOfScale
 from overround.market import BookStatus, ErrCode, Integrity, MarketId, OutcomeId
 from overround.venue import Feed
 
@@ -376,17 +377,23 @@ class Snapshotter:
         integrity: Integrity,
     ) -> None:
         bids, asks = content.bids, content.asks
-        self._sink.append(
-            target.key,
-            now_ms,
-            bids,
-            asks,
-            seq=content.seq,
-            source_ts=content.ts_venue_ms,
-            stale=stale,
-            err=err,
-            integrity=integrity,
-        )
+        try:
+            self._sink.append(
+                target.key,
+                now_ms,
+                bids,
+                asks,
+                seq=content.seq,
+                source_ts=content.ts_venue_ms,
+                stale=stale,
+                err=err,
+                integrity=integrity,
+            )
+        except ValueOutOfScale:
+            # What no row can hold is no book: it is asked for anew, and until it has come there is nothing to show.
+            self.waiting += 1
+            target.carrier.feed.distrust(target.market_id, now_ms=now_ms)
+            return
         self.rows += 1
         if stale:
             status = BookStatus.STALE

@@ -19,7 +19,7 @@ import msgspec
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from overround.config.models import Settings
-from overround.errors import ConfigError
+from overround.errors import UNREADABLE, ConfigError
 
 __all__ = ["Loaded", "describe", "load_settings"]
 
@@ -118,7 +118,7 @@ def _mask(url: str) -> str:
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+    except UNREADABLE as exc:
         raise ConfigError(f"{path} is not valid TOML: {exc}", hint="mend the line it names") from exc
 
 

@@ -27,6 +27,7 @@ import structlog
 from overround import __version__
 from overround.clock import Clock
 from overround.errors import (
+    UNREADABLE,
     AnswerMalformed,
     CircuitOpen,
     ConfigError,
@@ -539,7 +540,7 @@ class HttpClient:
             return wait_s
         try:
             return parse_retry_after(str(_wait_field.decode(answer).retry_after_seconds), now_ms=0)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             return None
 
     def _opened(self) -> httpx2.AsyncClient:
@@ -599,7 +600,7 @@ def _query(params: Params | None) -> list[tuple[str, Any]]:
 def _decoded(answer: bytes, decode: Callable[[bytes], T], url: str) -> T:
     try:
         return decode(answer)
-    except msgspec.DecodeError as exc:
+    except UNREADABLE as exc:
         shown = without_query(url)
         raise AnswerMalformed(f"{shown} sent what we cannot read ({exc}): {_words(answer, '')}") from exc
 
@@ -616,7 +617,7 @@ def _words(answer: bytes, kind: str) -> str:
         return "no title"
     try:
         body = _error_body.decode(answer)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return one_line(answer[:2_000].decode(errors="replace"))
     inner = (
         body.error

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from datetime import date as calendar_date
 from pathlib import Path
 
-import msgspec
 import polars as pl
 import structlog
 
 from overround.analytics import RankedMarket, Rankings, merge, partial_of, rankings, stats_of
 from overround.clock import Clock, SystemClock
-from overround.errors import FileDamaged, NothingStored, StorageError, UsageError
+from overround.errors import UNREADABLE, FileDamaged, NothingStored, StorageError, UsageError
 from overround.storage import SNAPSHOTS, LakePaths, partitions, write_stats
 from overround.storage.manifest import ManifestLine, read_manifests
 from overround.storage.readers import Partition, Piece
@@ -320,7 +319,7 @@ def _titled(best: Rankings, paths: LakePaths, venue: str, date: str) -> Rankings
     for path in known:
         try:
             titles = {market.market_id: market.title for market in read_universe(path)}
-        except (StorageError, OSError, msgspec.MsgspecError) as exc:
+        except (StorageError, OSError, *UNREADABLE) as exc:
             # A ranking without questions is still a ranking.
             log.warning("mine.no_titles", path=str(path), reason=str(exc))
 

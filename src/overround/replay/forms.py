@@ -24,6 +24,7 @@ from pathlib import Path
 
 import msgspec
 
+from overround.errors import UNREADABLE
 from overround.market import Venue
 from overround.replay.frames import RecordedFrame, head_of, iso_ns, looks_like
 from overround.replay.lines import Damage, LineReader
@@ -142,7 +143,7 @@ def form_of(path: Path) -> Form | None:
             continue
         try:
             _RAW.decode(text)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             if broken:
                 # Two lines that are no JSON by themselves: parts of one document, or nothing we know.
                 return Form.DOCUMENT
@@ -193,7 +194,7 @@ def read_frames(path: Path, form: Form, venue: Venue, damages: list[Damage]) -> 
             continue
         try:
             found = parse(line)
-        except (msgspec.DecodeError, ValueError) as exc:
+        except UNREADABLE as exc:
             text = line.strip()
             if _HEARTBEAT.fullmatch(text):
                 yield RecordedFrame(None, "", text)
@@ -301,7 +302,7 @@ def _document_frames(path: Path, damages: list[Damage]) -> Iterator[RecordedFram
     except msgspec.ValidationError:
         # Whole and well-formed, but of another shape: a document about something else.
         return
-    except (msgspec.DecodeError, ValueError) as exc:
+    except UNREADABLE as exc:
         damages.append(Damage(path, reader.line, reader.torn or _in_words(text, exc), cut=True))
         return
     yield from frames

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from overround.errors import UNREADABLE
 from overround.market import Venue
 
 __all__ = [
@@ -91,6 +92,8 @@ _ACKNOWLEDGED = msgspec.json.Decoder(_Acknowledged)
 _PROBE = msgspec.json.Decoder(_ProbeMessage)
 _PROBES = msgspec.json.Decoder(list[_ProbeMessage])
 _MARKET = re.compile(rb'"market(?:_ticker)?"\s*:\s*"([^"]+)"')
+# Nanoseconds of this century have 19; Python reads no integers of thousands.
+_STAMP_DIGITS = 19
 _STAMP = re.compile(rb'"(?:ts_ms|timestamp|ts)"\s*:\s*(?:"([^"]*)"|(\d+))')
 
 
@@ -113,7 +116,7 @@ def number_of(entry: RecordedFrame) -> tuple[int, int] | None:
         return None
     try:
         head = _HEAD.decode(entry.frame)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
     return None if head.seq is None else (head.sid or 0, head.seq)
 
@@ -124,7 +127,7 @@ def subscribed_sid(frame: bytes) -> int | None:
         return None
     try:
         return _ACKNOWLEDGED.decode(frame).msg.sid
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
 
 
@@ -138,7 +141,7 @@ def looks_like(frame: bytes) -> Venue | None:
             probe = several[0]
         else:
             probe = _PROBE.decode(frame)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
     if probe.event_type is not None or probe.price_changes or probe.assets_ids:
         return Venue.POLYMARKET
@@ -157,7 +160,7 @@ def market_ids(frame: bytes) -> list[str]:
     >>> market_ids(b'{"type":"trade","msg":{"market_ticker":"KX-1"}}')
     ['KX-1']
     """
-    return [found.decode() for found in _MARKET.findall(frame)]
+    return [found.decode(errors="replace") for found in _MARKET.findall(frame)]
 
 
 def venue_ms(frame: bytes) -> int | None:
@@ -176,6 +179,8 @@ def venue_ms(frame: bytes) -> int | None:
     for text, number in _STAMP.findall(frame):
         raw = number or text
         if raw.isdigit():
+            if len(raw) > _STAMP_DIGITS:
+                continue
             value = int(raw)
             found = value * 1000 if value < 100_000_000_000 else value
         else:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from overround.errors import UNREADABLE
 from overround.replay.frames import RecordedFrame
 from overround.replay.lines import Damage, LineReader
 from overround.storage.journal import JournalEntry
@@ -30,7 +31,7 @@ def journal_frames(path: Path, damages: list[Damage]) -> Iterator[RecordedFrame]
             continue
         try:
             entry = _ENTRY.decode(line)
-        except msgspec.DecodeError as exc:
+        except UNREADABLE as exc:
             unread = unread or Damage(path, reader.line, f"{exc}", cut=False)
             continue
         if entry.recv_ns is not None:

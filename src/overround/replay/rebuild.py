@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from overround.book import Book, BookShelf, Level
+from overround.errors import UNREADABLE
 from overround.market import ErrCode, Integrity, MarketId, OutcomeId, Venue
 from overround.replay.forms import REST_SNAPSHOT
 from overround.replay.frames import RecordedFrame, market_ids, venue_ms
@@ -327,7 +328,7 @@ class Rebuilder:
         if start < 0:
             return dict.fromkeys(market_ids(frame))
         start += len(self._key)
-        return (frame[start : frame.find(b'"', start)].decode(),)
+        return (frame[start : frame.find(b'"', start)].decode(errors="replace"),)
 
     def _mark(self, line: _Line, entry: RecordedFrame) -> None:
         """Take a mark about the connection, or a command that the recorder sent."""
@@ -356,7 +357,7 @@ class Rebuilder:
         """Markets that a command ends."""
         try:
             sent = _COMMAND.decode(command)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             return []
         if sent.params is not None and sent.params.action == "delete_markets":
             named = [*sent.params.market_tickers, sent.params.market_ticker]

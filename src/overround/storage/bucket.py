@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 import structlog
 
 from overround import __version__
-from overround.errors import FileDamaged
+from overround.errors import UNREADABLE, FileDamaged
 from overround.storage.columns import column, numbers
 from overround.storage.fileops import FileOps
 from overround.storage.manifest import ManifestLine, append_line, read_manifest
@@ -94,7 +94,7 @@ def read_file_meta(path: Path) -> FileMeta | None:
     try:
         with path.open("rb") as file:
             return file_meta_of(pq.read_metadata(file))
-    except (pa.ArrowException, OSError, msgspec.DecodeError) as exc:
+    except (pa.ArrowException, OSError, *UNREADABLE) as exc:
         if refused_by_system(exc):
             raise
         raise FileDamaged(f"{path} is no readable Parquet file: {exc}") from exc

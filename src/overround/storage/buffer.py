@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from overround.errors import ValueOutOfScale
 from overround.market import PX_ONE_E4, SZ_ONE_E6, BookStatus, ErrCode, Integrity, MarketId, OutcomeId
 from overround.storage.columns import column, lists, texts
 from overround.storage.schema import ROW_SCHEMA
@@ -159,29 +160,46 @@ class SnapshotBuffer:
         Raises
         ------
         KeyError
-            If ``err`` or ``integrity`` is none of the documented words; nothing is appended then.
+            If ``err`` or ``integrity`` is none of the documented words.
+        ValueOutOfScale
+            If a size or a time does not fit 64 bits (signed changes may add up to anything).
+
+        In both cases nothing is appended.
         """
-        self._heads.fromlist(
-            [
-                key,
-                ts_recv_ms,
-                seq,
-                _NO_TIME if source_ts is None else source_ts,
-                1 if stale else 0,
-                _ERR_CODES[err],
-                _INTEGRITY_CODES[integrity],
-                len(bids),
-                len(asks),
-            ]
-        )
-        # By way of lists: extending from the dict itself goes through an iterator and takes a third longer.
-        self._bid_px.fromlist(list(bids))
-        self._bid_sz.fromlist(list(bids.values()))
-        self._ask_px.fromlist(list(asks))
-        self._ask_sz.fromlist(list(asks.values()))
+        before = (len(self._heads), len(self._bid_px), len(self._ask_px))
+        try:
+            self._heads.fromlist(
+                [
+                    key,
+                    ts_recv_ms,
+                    seq,
+                    _NO_TIME if source_ts is None else source_ts,
+                    1 if stale else 0,
+                    _ERR_CODES[err],
+                    _INTEGRITY_CODES[integrity],
+                    len(bids),
+                    len(asks),
+                ]
+            )
+            # By way of lists: extending from the dict itself goes through an iterator and takes a third longer.
+            self._bid_px.fromlist(list(bids))
+            self._bid_sz.fromlist(list(bids.values()))
+            self._ask_px.fromlist(list(asks))
+            self._ask_sz.fromlist(list(asks.values()))
+        except OverflowError as exc:
+            self._take_back(*before)
+            largest = max(abs(number) for number in (seq, source_ts or 0, *bids.values(), *asks.values()))
+            raise ValueOutOfScale("row", largest, scale="64 bits") from exc
         width = self._widths[key]
         self.rows += width
         self._verdicts[_INTEGRITY_CODES[integrity]] += width
+
+    def _take_back(self, n_heads: int, n_bids: int, n_asks: int) -> None:
+        del self._heads[n_heads:]
+        for bids in (self._bid_px, self._bid_sz):
+            del bids[n_bids:]
+        for asks in (self._ask_px, self._ask_sz):
+            del asks[n_asks:]
 
     def verdicts(self) -> dict[str, int]:
         """Rows taken since the start, by their word in ``integrity``, zeros included."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import filelock
 import msgspec
 
-from overround.errors import FileDamaged, StorageError
+from overround.errors import UNREADABLE, FileDamaged, StorageError
 from overround.market import Drift, DriftState
 from overround.storage.fileops import FileOps
 from overround.storage.paths import LakePaths
@@ -31,7 +31,7 @@ def read_drift(paths: LakePaths, venue: str) -> DriftState:
         return _DECODER.decode(path.read_bytes())
     except FileNotFoundError:
         return DriftState()
-    except (msgspec.DecodeError, OSError) as exc:
+    except (*UNREADABLE, OSError) as exc:
         raise FileDamaged(f"{path} does not read: {exc}", hint="remove it; the profile is learnt again") from exc
 
 

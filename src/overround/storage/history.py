@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import filelock
 import msgspec
 
-from overround.errors import FileDamaged, NothingStored, StorageError, UsageError
+from overround.errors import UNREADABLE, FileDamaged, NothingStored, StorageError, UsageError
 from overround.market import Market, MarketId
 from overround.market.history import (
     HISTORIC_FIELDS,
@@ -389,10 +389,13 @@ def catalogue_as_of(paths: LakePaths, venue: str, ts_ms: int, markets: Collectio
             f"nothing was known of {venue} at {_utc(ts_ms)} under {paths.root}",
             hint="the history begins with the first scan; `overround catalog history` lists what it has",
         )
-    listed = {
-        market_id: market_of(held.state, first_seen_ts=held.first_ms, last_seen_ts=commit.scan)
-        for market_id, held in sorted(folded.held.items())
-    }
+    try:
+        listed = {
+            market_id: market_of(held.state, first_seen_ts=held.first_ms, last_seen_ts=commit.scan)
+            for market_id, held in sorted(folded.held.items())
+        }
+    except UNREADABLE as exc:
+        raise FileDamaged(f"the history of {venue} has a market that is none: {exc}", hint=_HINT) from exc
     return Catalogue(as_of_ms=ts_ms, known_ms=commit.at, scan_ms=commit.scan, markets=listed)
 
 
@@ -645,7 +648,7 @@ def _applied(
     for raw in lines:
         if wanted is not None and _market_of(raw) not in wanted:
             continue
-        line = _LINE.decode(raw)
+        line = _line_of(raw)
         market_id = MarketId(line.m)
         left.discard(market_id)
         if line.gone:
@@ -671,12 +674,19 @@ def _related(paths: LakePaths, venue: str, key: str) -> tuple[frozenset[str], fr
     for _, lines in _commits(paths, venue):
         for raw in lines:
             if _EVENT_ID in raw:
-                line = _LINE.decode(raw)
+                line = _line_of(raw)
                 members.setdefault(str((line.full or line.set or {}).get("event_id") or ""), set()).add(line.m)
     members.pop("", None)
     events = {key} if key in members else {event_id for event_id, ids in members.items() if key in ids}
     # Lines of all legs: one that joins the event later began elsewhere.
     return frozenset(events), frozenset({key}.union(*(members[event_id] for event_id in events)))
+
+
+def _line_of(raw: bytes) -> _Line:
+    try:
+        return _LINE.decode(raw)
+    except UNREADABLE as exc:
+        raise FileDamaged(f"the history has a line that is no market's: {exc}", hint=_HINT) from exc
 
 
 def _market_of(raw: bytes) -> str:
@@ -701,14 +711,14 @@ def _commits(
 def _read_head(paths: LakePaths, venue: str) -> _Head | None:
     try:
         return _HEAD.decode(paths.history_head(venue).read_bytes())
-    except (OSError, msgspec.DecodeError):
+    except (OSError, *UNREADABLE):
         return None
 
 
 def _commit_of(body: bytes, path: Path) -> Commit:
     try:
         commit = _LINE.decode(body[: body.index(b"\n")]).commit
-    except (msgspec.DecodeError, ValueError) as exc:
+    except UNREADABLE as exc:
         raise FileDamaged(f"{path} has an entry that is no scan's: {exc}") from exc
     if commit is None:
         raise FileDamaged(f"{path} has an entry that is no scan's")

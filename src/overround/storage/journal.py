@@ -18,7 +18,6 @@ bytes. Formatting, compressing and writing happen in ``flush``, which may run in
 
 from __future__ import annotations
 
-import base64
 import sys
 import threading
 from collections import deque
@@ -30,6 +29,7 @@ import msgspec
 import structlog
 
 from overround.clock import Clock
+from overround.errors import UNREADABLE
 from overround.storage.fileops import FileOps, FileShortened
 from overround.storage.paths import LakePaths, Shard
 from overround.timebucket import Bucket, bucket_of
@@ -66,8 +66,10 @@ class JournalEntry(msgspec.Struct, frozen=True):
         Which of them is set tells what the line is: a frame received, a frame sent, an event.
     frame : msgspec.Raw
         JSON as it was on the wire; empty when it was no JSON.
-    text, base64 : str or None
-        A frame that was no JSON; the second where it was no UTF-8 either.
+    text : str or None
+        A frame that was no JSON.
+    base64 : bytes or None
+        A frame that was no UTF-8 either.
     event : str
         ``opened``, ``closed``, ...; its further fields are in ``line``.
     line : bytes
@@ -80,7 +82,7 @@ class JournalEntry(msgspec.Struct, frozen=True):
     ns: int | None = None
     frame: msgspec.Raw = msgspec.Raw()
     text: str | None = None
-    base64: str | None = None
+    base64: bytes | None = None
     event: str = ""
     line: bytes = b""
 
@@ -94,7 +96,7 @@ class JournalEntry(msgspec.Struct, frozen=True):
         """The frame's bytes, JSON or not; empty for an event."""
         if self.text is not None:
             return self.text.encode()
-        return base64.b64decode(self.base64) if self.base64 is not None else bytes(self.frame)
+        return self.base64 if self.base64 is not None else bytes(self.frame)
 
 
 _DECODER = msgspec.json.Decoder(JournalEntry)
@@ -198,7 +200,7 @@ class FrameJournal:
         try:
             msgspec.json.decode(raw, type=msgspec.Raw)
             key, body = b"frame", raw
-        except msgspec.DecodeError:
+        except UNREADABLE:
             key, body = _as_text(raw)
         self._put((_template(conn, b"sent_ns", key), ns, body))
 
@@ -428,7 +430,7 @@ def check_journal(path: Path) -> JournalHealth:
         try:
             _DECODER.decode(line)
             n_entries += 1
-        except msgspec.DecodeError:
+        except UNREADABLE:
             n_bad += 1
     damage = reader.damage or (f"{n_bad} lines are no journal entries" if n_bad else "")
     return JournalHealth(n_entries, reader.ended, damage)
@@ -446,7 +448,7 @@ def read_journal(path: Path) -> Iterator[JournalEntry]:
     for line in reader:
         try:
             entry = _DECODER.decode(line)
-        except msgspec.DecodeError as exc:
+        except UNREADABLE as exc:
             log.warning("journal.line_damaged", path=str(path), reason=str(exc))
             continue
         yield msgspec.structs.replace(entry, line=line) if entry.event else entry

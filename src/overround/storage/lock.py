@@ -12,7 +12,7 @@ from typing import Self
 import filelock
 import msgspec
 
-from overround.errors import LakeLocked, StorageError
+from overround.errors import UNREADABLE, LakeLocked, StorageError
 from overround.storage.paths import LakePaths, Shard
 
 __all__ = ["CollectorLock"]
@@ -92,7 +92,7 @@ class CollectorLock:
     def _refusal(self) -> LakeLocked:
         try:
             pid = msgspec.json.decode(self._owner_file().read_bytes(), type=dict[str, object]).get("pid")
-        except (OSError, msgspec.DecodeError):
+        except (OSError, *UNREADABLE):
             pid = None
         owner = f"process {pid}" if pid else "another process"
         what = self._venue if self._shard[1] == 1 else f"{self._venue} shard {self._shard[0]} of {self._shard[1]}"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from overround.errors import UNREADABLE
 from overround.storage.fileops import FileOps
 
 __all__ = ["ManifestLine", "append_line", "read_manifest", "read_manifests"]
@@ -85,7 +86,7 @@ def read_manifest(path: Path) -> dict[str, ManifestLine]:
     for raw in text.splitlines():
         try:
             line = _DECODER.decode(raw)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             continue  # torn by a crash; the file's next line tells
         lines[line.file] = line
     return lines

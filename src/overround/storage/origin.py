@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from overround.errors import FileDamaged, OriginMismatch, StorageError
+from overround.errors import UNREADABLE, FileDamaged, OriginMismatch, StorageError
 from overround.market import Origin
 from overround.storage.fileops import FileOps
 from overround.storage.paths import LakePaths
@@ -26,7 +26,7 @@ def read_origin(paths: LakePaths) -> Origin | None:
         return Origin(said["origin"])
     except FileNotFoundError:
         return None
-    except (msgspec.DecodeError, KeyError, ValueError) as exc:
+    except (*UNREADABLE, KeyError) as exc:
         raise FileDamaged(
             f"{path} does not say where the rows come from",
             hint=f'write {{"origin": "live"}} or {{"origin": "synthetic"}} into {path}',

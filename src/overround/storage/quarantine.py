@@ -10,7 +10,6 @@ no disk. What is beyond is counted, and is in the raw journal.
 
 from __future__ import annotations
 
-import base64
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from overround.errors import UNREADABLE
 from overround.storage.fileops import FileOps, FileShortened
 from overround.storage.paths import LakePaths
 
@@ -44,8 +44,10 @@ class QuarantineEntry(msgspec.Struct, frozen=True):
         Sort of departure, and what departs.
     frame : msgspec.Raw
         JSON as it came; empty when it was no JSON.
-    text, base64 : str or None
-        A frame that was no JSON; the second where it was no UTF-8 either.
+    text : str or None
+        A frame that was no JSON.
+    base64 : bytes or None
+        A frame that was no UTF-8 either.
     """
 
     recv_ns: int
@@ -54,14 +56,14 @@ class QuarantineEntry(msgspec.Struct, frozen=True):
     name: str = ""
     frame: msgspec.Raw = msgspec.Raw()
     text: str | None = None
-    base64: str | None = None
+    base64: bytes | None = None
 
     @property
     def wire(self) -> bytes:
         """The message's bytes."""
         if self.text is not None:
             return self.text.encode()
-        return base64.b64decode(self.base64) if self.base64 is not None else bytes(self.frame)
+        return self.base64 if self.base64 is not None else bytes(self.frame)
 
 
 class _Label(msgspec.Struct, frozen=True):
@@ -193,7 +195,7 @@ def read_quarantine(path: Path) -> Iterator[QuarantineEntry]:
         for line in lines:
             try:
                 yield _DECODER.decode(line)
-            except msgspec.DecodeError:
+            except UNREADABLE:
                 continue
 
 
@@ -211,7 +213,7 @@ def count_quarantined(path: Path) -> Counter[tuple[str, str]]:
             _, mark, tail = line.rpartition(_WHY)
             try:
                 label = _LABEL.decode(b"{" + mark[1:] + tail)
-            except msgspec.DecodeError:
+            except UNREADABLE:
                 continue  # torn by a crash
             found[label.why, label.name] += 1
     return found
@@ -234,6 +236,6 @@ def _line(recv_ns: int, conn: str, message: bytes, why: str, name: str) -> bytes
         body = b'"frame":' + message.replace(b"\n", b" ").replace(b"\r", b" ")
     except UnicodeDecodeError:
         body = b'"base64":' + msgspec.json.encode(message)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         body = b'"text":' + msgspec.json.encode(message.decode())
     return head + body + tail

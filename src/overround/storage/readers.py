@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from overround.errors import FileDamaged, NothingStored
+from overround.errors import UNREADABLE, FileDamaged, NothingStored
 from overround.storage.bucket import FileMeta, conformed, file_meta_of, refused_by_system
 from overround.storage.paths import LakePaths
 from overround.storage.schema import SNAPSHOT_TABLE, TableSpec
@@ -179,7 +178,7 @@ def _snapshot_of(target: Path, table: TableSpec) -> tuple[FileMeta | None, pa.Ta
         return file_meta_of(pq.read_metadata(io.BytesIO(data))), conformed(pq.read_table(io.BytesIO(data)), table)
     except FileNotFoundError:
         return None, None
-    except (pa.ArrowException, OSError, msgspec.DecodeError) as exc:
+    except (pa.ArrowException, OSError, *UNREADABLE) as exc:
         if refused_by_system(exc):
             raise
         raise FileDamaged(f"{target} is no readable Parquet file", hint="`overround lake verify` lists damage") from exc

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from overround.errors import FileDamaged, NothingStored
+from overround.errors import UNREADABLE, FileDamaged, NothingStored
 from overround.market import Market, MarketId, MarketStatus
 from overround.storage.fileops import FileOps
 from overround.storage.paths import LakePaths
@@ -75,7 +75,7 @@ def read_universe(path: Path) -> list[Market]:
     for number, line in enumerate(path.read_bytes().splitlines(), 1):
         try:
             markets.append(_DECODER.decode(line))
-        except msgspec.DecodeError as exc:
+        except UNREADABLE as exc:
             raise FileDamaged(
                 f"{path} line {number} is no market: {exc}", hint="remove the file and run `overround scan` again"
             ) from exc

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from overround.errors import UNREADABLE
 from overround.storage.fileops import FileOps, FileShortened
 
 __all__ = ["Wal", "WalContent", "new_wal_id", "read_wal"]
@@ -203,25 +204,27 @@ def read_wal(path: Path) -> WalContent:
     tallies: dict[str, int] = {}
     try:
         stream = pa.ipc.open_stream(data)
-    except (pa.ArrowInvalid, OSError, StopIteration):
+        metadata = stream.schema.metadata or {}
+        wal_id, bucket_s = metadata.get(_ID_KEY, b"").decode(), int(metadata.get(_BUCKET_KEY, b"0"))
+    except (pa.ArrowException, OSError, StopIteration, *UNREADABLE):
         return WalContent(wal_id="", bucket_s=0, batches=[], tallies={}, torn=bool(data))
-    metadata = stream.schema.metadata or {}
     torn = False
     while True:
         try:
             batch, counts = stream.read_next_batch_with_custom_metadata()
             batch.validate(full=True)
+            numbers = {name.decode(): int(count) for name, count in (counts or {}).items()}
         except StopIteration:
             break
-        except (pa.ArrowInvalid, OSError):
+        except (pa.ArrowException, OSError, *UNREADABLE):
             torn = True
             break
         batches.append(batch)
-        for name, count in (counts or {}).items():
-            tallies[name.decode()] = tallies.get(name.decode(), 0) + int(count)
+        for name, count in numbers.items():
+            tallies[name] = tallies.get(name, 0) + count
     return WalContent(
-        wal_id=metadata.get(_ID_KEY, b"").decode(),
-        bucket_s=int(metadata.get(_BUCKET_KEY, b"0")),
+        wal_id=wal_id,
+        bucket_s=bucket_s,
         batches=[batch.replace_schema_metadata(None) for batch in batches],
         tallies=tallies,
         torn=torn,

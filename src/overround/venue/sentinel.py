@@ -23,7 +23,7 @@ import structlog
 
 from overround.clock import Clock
 from overround.config import DriftSettings
-from overround.errors import StorageError
+from overround.errors import UNREADABLE, StorageError
 from overround.market import Drift, DriftSort, DriftState
 from overround.storage import LakePaths, Quarantine, add_drift, read_drift
 from overround.venue.drift import DriftLedger
@@ -252,7 +252,7 @@ class DriftSentinel:
             for kind, record, raw in self._shapes.answers(path, body, self._some):
                 departures, seen = self._shapes.examine(kind, record)
                 self._report(f"rest:{path}", recv_ns, raw, Examined(departures, [seen] if seen else []))
-        except ValueError as exc:  # msgspec's errors among them: an answer that is no documented page
+        except UNREADABLE as exc:  # an answer that is no documented page
             departure = Departure(DriftSort.DOMAIN, f"rest:{path}"[:80], "a documented page", str(exc)[:160])
             self._report(f"rest:{path}", recv_ns, body, Examined([departure], []))
 

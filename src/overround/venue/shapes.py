@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
+from overround.errors import UNREADABLE
 from overround.market import DriftSort
 from overround.market.drift import SAMPLE_CHARS
 
@@ -299,7 +300,7 @@ class VenueShapes(NamedTuple):
     guess : callable
         The kind of a frame at a glance, from its bytes; wrong guesses cost a sample, nothing else.
     messages : callable
-        ``messages(frame)`` gives (kind, decoded message) pairs; raises ``ValueError`` when the frame is no JSON.
+        ``messages(frame)`` gives (kind, decoded message) pairs; raises one of ``UNREADABLE`` when the frame is no JSON.
     answers : callable
         ``answers(path, body, choose)`` gives (kind, decoded record, its bytes) of one REST answer; of its n records those
         whose places ``choose(n)`` names.
@@ -332,7 +333,7 @@ class VenueShapes(NamedTuple):
         """All departures of one frame."""
         try:
             messages = self.messages(frame)
-        except (msgspec.DecodeError, ValueError, RecursionError) as exc:
+        except UNREADABLE as exc:
             why = str(exc)[:_NAME_CHARS]
             return Examined(
                 [Departure(DriftSort.UNKNOWN_EVENT, NO_JSON, why, frame[:SAMPLE_CHARS].decode(errors="replace"))],

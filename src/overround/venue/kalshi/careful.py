@@ -12,7 +12,7 @@ from collections.abc import Callable
 import msgspec
 
 from overround.book import Side
-from overround.errors import WireError
+from overround.errors import UNREADABLE, WireError
 from overround.market import PX_ONE_E4, ErrCode, Integrity, MarketId, px_e4
 from overround.venue.kalshi.commands import BOOKS, Commander
 from overround.venue.kalshi.markets import Markets, Report
@@ -36,7 +36,7 @@ from overround.venue.kalshi.wire import (
 )
 from overround.venue.ports import FeedCounters, FeedEventKind
 
-__all__ = ["UNREADABLE", "CarefulRoad", "DecodeDelta", "decode_stamped", "in_full"]
+__all__ = ["CarefulRoad", "DecodeDelta", "decode_stamped", "in_full"]
 
 DecodeDelta = Callable[[bytes], StampedFrame | TextTimedFrame]
 
@@ -54,9 +54,6 @@ _decode_trade = msgspec.json.Decoder(TradeMsg).decode
 _decode_ticker = msgspec.json.Decoder(TickerMsg).decode
 _decode_market_only = msgspec.json.Decoder(MarketOnly).decode
 _decode_anything = msgspec.json.decode
-
-# What a decoder may raise on hostile bytes: its own errors, bad UTF-8, nesting without end.
-UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 
 _ANSWERS = frozenset({"subscribed", "unsubscribed", "ok", "error"})
 _CHANNEL_OF = {

@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from overround.clock import Clock
-from overround.errors import AnswerMalformed, RequestRefused, WireError
+from overround.errors import UNREADABLE, AnswerMalformed, RequestRefused, WireError
 from overround.market import Market, MarketId, MarketStatus, Origin
 from overround.venue.kalshi.parse import market_from_rest, rest_book, status_of
 from overround.venue.kalshi.sign import Signer
@@ -313,7 +313,7 @@ class KalshiCatalog:
         for row in rows:
             try:
                 records.append(decode(row))
-            except msgspec.DecodeError as exc:
+            except UNREADABLE as exc:
                 self._refuse(str(exc))
         return records
 
@@ -358,7 +358,7 @@ class KalshiBooks:
             for row in page.orderbooks or []:
                 try:
                     book = rest_book(_decode_book(row))
-                except (msgspec.DecodeError, WireError) as exc:
+                except (*UNREADABLE, WireError) as exc:
                     log.warning("kalshi.book_refused", reason=str(exc))
                     continue
                 if book.market_id in wanted:

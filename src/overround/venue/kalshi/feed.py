@@ -26,9 +26,9 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from overround.book import NO_ASK_E4, NO_BID_E4, Book, BookShelf
-from overround.errors import WireError
+from overround.errors import UNREADABLE, WireError
 from overround.market import ErrCode, Integrity, Market, MarketId
-from overround.venue.kalshi.careful import UNREADABLE, CarefulRoad, DecodeDelta, decode_stamped, in_full
+from overround.venue.kalshi.careful import CarefulRoad, DecodeDelta, decode_stamped, in_full
 from overround.venue.kalshi.commands import BOOKS, Commander
 from overround.venue.kalshi.markets import Markets
 from overround.venue.kalshi.parse import NO_AS_ASK, PX_BY_TEXT

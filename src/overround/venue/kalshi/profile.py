@@ -319,7 +319,7 @@ def _answers(path: str, body: bytes, choose: Callable[[int], Collection[int]]) -
         if name == "events" and isinstance(record, dict):
             nested = record.pop("markets", None)
             yield "rest_event", record, bytes(rows[index])
-            for market in (nested or ())[:2]:
+            for market in nested[:2] if isinstance(nested, list) else ():
                 yield "rest_market", market, msgspec.json.encode(market)
         else:
             yield _LISTS[name], record, bytes(rows[index])

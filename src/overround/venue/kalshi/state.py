@@ -29,6 +29,7 @@ from overround.venue.repair import Mend
 __all__ = ["NEXT", "Channel", "Command", "Held", "Saw", "Sizes", "Stage", "TimedBook", "Verb"]
 
 _SIZE_TEXTS = 32_768
+_TIMES_END_MS = 10**15
 
 
 class Stage(Enum):
@@ -137,7 +138,8 @@ class TimedBook(Book):
             except WireError:
                 stamp = None
             self.stamp = stamp
-        return stamp
+        # JSON knows integers of any size, a row does not.
+        return stamp if stamp is None or abs(stamp) < _TIMES_END_MS else None
 
     @ts_venue_ms.setter
     def ts_venue_ms(self, value: int | None) -> None:

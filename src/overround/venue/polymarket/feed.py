@@ -26,7 +26,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from overround.book import NO_ASK_E4, NO_BID_E4, Side
-from overround.errors import WireError
+from overround.errors import UNREADABLE, WireError
 from overround.market import SZ_ONE_E6, ErrCode, Integrity, MarketId
 from overround.venue.polymarket.held import NEVER, Announced, Change, Claim, Held
 from overround.venue.polymarket.parse import (
@@ -72,7 +72,6 @@ _HASH_DIGITS = 40
 _TIMES_END_MS = 10**15
 # A million contracts; larger sizes are read as text.
 _EXACT_SZ_E6 = 10**12
-_ROUNDING = 1e-3
 
 
 class PolymarketFeed(Repair):
@@ -108,8 +107,8 @@ class PolymarketFeed(Repair):
             ):
                 return self._other(frame, recv_ns)
             sz = int(size_e6 + 0.5)
-            # Products this small are off by less; what is further off has more than six decimals.
-            if not -_ROUNDING < size_e6 - sz < _ROUNDING:
+            # The division is correctly rounded, as the reading was: a size with more than six decimals is another double.
+            if sz / SZ_ONE_E6 != first.size:
                 return self._other(frame, recv_ns)
         except _NOT_COMMON:
             return self._other(frame, recv_ns)
@@ -528,6 +527,6 @@ def _is_json(body: bytes) -> bool:
     try:
         body.decode()
         msgspec.json.decode(body, type=msgspec.Raw)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+    except UNREADABLE:
         return False
     return True

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from overround.book import Book
-from overround.errors import WireError
+from overround.errors import UNREADABLE, WireError
 from overround.market import PX_ONE_E4, Market, MarketId, px_e4, px_text, sz_text
 from overround.venue.polymarket.hash import (
     OLD_SHIFTS_MS,
@@ -373,7 +373,7 @@ class Held:
         self.cost_ns += proof_again_cost_ns(len(book.bids) + len(book.asks))
         try:
             said = next(one.hash for one in decode_hashes(frame).price_changes if one.asset_id == inputs.asset_id)
-        except (msgspec.MsgspecError, StopIteration):
+        except (*UNREADABLE, StopIteration):
             return False
         # A print is hashed before it is announced, so it may have been at the level that just changed.
         near = (px_text(each) for px in newest for each in (abs(px), PX_ONE_E4 - abs(px)))

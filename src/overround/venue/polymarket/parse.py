@@ -18,7 +18,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from overround.errors import FrameMalformed, ValueOutOfScale
+from overround.errors import UNREADABLE, FrameMalformed, ValueOutOfScale
 from overround.market import (
     PX_ONE_E4,
     SZ_ONE_E6,
@@ -105,6 +105,8 @@ mirror_text_by_px: dict[int, str] = _Mirrors()
 _LEVEL_TEXTS_MAX = 1 << 15
 _sz_by_level_text: dict[str, int] = {}
 _E6_BY_PLACES: tuple[int, ...] = tuple(10 ** (6 - places) for places in range(7))
+# Of a number with more digits a double may be another one's too.
+_SURE_DIGITS = 15
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
 _texts = msgspec.json.Decoder(list[str])
@@ -122,7 +124,7 @@ def price_e4(value: Number, *, field: str = "price") -> int:
     ValueOutOfScale
         If it is absent, no decimal, finer than 0.0001, or outside [0, 1].
     """
-    text = value if isinstance(value, str) else decimal_text(value)
+    text = value if isinstance(value, str) else _exact_text(value, field)
     px = px_by_text.get(text)
     if px is None:
         px = px_e4(text, field=field)
@@ -139,7 +141,7 @@ def size_e6(value: Number, *, field: str = "size") -> int:
     ValueOutOfScale
         If it is absent, no decimal, or finer than 0.000001.
     """
-    text = value if isinstance(value, str) else decimal_text(value)
+    text = value if isinstance(value, str) else _exact_text(value, field)
     sz = _sz_by_level_text.get(text)
     if sz is None:
         sz = _size(text, field)
@@ -159,6 +161,13 @@ def _size(text: str, field: str) -> int:
         if len(fraction) <= 6 and body.isdigit():
             return int(body) * _E6_BY_PLACES[len(fraction)]
     return sz_e6(text, field=field)
+
+
+def _exact_text(value: Number, field: str) -> str:
+    """Text of a number, if it is sure to be the number that was sent."""
+    if isinstance(value, float) and len(repr(value).partition("e")[0].replace(".", "").strip("-0")) > _SURE_DIGITS:
+        raise ValueOutOfScale(field, value, scale=f"{_SURE_DIGITS} digits as a JSON number")
+    return decimal_text(value)
 
 
 def decimal_text(value: Number) -> str:
@@ -627,7 +636,7 @@ def _text_list(value: Texts, field: str) -> list[str]:
         return value or []
     try:
         return _texts.decode(value) if value else []
-    except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
+    except UNREADABLE as exc:
         raise FrameMalformed(f"{field}={value[:200]!r} holds no list of texts") from exc
 
 
@@ -636,5 +645,5 @@ def _price_list(value: Prices, field: str) -> Sequence[str | int | float]:
         return value or []
     try:
         return _prices.decode(value) if value else []
-    except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
+    except UNREADABLE as exc:
         raise FrameMalformed(f"{field}={value[:200]!r} holds no list of prices") from exc

@@ -41,6 +41,7 @@ _SIZE = text(r"\d+(\.\d{1,6})?", "a size as text")
 _SIDE = word("BUY", "SELL")
 _TICKS = ("0.1", "0.01", "0.005", "0.0025", "0.001", "0.0001")
 _TICK = word(*_TICKS)
+_TICK_NUMBERS = frozenset(float(tick) for tick in _TICKS)
 _DIGITS = text(r"\d*", "digits")
 
 _ISO = text(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z", "a time such as 2026-03-11T20:30:03.38Z")
@@ -52,7 +53,8 @@ _UNIT = number(0, 1, "a number in [0, 1]")
 _CHANGE = number(-1, 1, "a number in [-1, 1]")
 _AMOUNT = number(0, 1e13, "a number, not negative")
 _TICK_NUMBER = Domain(
-    f"one of {', '.join(_TICKS)}", lambda value: not isinstance(value, bool) and value in {float(t) for t in _TICKS}
+    f"one of {', '.join(_TICKS)}",
+    lambda value: isinstance(value, int | float) and not isinstance(value, bool) and value in _TICK_NUMBERS,
 )
 _NONE = either(NULL, word(""))
 

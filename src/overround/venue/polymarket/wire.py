@@ -17,7 +17,7 @@ from typing import Literal, TypeAlias, TypeVar
 
 import msgspec
 
-from overround.errors import FrameMalformed
+from overround.errors import UNREADABLE, FrameMalformed
 
 __all__ = [
     "BookFrame",
@@ -614,6 +614,5 @@ def decode_gamma_events(data: bytes) -> GammaEventsPage:
 def _read(decoder: msgspec.json.Decoder[_T], data: bytes | msgspec.Raw, what: str) -> _T:
     try:
         return decoder.decode(data)
-    # ValueError: bytes that are no UTF-8, numbers of thousands of digits. RecursionError: brackets by the thousand.
-    except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
+    except UNREADABLE as exc:
         raise FrameMalformed(f"{what}: {exc}") from exc
