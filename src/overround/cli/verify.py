@@ -20,7 +20,14 @@ __all__ = ["verify"]
 
 @click.command()
 @venue_option(required=True)
-@click.option("--date", "date_text", required=True, metavar="D", help="UTC day: YYYY-MM-DD, today or yesterday.")
+@click.option(
+    "--date",
+    "date_text",
+    default="today",
+    show_default=True,
+    metavar="D",
+    help="UTC day: YYYY-MM-DD, today or yesterday.",
+)
 @click.option(
     "--hours", "hours_text", default=None, metavar="H", help="UTC hours compared by --deep: all, 0-23, 7,9-11.  [all]"
 )
