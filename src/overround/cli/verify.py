@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 __all__ = ["verify"]
 
+COLUMNS = ("bucket", "row", "market", "outcome", "ts_recv", "column", "stored", "expected")
+# Only ids are cut where the terminal is narrow; --json has them whole.
+CUT = {"market": 36, "outcome": 12}
+
 
 @click.command()
 @venue_option(required=True)
@@ -116,32 +120,32 @@ def _print_files(checked: VerifyReport) -> None:
         parts.append(f"{many(checked.open_rows, 'row')} in open buckets")
     if checked.journal_files:
         parts.append(f"{many(checked.journal_files, 'journal file')} with {many(checked.journal_entries, 'line')}")
-    click.echo(f"files: {verdict}: {', '.join(parts)}")
+    click.echo(f"files: {verdict} in {', '.join(parts)}")
 
 
 def _print_proof(proof: Proof, first: int) -> None:
     from rich.table import Table
 
-    shown = proof.findings[:first]
+    shown = sorted(proof.findings, key=lambda each: (each.file, each.row is None, each.row or 0))[:first]
     if shown:
         table = Table(box=None, pad_edge=False)
-        for name in ("file", "row", "market", "outcome", "ts_recv", "column", "stored", "expected"):
-            table.add_column(name, overflow="fold")
+        for name in COLUMNS:
+            table.add_column(name, no_wrap=name not in CUT, min_width=5, max_width=CUT.get(name), overflow="ellipsis")
         for each in shown:
-            what = ("", "") if each.kind in ("value", "count") else (f"row {each.kind}", "")
+            whole = each.kind in ("missing", "added")
             table.add_row(
-                each.file.rpartition("/")[2],
+                "ledger" if each.kind == "count" else each.file.rpartition("T")[2].removesuffix(".parquet"),
                 "" if each.row is None else str(each.row),
                 each.market_id,
                 each.outcome_id,
                 str(each.ts_recv),
                 each.column,
-                what[0] or _text(each.stored),
-                what[1] or ("" if what[0] else _text(each.expected)),
+                f"row {each.kind}" if whole else _text(each.stored),
+                "" if whole else _text(each.expected),
             )
         console().print(table)
         if proof.n_findings > len(shown):
-            click.echo(f"and {proof.n_findings - len(shown):,} more", err=True)
+            click.echo(f"and {proof.n_findings - len(shown):,} more: --first shows more, --json 500 in full", err=True)
     for stretch in proof.unproved:
         click.echo(
             f"cannot be proved: {_clock(stretch.from_ms)} to {_clock(stretch.to_ms)}, {many(stretch.rows, 'row')}: {stretch.why}",
@@ -159,7 +163,7 @@ def _print_proof(proof: Proof, first: int) -> None:
     if proof.minutes:
         parts.append(f"{many(proof.minutes, 'outcome minute')} of the ledger with the journal's counts")
     if proof.unproved_minutes:
-        parts.append(f"{proof.unproved_minutes:,} not to be told")
+        parts.append(f"{many(proof.unproved_minutes, 'outcome minute')} whose counts cannot be proved")
     if proof.waiting_rows:
         parts.append(f"{many(proof.waiting_rows, 'row')} still under way")
     click.echo(
@@ -169,6 +173,8 @@ def _print_proof(proof: Proof, first: int) -> None:
 
 
 def _text(value: object) -> str:
+    if isinstance(value, list):
+        return many(len(value), "level")
     return "null" if value is None else repr(value) if isinstance(value, float) else str(value)
 
 
