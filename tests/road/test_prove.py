@@ -77,6 +77,19 @@ def test_what_a_missing_or_torn_journal_leaves_open_is_said_and_the_rest_is_prov
         assert scan_snapshots(lake, venue).filter(pl.col("ts_recv") > ends).collect().height > 50
 
 
+@pytest.mark.parametrize("venue", list(Venue))
+def test_wherever_a_journal_is_torn_no_row_is_called_wrong(lake: LakePaths, venue: Venue) -> None:
+    for part in journals(lake, venue)[1:3]:
+        whole = part.read_bytes()
+        # The first block holds hardly more than the line that names the file.
+        for size in [300, 1_000, *range(4_000, len(whole), len(whole) // 4)]:
+            part.write_bytes(whole[:size])
+            proof = prove(lake, venue)
+            assert (proof.findings, proof.exit_code) == ([], 3), size
+            assert proof.proved + proof.unproved_rows == proof.rows
+        part.write_bytes(whole)
+
+
 def test_an_altered_value_beside_a_hole_is_still_found(lake: LakePaths) -> None:
     venue = Venue.KALSHI
     journals(lake, venue)[0].unlink()

@@ -127,8 +127,8 @@ class Rerun:
         Rows made (and before a checkpoint: taken) so far.
     ready : bool
         The run's beginning or a checkpoint has been seen: rows can be made.
-    now_ms : int
-        Time of the last rows taken.
+    began_ms, now_ms : int
+        Time of the first and of the last rows taken; 0 before.
     durable_ms : int
         Rows up to here were on disk, as the journal says.
     dropped : int
@@ -159,7 +159,7 @@ class Rerun:
         self._passes: deque[tuple[int, int]] = deque()
         self._taken_before = 0
         self.ready = False
-        self.now_ms = 0
+        self.began_ms = self.now_ms = 0
         self.durable_ms = 0
         self.dropped = 0
         self.stopped = False
@@ -289,6 +289,7 @@ class Rerun:
             if cut is not None:
                 yield cut
         self.now_ms = mark.ms
+        self.began_ms = self.began_ms or mark.ms
         if self._budget is not None:
             self._budget.begin(mark.unproved)
         visited = self._snapshotter.run_due(mark.ms, at_most=mark.n)

@@ -224,7 +224,7 @@ def replay_run(
                 broken = "the disk refused the journal for too long: lines were given up"
             if broken and rerun is not None:
                 yield from _end(rerun, result, known_from)
-                hole_from, why, rerun = result.last_ms, broken, None
+                hole_from, why, rerun = rerun.now_ms or result.last_ms, broken, None
             broken = ""
             now_ms = entry.at_ns // 1_000_000
             if now_ms > until_ms:
@@ -236,18 +236,20 @@ def replay_run(
             if result.last_ms and abs(now_ms - result.last_ms) > PAUSE_MS:
                 between = sorted((now_ms, result.last_ms))
                 result.pauses.append(Stretch(from_ms=between[0], to_ms=between[1]))
-            result.last_ms = max(result.last_ms, now_ms)
             if event == "file":
+                # Written when the first block is: later than what the lines after it tell of.
                 continue
+            result.last_ms = max(result.last_ms, now_ms)
             try:
                 if rerun is None and event in _BEGINNINGS:
                     settings = decode_mark(line).settings
                     if settings is not None:
                         rerun = Rerun(settings)
                         result.settings = settings
+                        known_from = now_ms
                         if event == "state":
                             result.holes.append(Stretch(from_ms=hole_from or part.start_ms, to_ms=now_ms, why=why))
-                        known_from = now_ms
+                            known_from = 0
                 if rerun is not None:
                     yield from rerun.take(entry, line)
             except (FileDamaged, *_OTHER_SHAPE) as exc:
@@ -255,14 +257,14 @@ def replay_run(
                     raise
                 if rerun is not None:
                     yield from _end(rerun, result, known_from)
-                hole_from, why, rerun = result.last_ms, str(exc), None
+                hole_from, why, rerun = (rerun.now_ms if rerun is not None else 0) or result.last_ms, str(exc), None
         if reader.damage or not reader.ended:
             torn = f"{part.path.name} is torn: {reader.damage}"
             why_torn = torn if reader.damage else f"{JOURNAL_ENDS}: {part.path.name} was not ended"
             if rerun is not None:
                 yield from _end(rerun, result, known_from)
+                hole_from, why = rerun.now_ms or result.last_ms, why_torn
                 rerun = None
-                hole_from, why = result.last_ms, why_torn
     if rerun is not None:
         yield from _end(rerun, result, known_from)
         if not result.stopped:
@@ -276,7 +278,11 @@ def _end(rerun: Rerun, result: Replayed, known_from: int) -> Iterator[Cut]:
     cut = rerun.cut()
     if cut is not None:
         yield cut
-    result.known.append(Stretch(from_ms=known_from, to_ms=result.last_ms))
+    # A row may be taken at an instant and its line lost: known is what lies between rows that the journal tells of.
+    begin = known_from or rerun.began_ms or result.last_ms
+    end = result.last_ms if rerun.stopped else rerun.now_ms
+    if begin < end:
+        result.known.append(Stretch(from_ms=begin, to_ms=end))
     result.durable_ms = max(result.durable_ms, rerun.durable_ms)
     result.dropped += rerun.dropped
     result.stopped = result.stopped or rerun.stopped

@@ -96,7 +96,7 @@ def rebuild_lake(
         zstd level of the files.
     clock : Clock
     on_progress : callable, optional
-        ``on_progress(done, total)`` journal files.
+        ``on_progress(done, total)`` journal files; in place twice, since what cannot be proved is left alone.
 
     Raises
     ------
@@ -115,7 +115,8 @@ def rebuild_lake(
     runs = runs_of(paths, str(venue), span)
     if not runs:
         raise NothingStored(
-            f"no journal of {venue} {span.text} under {paths.root}", hint="`overround lake ls` lists the days"
+            f"no journal of {venue} {span.text} under {paths.root}",
+            hint="was it switched off (`journal = false`) or removed? `overround lake ls` lists what there is",
         )
     origin = read_origin(paths) or Origin.LIVE
     if out is not None:
@@ -182,7 +183,7 @@ def _write_in_place(
         )  # fmt: skip
         writer.recover(now_ms=clock.now_ms())
     # What the journal cannot give must not be lost: files with such rows, or with holes, stay.
-    unproved = prove_day(paths, venue, span).unproved
+    unproved = prove_day(paths, venue, span, on_progress=on_progress).unproved
     staging = LakePaths(paths.root / STAGING)
     shutil.rmtree(staging.root, ignore_errors=True)
     try:
