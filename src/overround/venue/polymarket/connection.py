@@ -1,9 +1,8 @@
 """One connection to the market channel as such: what is wanted on it, what is said on it, and whether it lives.
 
 Commands are not acknowledged, so what was asked for waits with a deadline; that the deadline passes is the repair's
-business. Heartbeats are texts of the venue's own. A connection can answer each of them and deliver nothing for hours,
-so silence is watched as well: one that lasts longer than the connection's own rate explains means that it is frozen;
-where the rate explains it, a REST book of one market, the canary, tells.
+business. Heartbeats are texts of the venue's own. A connection can answer each of them and deliver nothing for hours;
+that is for the collector's silence watch to find.
 """
 
 from __future__ import annotations
@@ -30,8 +29,6 @@ PACE = Pace(
 """A dump that has not come within 30 s does not come; after an explicit repair ten are enough."""
 
 _PASSIVE_EVERY = 256
-_MUTE_AFTER_MS = 60_000
-_MUTE_EXPECTED = 20
 
 
 class Connection:
@@ -42,7 +39,7 @@ class Connection:
     shelf : BookShelf
         Where the books live.
     rng : random.Random or None
-        Jitter of heartbeats and choice of canaries; None for neither.
+        Jitter of heartbeats; None for none.
     heartbeat_ms : int
         Milliseconds between two ``PING``; the connection is given up when nothing at all has come since the last but
         one.
@@ -74,7 +71,6 @@ class Connection:
         "_books",
         "_by_token",
         "_bytes",
-        "_canary_ms",
         "_changes",
         "_check_each",
         "_chunk_gap_ms",
@@ -96,10 +92,6 @@ class Connection:
         "_passive",
         "_ping_ms",
         "_pings",
-        "_rate_changes",
-        "_rate_ms",
-        "_rate_per_s",
-        "_rate_samples",
         "_recv_at_ping",
         "_rng",
         "_sample_every",
@@ -163,11 +155,6 @@ class Connection:
         # A replay repairs nothing: it only counts best prices that differ, and rarely looks.
         self._sample_every = _PASSIVE_EVERY if passive else hash_every or NEVER
         self._hash_budget = HashBudget(hash_share)
-        self._rate_per_s = 0.0
-        self._rate_samples = 0
-        self._rate_changes = 0
-        self._rate_ms = 0
-        self._canary_ms = 0
 
     # --- what the shell reads ---------------------------------------------------------------------------------------
 
@@ -259,16 +246,13 @@ class Connection:
         self._connected = True
         self._greeted = False
         self._pings = 0
-        self._rate_per_s, self._rate_samples = 0.0, 0
-        self._rate_changes, self._rate_ms = self.counters.changes, now_ms
-        self._canary_ms = now_ms + _MUTE_AFTER_MS
         self._wake_ms = NEVER
         self._plan_ping(now_ms)
         self._to_ask = deque(market_id for market_id, held in self._held.items() if not held.closed)
         self._chunk_ms = now_ms
         self._ask(now_ms)
 
-    # --- heartbeat and silence --------------------------------------------------------------------------------------
+    # --- heartbeat --------------------------------------------------------------------------------------------------
 
     def _heartbeat(self, now_ms: int) -> None:
         """Send ``PING``; after two without any frame since, the connection is dead."""
@@ -282,39 +266,10 @@ class Connection:
         self._pings += 1
         self.outbox.append("PING")
         self._plan_ping(now_ms)
-        self._watch_silence(now_ms)
 
     def _plan_ping(self, now_ms: int) -> None:
         jitter = self._rng.uniform(0.9, 1.0) if self._rng is not None else 1.0
         self._ping_ms = now_ms + int(self._heartbeat_ms * jitter)
-
-    def _watch_silence(self, now_ms: int) -> None:
-        """A connection can answer every ``PING`` and deliver nothing for hours.
-
-        If it has been speaking at a rate at which this silence is no chance, it is frozen. Otherwise one of its
-        markets serves as a canary: a REST book newer than ours gives the freeze away.
-        """
-        changes = self.counters.changes
-        if changes != self._rate_changes:
-            rate = (changes - self._rate_changes) * 1000 / max(1, now_ms - self._rate_ms)
-            self._rate_per_s += (rate - self._rate_per_s) / min(6, self._rate_samples + 1)
-            self._rate_samples += 1
-            self._rate_changes, self._rate_ms = changes, now_ms
-            self._canary_ms = now_ms + _MUTE_AFTER_MS
-            return
-        silent_ms = now_ms - self._rate_ms
-        if silent_ms < _MUTE_AFTER_MS:
-            return
-        expected = self._rate_per_s * silent_ms / 1000
-        if self._rate_samples >= 3 and expected >= _MUTE_EXPECTED and self._ladder.may_reconnect(now_ms):
-            self._ladder.gave_up(now_ms)
-            self.reconnect_reason = f"mute for {silent_ms // 1000} s"
-        elif now_ms >= self._canary_ms:
-            self._canary_ms = now_ms + _MUTE_AFTER_MS
-            live = [held for held in self._held.values() if held.book.live]
-            if live:
-                canary = self._rng.choice(live) if self._rng is not None else live[0]
-                self._want_rest(canary, "silence", now_ms)
 
     def _want_rest(self, held: Held, why: str, now_ms: int) -> None:
         if not self._passive:
