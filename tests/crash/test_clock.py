@@ -10,6 +10,7 @@ import pytest
 from overround.collector.steady import SteadyClock
 from overround.market import Venue
 from overround.pipelines.lake import verify_lake
+from overround.storage import COVERAGE, gaps_of
 from overround.testing.clock import ManualClock
 
 from .rig import Rig, Run, rig
@@ -73,6 +74,12 @@ def test_a_clock_set_back_and_forth_by_an_hour_costs_seconds_and_no_row(tmp_path
         assert run.end() == 0, run.said()[-3000:]
         verdict = compare(held.paths, [(run.witness(), None)])
         assert verdict.problems == []
+        assert {line["level"] for line in run.events("clock.stepped")} == {"error"}
+        assert {line["clock_steps"] for line in run.events("collect.stopped")[-2:]} == {4}
+        for venue in Venue:
+            gaps = gaps_of(held.paths, venue, held.paths.days(COVERAGE, venue)).collect()
+            assert gaps.filter(cause="collector_down").is_empty()
+            assert gaps["end_ms"].null_count() == 0
         assert verdict.rows_durable == verdict.rows_taken > 200
         report = verify_lake(held.paths)
         assert report.problems == ()

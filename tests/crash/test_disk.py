@@ -15,7 +15,7 @@ import pytest
 from overround.pipelines.lake import verify_lake
 
 from .rig import Rig, Run, rig
-from .witness import Verdict, compare
+from .witness import Verdict, compare, ledger_faults
 
 pytestmark = [
     pytest.mark.integration,
@@ -39,6 +39,24 @@ def is_busy(run: Run) -> bool:
     )
 
 
+def alarms_missing(run: Run, *, ledger_refused: bool) -> list[str]:
+    """Ways in which a refusal should have shown, in the log at once and in the counters, and did not."""
+    missing = []
+    for name in ("storage.flush_failed", "journal.flush_failed"):
+        missing += [f"{name} at {line['level']}" for line in run.events(name) if line["level"] != "error"]
+        missing += [f"{name} says no remedy" for line in run.events(name) if not line["remedy"]]
+    for line in run.events("collect.stopped"):
+        counted = [
+            line["flush_failures"],
+            line["journal_failures"],
+            *([line["ledger_failures"]] if ledger_refused else []),
+        ]
+        missing += [f"{line['venue']} counted {counted}"] if not all(counted) else []
+        left = [line["rows_waiting"], line["journal_waiting"], line["ledger_waiting"]]
+        missing += [f"{line['venue']} left {left} behind"] if any(left) else []
+    return missing if run.events("collect.stopped") else ["no last status"]
+
+
 def refused(run: Run) -> bool:
     """Rows and frames of both venues were refused, and the log says so."""
     rows = {line["venue"] for line in run.events("storage.flush_failed") if line["table"] == "orderbook_snapshots"}
@@ -53,11 +71,14 @@ def recovered(run: Run, before: int) -> bool:
     return len(rows) == len(frames) == 2 and n_durable(run) > before
 
 
-def end_and_compare(held: Rig, run: Run) -> Verdict:
-    """A clean stop after the outage has lost nothing at all."""
+def end_and_compare(held: Rig, run: Run, *, ledger_refused: bool = True) -> Verdict:
+    """A clean stop after the outage has lost nothing at all, and the ledger accounts for every second of it."""
     assert run.end() == 0, run.said()[-3000:]
-    verdict = compare(held.paths, [(each.witness(), each.killed_ms) for each in held.runs])
+    lives = [(each.witness(), each.killed_ms) for each in held.runs]
+    verdict = compare(held.paths, lives)
     assert verdict.problems == []
+    assert ledger_faults(held.paths, lives, verdict.lost) == []
+    assert alarms_missing(run, ledger_refused=ledger_refused) == []
     report = verify_lake(held.paths)
     assert report.problems == ()
     assert report.open_rows == 0
@@ -107,13 +128,16 @@ def test_a_stop_while_the_disk_is_full_says_what_was_lost_and_ends(tmp_path: Pat
         run.disk.write_text("full")
         run.wait_for(lambda: refused(run), patience_s=30)
         assert run.end() == 3
+        ended_ms = held.clock.now_ms()
         assert {line["venue"] for line in run.events("storage.rows_lost")} == {"polymarket", "kalshi"}
         again = held.start()
         again.wait_for(lambda: is_busy(again))
         assert again.end() == 0
-        lives = [(run.witness(), 0), (again.witness(), None)]
+        lives = [(run.witness(), ended_ms), (again.witness(), None)]
         verdict = compare(held.paths, lives)
         assert verdict.problems == []
+        assert verdict.lost
+        assert ledger_faults(held.paths, lives, verdict.lost) == []
         assert verify_lake(held.paths).problems == ()
 
 
@@ -192,4 +216,5 @@ def test_folders_made_read_only_cost_no_row_and_no_frame(tmp_path: Path) -> None
         for folder in folders:
             folder.chmod(0o755)
         run.wait_for(lambda: recovered(run, at_worst), patience_s=30)
-        end_and_compare(held, run)
+        # The ledger's quarter of an hour had its file already.
+        end_and_compare(held, run, ledger_refused=False)

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from overround.pipelines.lake import verify_lake
+from overround.storage import COVERAGE, gaps_of
 
 from .rig import rig
 from .test_disk import is_busy
-from .witness import compare
+from .witness import compare, ledger_faults, ledger_problems, unrecorded_losses
 
 pytestmark = [
     pytest.mark.integration,
@@ -32,8 +33,10 @@ def test_a_stop_in_the_middle_of_a_flush_loses_nothing(tmp_path: Path, where: st
         run.disk.write_text("slow")
         run.wait_for(lambda: re.search(rf"^lingers\|\.?{where}$", run.out.read_text(), re.MULTILINE))
         assert run.end(signal.SIGTERM) == 0, run.said()[-3000:]
-        verdict = compare(held.paths, [(run.witness(), None)])
+        lives = [(run.witness(), None)]
+        verdict = compare(held.paths, lives)
         assert verdict.problems == []
+        assert ledger_faults(held.paths, lives, verdict.lost) == []
         assert verdict.rows_durable == verdict.rows_taken > 20
         report = verify_lake(held.paths)
         assert (report.problems, report.open_rows) == ((), 0)
@@ -54,6 +57,7 @@ def test_a_second_process_is_refused_by_name_and_disturbs_nobody(tmp_path: Path)
         assert first.end() == 0, first.said()[-3000:]
         verdict = compare(held.paths, [(each.witness(), None) for each in held.runs])
         assert verdict.problems == []
+        assert ledger_faults(held.paths, [(first.witness(), None)], verdict.lost) == []
         assert verify_lake(held.paths).problems == ()
 
 
@@ -69,4 +73,13 @@ def test_two_processes_record_a_venue_each_into_one_lake(tmp_path: Path) -> None
         assert [run.end() for run in runs[1:]] == [0, 0]
         verdict = compare(held.paths, [(each.witness(), each.killed_ms) for each in held.runs])
         assert verdict.problems == []
+        assert unrecorded_losses(held.paths, verdict.lost) == []
+        polymarket = [(each.witness(), each.killed_ms) for each in (runs[0], runs[2])]
+        assert ledger_problems(held.paths, polymarket, "polymarket") == []
+        assert (
+            gaps_of(held.paths, "kalshi", held.paths.days(COVERAGE, "kalshi"))
+            .filter(cause="collector_down")
+            .collect()
+            .is_empty()
+        )
         assert verify_lake(held.paths).problems == ()

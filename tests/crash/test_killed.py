@@ -18,12 +18,11 @@ from pathlib import Path
 
 import pytest
 
-from overround.market import Venue
 from overround.pipelines.lake import verify_lake
 from overround.storage.verify import ProblemKind
 
 from .rig import Rig, Run, rig
-from .witness import Verdict, compare, ledger_problems, unrecorded_losses
+from .witness import Verdict, compare, ledger_faults
 
 pytestmark = [
     pytest.mark.integration,
@@ -113,9 +112,7 @@ def kill_and_check(folder: Path, *, kills: int, seed: int) -> Verdict:
         lives = [(run.witness(), run.killed_ms) for run in held.runs]
         verdict = compare(held.paths, lives)
         assert verdict.problems == []
-        for venue in Venue:
-            assert ledger_problems(held.paths, lives, venue) == []
-        assert unrecorded_losses(held.paths, verdict.lost) == []
+        assert ledger_faults(held.paths, lives, verdict.lost) == []
         report = verify_lake(held.paths)
         assert report.problems == ()
         assert report.open_rows == 0

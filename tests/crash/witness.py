@@ -215,6 +215,25 @@ def unrecorded_losses(paths: LakePaths, lost: Sequence[tuple[Venue, str, int]]) 
     return found
 
 
+def ledger_faults(
+    paths: LakePaths, lives: Sequence[tuple[Witness, int | None]], lost: Sequence[tuple[Venue, str, int]]
+) -> list[str]:
+    """What the ledger says wrongly of lives that followed each other, the last one ended cleanly.
+
+    Losses and holes that it does not show; where nobody was killed, holes that were none; and seconds of the last life
+    for which it does not account.
+    """
+    found = unrecorded_losses(paths, lost)
+    for venue in Venue:
+        found += ledger_problems(paths, lives, venue)
+        if all(died_ms is None for _, died_ms in lives):
+            causes = gaps_of(paths, venue, paths.days(COVERAGE, venue)).select("cause").collect()["cause"]
+            found += [f"{venue}: a gap of {cause}" for cause in causes if cause in {"collector_down", "rows_lost"}]
+        for taken in of_venue(lives[-1][0], venue):
+            found += time_unaccounted(paths, venue, entry_ms(taken.entries[0]), entry_ms(taken.entries[-1]))
+    return found
+
+
 def time_unaccounted(paths: LakePaths, venue: str, began_ms: int, ended_ms: int) -> list[str]:
     """Minutes of a life that ended cleanly of which the ledger does not account for every second."""
     held = runs_of(paths, venue, paths.days(COVERAGE, venue)).select("minute", "ran_s").collect().iter_rows()

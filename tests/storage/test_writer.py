@@ -279,6 +279,26 @@ async def test_a_cancelled_flush_loses_nothing(
     assert seqs(paths) == list(range(20))
 
 
+@pytest.mark.parametrize("full", [False, True])
+async def test_the_newest_row_on_disk_is_known_whether_its_bucket_was_finished_or_not(
+    clock: ManualClock, open_writer: Open, append: Append, full: bool
+) -> None:
+    disk = FailingDisk()
+    writer = open_writer(ops=disk)
+    assert writer.newest_row_ms() is None
+    for seq in range(3):
+        append(writer.buffer, clock.now_ms(), seq)
+        clock.skip_ms(400_000)
+    newest_ms = clock.now_ms() - 400_000
+    await writer.flush(clock.now_ms())
+    await writer.settle()
+    disk.full = full
+    append(writer.buffer, newest_ms + 1, 9)
+    assert await writer.flush(clock.now_ms()) is not full
+    writer.abandon()
+    assert open_writer(ops=disk).newest_row_ms() == newest_ms + (not full)
+
+
 async def test_rows_removed_by_another_hand_are_counted_and_later_rows_are_kept(
     paths: LakePaths, clock: ManualClock, open_writer: Open, append: Append
 ) -> None:

@@ -109,7 +109,7 @@ def collect(*, app: App, venue: str | None, duration: float | None, data_dir: ob
         final = [recorder.status() for recorder in recorders]
         if terminal:
             _summary(final)
-        return 3 if any(status.flush_failures and status.rows_waiting for status in final) else 0
+        return 3 if any(status.unsaved for status in final) else 0
 
     return run_until_signal(main)
 
@@ -159,7 +159,11 @@ def status_table(
         ("journal MB", [f"{s.journal_bytes / 1e6:,.2f}" for s in statuses]),
         ("gaps, open now", [f"{s.gaps:,}, {s.open_gaps:,}" for s in statuses]),
         ("repairs, reconnects", [f"{s.repairs:,}, {s.reconnects:,}" for s in statuses]),
-        ("last flush ms, failures", [f"{s.last_flush_ms:,.1f}, {s.flush_failures:,}" for s in statuses]),
+        ("last flush ms", [f"{s.last_flush_ms:,.1f}" for s in statuses]),
+        (
+            "refused by the disk: rows, frames, ledger",
+            [f"{s.flush_failures:,}, {s.journal_failures:,}, {s.ledger_failures:,}" for s in statuses],
+        ),
         ("rejected, unknown", [f"{s.rejected:,}, {s.unknown:,}" for s in statuses]),
     ]
     for name, cells in rows:

@@ -161,6 +161,7 @@ class VenueRecorder:
         self._ended: set[MarketId] = set()
         self._live: set[MarketId] = set()
         self.listed = 0
+        self.clock_steps = 0
         self._rest_wanted: asyncio.Queue[MarketId] = asyncio.Queue(maxsize=1_000)
         self._tasks: asyncio.TaskGroup | None = None
         self._limits = Limits(
@@ -662,7 +663,12 @@ class VenueRecorder:
             request_failures=asked["failures"],
             rate_limited=asked["rate_limited"],
             breakers={host: str(state) for host, state in http.breaker_states().items()},
-            warning=self._warning,
+            journal_failures=self.journal.failures if self.journal is not None else 0,
+            journal_waiting=self.journal.unsaved_bytes if self.journal is not None else 0,
+            ledger_failures=self.keeper.failures,
+            ledger_waiting=self.keeper.rows_waiting,
+            clock_steps=self.clock_steps,
+            warning=f"the disk refuses rows: {written.last_error}" if written.last_error else self._warning,
         )
 
     def _oldest_book_ms(self, now_ms: int) -> int:

@@ -88,14 +88,16 @@ async def collect(
         If the lake cannot be recorded into.
     """
     ends_ns = None if duration_s is None else clock.monotonic_ns() + int(duration_s * 1e9)
+    steps = 0
     while True:
         steady = SteadyClock(clock)
         recorders, step_ms = await _record(
             settings, venues=venues, clock=steady, rng=rng, origin=origin, stop=stop, ends_ns=ends_ns,
-            on_status=on_status, status_ms=status_ms, on_recorders=on_recorders,
+            on_status=on_status, status_ms=status_ms, on_recorders=on_recorders, clock_steps=steps,
         )  # fmt: skip
         if not step_ms:
             return recorders
+        steps += 1
         log.error(
             "clock.stepped",
             by_ms=step_ms,
@@ -115,6 +117,7 @@ async def _record(
     on_status: Callable[[Sequence[VenueStatus]], None] | None,
     status_ms: int,
     on_recorders: Callable[[Sequence[VenueRecorder]], None] | None,
+    clock_steps: int,
 ) -> tuple[list[VenueRecorder], int]:
     """Record under one steady time; returns the stopped recorders, and by how much the clock was stepped (0: it was not)."""
     paths = LakePaths(settings.data_dir)
@@ -134,6 +137,7 @@ async def _record(
                 rng=rng,
                 origin=origin,
             )
+            recorder.clock_steps = clock_steps
             if not recorder.prepare():
                 raise NothingStored(
                     f"the universe of {venue} under {settings.data_dir} lists no market",

@@ -53,6 +53,12 @@ class VenueStatus(msgspec.Struct, frozen=True, kw_only=True):
         REST requests sent, calls that failed for good, answers that told us to wait.
     breakers : dict of str to str
         State of each host's circuit breaker: ``closed``, ``half_open``, ``open``.
+    journal_failures, journal_waiting : int
+        Writes of frames that the disk refused, and bytes in memory because of it.
+    ledger_failures, ledger_waiting : int
+        The same of the coverage ledger, in rows.
+    clock_steps : int
+        Times that the machine's clock was set and recording began anew.
     warning : str
         Something the operator should know, or empty.
     """
@@ -104,4 +110,15 @@ class VenueStatus(msgspec.Struct, frozen=True, kw_only=True):
     request_failures: int = 0
     rate_limited: int = 0
     breakers: dict[str, str] = msgspec.field(default_factory=dict)
+    journal_failures: int = 0
+    journal_waiting: int = 0
+    ledger_failures: int = 0
+    ledger_waiting: int = 0
+    clock_steps: int = 0
     warning: str = ""
+
+    @property
+    def unsaved(self) -> bool:
+        """Whether the disk has refused something that is in memory only."""
+        refused = self.flush_failures and self.rows_waiting
+        return bool(refused or (self.journal_failures and self.journal_waiting) or self.ledger_waiting)

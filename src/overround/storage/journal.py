@@ -216,6 +216,13 @@ class FrameJournal:
         waiting = [segment.parts for queue in (self._backlog, self._segments) for segment in list(queue)]
         return sum(_n_bytes(parts) for parts in waiting)
 
+    @property
+    def unsaved_bytes(self) -> int:
+        """Bytes that are in memory only because the disk refused them, compressed or not; 0 in good health."""
+        if not self.last_error:
+            return 0
+        return self.pending_bytes + (self._file.unsaved if self._file is not None else 0)
+
     def flush(self) -> bool:
         """Compress and write everything taken in; False when the disk refuses (it is kept).
 

@@ -215,9 +215,10 @@ class TableWriter:
             listed = read_manifests(self._paths.manifests(place, self._venue, date))
             newest = [line.last_ts for line in listed.values() if line.rows]
             # What a full disk kept from becoming Parquet.
-            for wal in self._paths.wal_files(place, self._venue, date):
-                batches = [batch for batch in read_wal(wal.path).batches if batch.num_rows]
-                newest += [int(numbers(batch.column(self._table.time_column)).max()) for batch in batches]
+            for hour in self._paths.hours(place, self._venue, date):
+                for wal in self._paths.wal_files(place, self._venue, date, hour):
+                    batches = [batch for batch in read_wal(wal.path).batches if batch.num_rows]
+                    newest += [int(numbers(batch.column(self._table.time_column)).max()) for batch in batches]
             if newest:
                 return max(newest)
         return None
