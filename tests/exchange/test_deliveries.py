@@ -97,3 +97,18 @@ def test_after_the_end_nothing_is_delivered_or_let_go(log: DeliveryLog, link: Lo
     link.let_go("m")
     link.ended()
     assert told(log) == [("ended", "", 0)]
+
+
+def test_what_waits_for_the_wire_leaves_later_or_with_an_abort_never() -> None:
+    now_ms = 5
+    log = DeliveryLog(lambda: now_ms)
+    links = [LoggedLink(name, 1, Wire(), lambda _: None, log) for name in ("left", "cut")]
+    log.happened("m", 4, 500)
+    for link in links:
+        link.push(b"{}", "m", "price_change")
+    links[1].abort()
+    now_ms = 900
+    for link in links:
+        link.flush()
+    found = [(line.ts_ms, line.told.value, line.link) for line in log.lines[2:]]
+    assert found == [(5, "happened", ""), (900, "change", "left"), (900, "other", "cut")]

@@ -8,7 +8,7 @@ was held appears when it left. Only kept on demand: it decodes dumps and remembe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from zlib import crc32
 
@@ -48,6 +48,7 @@ class Delivery(msgspec.Struct, frozen=True, array_like=True):
     Attributes
     ----------
     ts_ms : int
+        When it happened; of what was sent, when it left. Lines stand in the order of the events, not always of these.
     told : Told
     link : str
         Connection, or empty.
@@ -127,6 +128,15 @@ class DeliveryLog:
             if told is Told.BOOK:
                 self.shown.add(key)
 
+    def left(self, numbers: Iterable[int], *, whole: bool) -> None:
+        """Lines that told of frames on their way: they leave now, or they never did."""
+        now_ms = self._now_ms()
+        for number in numbers:
+            line = self.lines[number]
+            self.lines[number] = msgspec.structs.replace(
+                line, ts_ms=now_ms, told=line.told if whole else Told.OTHER, frame=line.frame if whole else 0
+            )
+
     def asked(self, key: str) -> None:
         """REST gave a market's book."""
         self._write(Told.REST, "", key, self._number(key))
@@ -150,11 +160,12 @@ class LoggedLink(Link):
     log : DeliveryLog
     """
 
-    __slots__ = ("_log",)
+    __slots__ = ("_log", "_waiting")
 
     def __init__(self, name: str, number: int, wire: Wire, dirty: Callable[[Link], None], log: DeliveryLog) -> None:
         super().__init__(name, number, wire, dirty)
         self._log = log
+        self._waiting: list[int] = []
         log.link(Told.OPENED, name)
 
     def push(self, payload: bytes, key: str = "", kind: str = "") -> None:
@@ -165,8 +176,16 @@ class LoggedLink(Link):
     def put(self, payload: bytes, *, instead_of: bytes | None = None) -> None:
         """Send a frame as it is."""
         if not self.closed:
+            first = len(self._log.lines)
             self._log.sent(self.name, payload if instead_of is None else instead_of)
+            self._waiting += range(first, len(self._log.lines))
         super().put(payload, instead_of=instead_of)
+
+    def flush(self) -> None:
+        """Hand the collected frames to the wire."""
+        self._log.left(self._waiting, whole=not self.closed)
+        self._waiting.clear()
+        super().flush()
 
     def let_go(self, key: str) -> None:
         """The client asked for no more of a market."""

@@ -132,7 +132,8 @@ class Deliveries:
         self._markets: dict[str, _Market] = {}
         self._carried: dict[str, dict[str, None]] = {}
         self._last_on: dict[str, int] = {}
-        told = [line for line in lines if line.ts_ms <= end_ms]
+        n_told = next((n for n in range(len(lines), 0, -1) if lines[n - 1].ts_ms <= end_ms), 0)
+        told = lines[:n_told]
         self._canaries = _canaries(told)
         falsely = sorted(((at, key) for key, at in forged if at <= end_ms), reverse=True)
         for line in told:
