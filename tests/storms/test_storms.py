@@ -114,6 +114,10 @@ def test_a_venue_that_drops_every_connection_sees_few_attempts_a_slot(
         slots, times_ns = len(recorder.connections), attempts[recorder.venue]
         assert slots >= 1
         assert busiest_minute(times_ns) <= 12 * slots
+        print(
+            f"{recorder.venue} {kind} for {minutes} min: at most {busiest_minute(times_ns) / slots:.1f} attempts a minute"
+            f" and slot, {len(times_ns) / slots / minutes:.1f} on average"
+        )
         # Growing delays keep it far below that once it lasts; and it goes on trying.
         settled = [at for at in times_ns if at >= times_ns[0] + MINUTE_NS]
         assert len(settled) <= 12 * slots * (minutes - 1)
@@ -192,6 +196,7 @@ def test_under_ten_minutes_of_429_nothing_is_asked_before_its_time(tmp_path: Pat
     for _, told_ns, _, wait_s in limited:
         early = [sent_ns for sent_ns, *_ in seen if told_ns < sent_ns < told_ns + wait_s * 1e9]
         assert early == []
+    print(f"10 min of 429 with Retry-After {retry_after_s}: {len(limited)} requests, none before its time")
 
 
 # --- a restart --------------------------------------------------------------------------------------------------------

@@ -1299,8 +1299,38 @@ def test_a_live_book_is_whole_up_to_the_connections_last_frame_of_any_kind() -> 
     assert feed.receive(b"heartbeat", (T0 + 30_000) * 1_000_000) is False
     assert feed.proven_ms(A.market_id) == T0 + 30_000
     assert feed.proven_ms(B.market_id) is None
-    feed.lost(now_ms=T0 + 45_000, reason="closed")
-    assert feed.proven_ms(A.market_id) == T0 + 30_000
+
+
+def test_a_lost_connection_leaves_books_whole_up_to_the_last_frame_of_their_subscription() -> None:
+    """A change may have been missing before a frame of another one: no later number tells any more."""
+    wire = Wire().open()
+    wire.now_ms += 1_000
+    wire.venue.put(str(A.market_id), "yes", 41, 100)
+    wire.run()
+    wire.venue.put(str(A.market_id), "yes", 41, 100)
+    wire.venue.sent.clear()  # lost
+    wire.now_ms += 1_000
+    wire.venue.send({"type": "trade", **wire.venue.number("trade"), "msg": {"market_ticker": str(A.market_id)}})
+    wire.run()
+    wire.feed.lost(now_ms=wire.now_ms + 500, reason="closed")
+    (gap,) = (event for event in wire.feed.events if event.kind is GAP)
+    assert (gap.market_id, gap.detail, gap.since_ns) == ("", "reconnecting: closed", (T0 + 1_000) * 1_000_000)
+    assert wire.feed.proven_ms(A.market_id) == T0 + 1_000
+
+
+def test_a_book_in_doubt_is_whole_up_to_its_last_proof_when_its_connection_is_lost() -> None:
+    wire = Wire(audit_ms=1_000).open()
+    wire.wait(1_500)
+    wire.venue.put(str(A.market_id), "yes", 2, 100)
+    wire.venue.books[str(A.market_id)]["yes"][1] = 100  # not sent
+    before_ms = wire.now_ms
+    while not any(wire.feed.verdict(m.market_id, now_ms=wire.now_ms) == "suspect" for m in (A, B, C)):
+        wire.wait(100)
+        assert wire.now_ms < before_ms + 10_000
+    wire.feed.lost(now_ms=wire.now_ms, reason="closed")
+    of_a = [event for event in wire.feed.events if event.kind is GAP and event.market_id]
+    assert [(event.market_id, event.detail) for event in of_a] == [(A.market_id, "audit_mismatch")]
+    assert (of_a[0].since_ns or 0) <= before_ms * 1_000_000
 
 
 def test_what_stays_crossed_was_right_until_it_crossed() -> None:

@@ -11,6 +11,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -21,6 +22,8 @@ from overround.market import Integrity, MarketId
 from overround.venue.polymarket import PolymarketFeed
 from overround.venue.ports import FeedEventKind, RestBook
 from overround.venue.repair import RECONNECT_REST_MS, State
+
+pytestmark = pytest.mark.timeout(1_800)
 
 LOTS = 1_000_000
 MARKETS = 3

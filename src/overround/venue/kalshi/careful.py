@@ -400,6 +400,8 @@ class CarefulRoad:
                 self._markets.audited(held, now_ms, equal=equal)
                 self._commander.book_came(ticker, now_ms)
                 return
+        elif held.stage is Stage.LIVE and not self._passive and (bids or asks):
+            self._markets.unasked(held, now_ms, equal=bids == book.bids and asks == book.asks)
         book.replace(bids, asks)
         book.ts_recv_ns = recv_ns
         stamp = stamp_of(msg)

@@ -37,6 +37,7 @@ PACE = Pace(
 """A command, and so what it is to bring, is due after two seconds; each answer to it begins them anew."""
 
 _BACKOFF_FIRST_MS, _BACKOFF_CAP_MS = 1_000, 30_000
+_REFUSED_REST_MS = 600_000
 _STRIKES = 3
 _RECHECK_MS = 200
 _RETRIED = frozenset({1, 18})
@@ -244,11 +245,15 @@ class Commander:
         asks: list[str] = []
         readds: list[str] = []
         for ticker, held in self._held.items():
-            if not held.needs_book:
+            refused = held.refused_until_ms is not None
+            if not (held.needs_book or refused):
                 continue
-            if held.not_before_ms > now_ms:
-                self._wake(held.not_before_ms)
+            not_before_ms = held.refused_until_ms or held.not_before_ms
+            if not_before_ms > now_ms:
+                self._wake(not_before_ms)
                 continue
+            if refused:
+                held.move(Saw.RESTED)
             on_wire = channel.sid is not None and ticker in channel.on_wire
             state: State | None = held.mend.state
             if state is not State.RESNAPSHOT and state is not State.JOINING:
@@ -535,8 +540,10 @@ class Commander:
         elif command.verb in (Verb.SUBSCRIBE, Verb.ADD):
             for ticker in named or command.tickers:
                 held = self._held.get(ticker)
-                if held is not None and held.move(Saw.REFUSED) and len(named) != 1:
-                    self._report(FeedEventKind.REFUSED, now_ms, ticker, detail, None)
+                if held is not None and held.move(Saw.REFUSED):
+                    held.refused_until_ms = now_ms + _REFUSED_REST_MS
+                    if len(named) != 1:
+                        self._report(FeedEventKind.REFUSED, now_ms, ticker, detail, None)
         elif command.verb is Verb.SNAPSHOT:
             # A venue that will not be asked for a book it has sent before is not asked again on this connection.
             self._audits_refused = self._audits_refused or command.audit

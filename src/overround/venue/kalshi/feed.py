@@ -214,9 +214,19 @@ class KalshiFeed:
         if not self._passive:
             self._commander.opened(now_ms)
 
-    def lost(self, *, now_ms: int, reason: str) -> None:  # noqa: ARG002 (the port's signature; the shell logs it)
-        """The connection has ended: every book is ``reconnecting`` until its next snapshot."""
-        self._markets.lost(now_ms, self.last_recv_ns // 1_000_000)
+    def lost(self, *, now_ms: int, reason: str) -> None:
+        """The connection has ended: every book is ``reconnecting`` until its next snapshot.
+
+        Until the last frame of their own subscription the books were whole; of what came after it on another one,
+        nothing tells whether a change was missing already.
+        """
+        whole_ns = self.last_recv_ns
+        for channel in self._by_sid.values():
+            since_ns = channel.whole_ns if channel.live else None
+            if since_ns is not None:
+                whole_ns = since_ns
+                self._report(FeedEventKind.GAP, now_ms, "", f"{ErrCode.RECONNECTING}: {reason}", since_ns=since_ns)
+        self._markets.lost(now_ms, whole_ns)
         for channel in self._by_sid.values():
             channel.live.clear()
         self._by_sid.clear()

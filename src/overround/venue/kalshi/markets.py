@@ -177,7 +177,16 @@ class Markets:
         since_ns = channel.whole_ns
         self._report(FeedEventKind.GAP, now_ms, "", ErrCode.GAP, since_ns=since_ns)
         for ticker in list(channel.live):
-            self._break(self.held[ticker], ErrCode.GAP, Integrity.GAP, now_ms, since_ns=since_ns)
+            held = self.held[ticker]
+            own_ns = self._doubted_since(held, since_ns, now_ms)
+            self._break(held, ErrCode.GAP, Integrity.GAP, now_ms, since_ns=own_ns)
+
+    def _doubted_since(self, held: Held, since_ns: int | None, now_ms: int) -> int | None:
+        """A book that was in doubt when all of a subscription ended is not whole as long as the others were."""
+        if not held.doubts or held.proved_ns is None or (since_ns is not None and held.proved_ns >= since_ns):
+            return since_ns
+        self._report(FeedEventKind.GAP, now_ms, held.market_id, ErrCode.AUDIT_MISMATCH, since_ns=held.proved_ns)
+        return held.proved_ns
 
     def wrong(
         self,
@@ -259,13 +268,14 @@ class Markets:
                     self._counters.crossed += 1
                     self.wrong(ticker, ErrCode.CROSSED, Integrity.SUSPECT, now_ms, since_ns=since_ms * 1_000_000)
 
-    def lost(self, now_ms: int, last_recv_ms: int) -> None:
+    def lost(self, now_ms: int, whole_ns: int) -> None:
         """The connection has ended: every book is ``reconnecting`` until its next snapshot."""
         self.live.clear()
         self.watched.clear()
         for held in self.held.values():
             if held.stage is Stage.LIVE:
-                held.cause, held.since_ms, held.proven_ms = ErrCode.RECONNECTING, now_ms, last_recv_ms
+                since_ns = self._doubted_since(held, whole_ns, now_ms) or 0
+                held.cause, held.since_ms, held.proven_ms = ErrCode.RECONNECTING, now_ms, since_ns // 1_000_000
             held.move(Saw.LOST)
             held.mend.see(RepairSaw.LOST, now_ms)
             if held.stage is not Stage.ENDED:
@@ -293,6 +303,13 @@ class Markets:
         saw = RepairSaw.MUTE if held.mismatches else RepairSaw.FAULT
         held.mismatches += 1
         self.wrong(held.market_id, ErrCode.AUDIT_MISMATCH, Integrity.SUSPECT, now_ms, since_ns=held.proved_ns, saw=saw)
+
+    def unasked(self, held: Held, now_ms: int, *, equal: bool) -> None:
+        """A live market's book came without being asked for: another one than ours says that we missed something."""
+        if not equal and held.proved_ns is not None:
+            self._counters.gaps += 1
+            self._report(FeedEventKind.GAP, now_ms, held.market_id, ErrCode.AUDIT_MISMATCH, since_ns=held.proved_ns)
+            self._break(held, ErrCode.AUDIT_MISMATCH, Integrity.SUSPECT, now_ms, since_ns=held.proved_ns)
 
     def doubt(self, ticker: str, now_ms: int) -> None:
         """Something contradicts a live book: it is suspect until it has been compared."""

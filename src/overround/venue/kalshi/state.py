@@ -8,7 +8,7 @@ A market on one connection stands in one of six stages::
           │  │ LOST                     │ LOST      BOOK │     v  a crossed pair, a value refused)
           │  └──────────────────────────┴──────────── BROKEN <─┘
           │                                              ^
-          │ LOST                                 RESUMED │
+          │ LOST, RESTED                         RESUMED │
        REFUSED <── REFUSED (by the venue)               ENDED <── ENDED (close time, empty at close, result)
 
 Only ``LIVE`` has a live book. ``NEXT`` is the whole table, complete over every pair.
@@ -46,7 +46,7 @@ class Stage(Enum):
     ENDED = "ended"
     """Trading is over."""
     REFUSED = "refused"
-    """The venue does not give it here; not asked again on this connection."""
+    """The venue does not give it here; not asked again before a rest, or another connection."""
 
 
 class Saw(Enum):
@@ -59,6 +59,7 @@ class Saw(Enum):
     ENDED = "ended"
     RESUMED = "resumed"
     REFUSED = "refused"
+    RESTED = "rested"
 
 
 NEXT: dict[tuple[Stage, Saw], Stage] = {
@@ -69,6 +70,7 @@ NEXT: dict[tuple[Stage, Saw], Stage] = {
     (Stage.IDLE, Saw.ENDED): Stage.ENDED,
     (Stage.IDLE, Saw.RESUMED): Stage.IDLE,
     (Stage.IDLE, Saw.REFUSED): Stage.REFUSED,
+    (Stage.IDLE, Saw.RESTED): Stage.IDLE,
     (Stage.JOINING, Saw.ASKED): Stage.JOINING,
     (Stage.JOINING, Saw.BOOK): Stage.LIVE,
     (Stage.JOINING, Saw.FAULT): Stage.JOINING,
@@ -76,6 +78,7 @@ NEXT: dict[tuple[Stage, Saw], Stage] = {
     (Stage.JOINING, Saw.ENDED): Stage.ENDED,
     (Stage.JOINING, Saw.RESUMED): Stage.JOINING,
     (Stage.JOINING, Saw.REFUSED): Stage.REFUSED,
+    (Stage.JOINING, Saw.RESTED): Stage.JOINING,
     (Stage.LIVE, Saw.ASKED): Stage.LIVE,
     (Stage.LIVE, Saw.BOOK): Stage.LIVE,
     (Stage.LIVE, Saw.FAULT): Stage.BROKEN,
@@ -83,6 +86,7 @@ NEXT: dict[tuple[Stage, Saw], Stage] = {
     (Stage.LIVE, Saw.ENDED): Stage.ENDED,
     (Stage.LIVE, Saw.RESUMED): Stage.LIVE,
     (Stage.LIVE, Saw.REFUSED): Stage.REFUSED,
+    (Stage.LIVE, Saw.RESTED): Stage.LIVE,
     (Stage.BROKEN, Saw.ASKED): Stage.BROKEN,
     (Stage.BROKEN, Saw.BOOK): Stage.LIVE,
     (Stage.BROKEN, Saw.FAULT): Stage.BROKEN,
@@ -90,6 +94,7 @@ NEXT: dict[tuple[Stage, Saw], Stage] = {
     (Stage.BROKEN, Saw.ENDED): Stage.ENDED,
     (Stage.BROKEN, Saw.RESUMED): Stage.BROKEN,
     (Stage.BROKEN, Saw.REFUSED): Stage.REFUSED,
+    (Stage.BROKEN, Saw.RESTED): Stage.BROKEN,
     # An ended market keeps its last content; only word that it trades on makes it want a book again.
     (Stage.ENDED, Saw.ASKED): Stage.ENDED,
     (Stage.ENDED, Saw.BOOK): Stage.ENDED,
@@ -98,6 +103,7 @@ NEXT: dict[tuple[Stage, Saw], Stage] = {
     (Stage.ENDED, Saw.ENDED): Stage.ENDED,
     (Stage.ENDED, Saw.RESUMED): Stage.BROKEN,
     (Stage.ENDED, Saw.REFUSED): Stage.ENDED,
+    (Stage.ENDED, Saw.RESTED): Stage.ENDED,
     (Stage.REFUSED, Saw.ASKED): Stage.REFUSED,
     (Stage.REFUSED, Saw.BOOK): Stage.LIVE,
     (Stage.REFUSED, Saw.FAULT): Stage.REFUSED,
@@ -106,6 +112,7 @@ NEXT: dict[tuple[Stage, Saw], Stage] = {
     (Stage.REFUSED, Saw.ENDED): Stage.ENDED,
     (Stage.REFUSED, Saw.RESUMED): Stage.REFUSED,
     (Stage.REFUSED, Saw.REFUSED): Stage.REFUSED,
+    (Stage.REFUSED, Saw.RESTED): Stage.IDLE,
 }
 
 
@@ -171,6 +178,8 @@ class Held:
         No repair before this: a market that breaks again and again is asked for more and more slowly.
     breaks, repaired_ms : int
         Interruptions in quick succession, and the end of the last.
+    refused_until_ms : int or None
+        When a market whose command the venue refused is asked for again; None where it is not refused so.
     proved_ns : int or None
         Receive time of its last snapshot, or of the last that was asked for and found equal.
     doubts : int
@@ -195,6 +204,7 @@ class Held:
         "prints",
         "proved_ns",
         "proven_ms",
+        "refused_until_ms",
         "repaired_ms",
         "since_ms",
         "stage",
@@ -214,6 +224,7 @@ class Held:
         self.not_before_ms = 0
         self.breaks = 0
         self.repaired_ms = 0
+        self.refused_until_ms: int | None = None
         self.proved_ns: int | None = None
         self.doubts = self.mismatches = 0
         self.prints = self.unmatched = 0
@@ -223,6 +234,8 @@ class Held:
         stage = NEXT[self.stage, saw]
         changed = stage is not self.stage
         self.stage = stage
+        if stage is not Stage.REFUSED:
+            self.refused_until_ms = None
         return changed
 
     @property
