@@ -1,6 +1,6 @@
 """Write the generated reference pages and tables, or check that they are current.
 
-python scripts/docs.py            writes docs/reference/{commands,settings,api}.md and the tables of explanation/faults.md
+python scripts/docs.py            writes docs/reference/{commands,settings,api}.md and the tables of explanation/{faults,repair}.md
 python scripts/docs.py --check    exits 1 and names the page if one is out of date
 """
 
@@ -13,6 +13,7 @@ import click
 
 DOCS = Path(__file__).parents[1] / "docs" / "reference"
 FAULTS = DOCS.parent / "explanation" / "faults.md"
+REPAIR = DOCS.parent / "explanation" / "repair.md"
 REPORT = Path(__file__).parent / "fault_matrix.md"
 """Written by ``overround exchange selftest --out scripts/fault_matrix.md``."""
 ROOMS = (
@@ -59,18 +60,70 @@ def faults_page() -> str:
     """The page of the fault matrix with its tables: every kind of fault, and the stored report of a whole run."""
     from overround.pipelines.fault_report import kinds_text
 
-    text = FAULTS.read_text(encoding="utf-8")
-    for name, table in (("kinds", kinds_text()), ("report", REPORT.read_text(encoding="utf-8"))):
+    return _filled(FAULTS, {"kinds": kinds_text(), "report": REPORT.read_text(encoding="utf-8")})
+
+
+def _columns(head: list[str], rows: list[list[str]]) -> str:
+    return "\n".join(
+        ["| " + " | ".join(head) + " |", "|" + "---|" * len(head), *("| " + " | ".join(row) + " |" for row in rows)]
+    )
+
+
+def repair_page() -> str:
+    """The page of the repair table with the table itself, drawn and written out, its times, budgets and breaker."""
+    from overround.net import breaker
+    from overround.venue.kalshi.commands import PACE as KALSHI
+    from overround.venue.polymarket.connection import PACE as POLYMARKET
+    from overround.venue.repair import BUDGETS, TABLE, Action, Saw, State
+
+    common = (Saw.BOOK, Saw.PROOF, Saw.LOST, Saw.ENDED)
+    edges: dict[tuple[State, State], list[str]] = {}
+    for state, row in TABLE.items():
+        for saw, (to, _) in row.items():
+            if to is not state and (
+                saw not in common or (state, saw) in ((State.JOINING, Saw.BOOK), (State.ENDED, Saw.BOOK))
+            ):
+                edges.setdefault((state, to), []).append(saw)
+    drawn = [f"  {a} --> {b}: {', '.join(seen)}" for (a, b), seen in edges.items()]
+
+    def cell(state: State, saw: Saw) -> str:
+        to, action = TABLE[state][saw]
+        said = [f"**{to}**"] if to is not state else []
+        return "<br>".join(said + ([action] if action is not Action.NOTHING else [])) or "·"
+
+    times = [name for name in KALSHI.__struct_fields__ if name != "longest_rest"]
+    seconds = [[name, *(f"{getattr(pace, name) / 1000:g} s" for pace in (POLYMARKET, KALSHI))] for name in times]
+    seconds.append(["longest rest", *(f"{pace.longest_rest / 1000:g} s" for pace in (POLYMARKET, KALSHI))])
+    parts = {
+        "diagram": "\n".join(["```mermaid", "stateDiagram-v2", f"  [*] --> {State.JOINING}", *drawn, "```"]),
+        "table": _columns(["", *State], [[f"`{saw}`", *(cell(state, saw) for state in State)] for saw in Saw]),
+        "pace": _columns(["state", "Polymarket", "Kalshi"], seconds),
+        "budgets": _columns(
+            ["step", "at once", "and as many more in"],
+            [[step, str(budget.times), f"{budget.per_ms / 60_000:g} min"] for step, budget in BUDGETS.items()],
+        ),
+        "breaker": _columns(
+            ["state", *breaker.Saw],
+            [[at, *(breaker.NEXT[at, saw] for saw in breaker.Saw)] for at in breaker.BreakerState],
+        ),
+    }
+    return _filled(REPAIR, parts)
+
+
+def _filled(page: Path, parts: dict[str, str]) -> str:
+    """The page with each part between its two marks."""
+    text = page.read_text(encoding="utf-8")
+    for name, part in parts.items():
         begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
         head, _, rest = text.partition(begin)
-        text = f"{head}{begin}\n{table}\n{end}{rest.partition(end)[2]}"
+        text = f"{head}{begin}\n{part.rstrip()}\n\n{end}{rest.partition(end)[2]}"
     return text
 
 
 def main() -> int:
     stale = []
     pages = {DOCS / "commands.md": commands_page, DOCS / "settings.md": settings_page, DOCS / "api.md": api_page}
-    for path, make in {**pages, FAULTS: faults_page}.items():
+    for path, make in {**pages, FAULTS: faults_page, REPAIR: repair_page}.items():
         text = make()
         if "--check" in sys.argv:
             if not path.is_file() or path.read_text(encoding="utf-8") != text:
