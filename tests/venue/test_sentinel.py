@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from overround.clock import Clock, SystemClock
 from overround.config import DriftSettings
-from overround.storage import LakePaths, read_drift, read_quarantine
+from overround.storage import LakePaths, accept_drift, read_drift, read_quarantine
 from overround.testing.clock import ManualClock
 from overround.venue import sentinel as sentinel_module
 from overround.venue.kalshi.profile import SHAPES
@@ -157,6 +157,20 @@ async def test_of_a_long_batch_both_ends_are_examined_and_all_that_is_unknown(tm
     state = read_drift(LakePaths(tmp_path), "polymarket")
     assert state.kinds["best_bid_ask"].samples == 20
     assert list(state.found) == ["unknown_event rumour"]
+
+
+async def test_what_was_accepted_is_logged_as_information_and_no_alarm(tmp_path: Path) -> None:
+    first = sentinel(tmp_path)
+    send(first, delta(1, fresh=1, strange=1))
+    await first.close()
+    accept_drift(LakePaths(tmp_path), "kalshi", frozenset({"orderbook_delta.msg.fresh"}), now_ms=NOON)
+    second = sentinel(tmp_path)
+    send(second, delta(2, fresh=2, strange=2))
+    with capture_logs() as logs:
+        await second.close()
+    told = {entry["name"]: entry["log_level"] for entry in logs if entry["event"] == "drift.found"}
+    assert told == {"orderbook_delta.msg.fresh": "info", "orderbook_delta.msg.strange": "warning"}
+    assert second.counters().names == 1
 
 
 async def test_a_later_run_remembers(tmp_path: Path) -> None:

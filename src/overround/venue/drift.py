@@ -74,11 +74,12 @@ class DriftLedger:
         self.fresh = DriftState()
         self._runs: dict[str, dict[str, _Run]] = {}
         self._named: set[str] = set()
+        self._n_accepted = 0
 
     @property
     def names(self) -> int:
-        """Names found in this run."""
-        return len(self._named)
+        """Names found in this run that nobody has accepted."""
+        return len(self._named) - self._n_accepted
 
     def depart(self, departures: Iterable[Departure], now_ms: int) -> list[Drift]:
         """Count departures; returns those whose name was not seen in this run before."""
@@ -161,6 +162,8 @@ class DriftLedger:
         earlier = self._known.found.get(entry.key)
         if earlier is None:
             return msgspec.structs.replace(entry)
+        if earlier.accepted_ms is not None:
+            self._n_accepted += 1
         return msgspec.structs.replace(
             entry, first_ms=earlier.first_ms, count=entry.count + earlier.count, accepted_ms=earlier.accepted_ms
         )

@@ -61,7 +61,7 @@ class SentinelCounters(NamedTuple):
     examined : int
         Frames and records decoded and held against the shapes.
     names : int
-        Departures by name, found in this run.
+        Departures by name, found in this run and not accepted.
     kept, turned_away : int
         Messages set aside, and those beyond the quarantine's bounds.
     spent_ns : int
