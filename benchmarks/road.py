@@ -198,7 +198,15 @@ def limit(sender: Sender, tape: Tape) -> Took:
 
 
 class OneConnection:
-    """The collector's road for one connection."""
+    """The collector's road for one connection.
+
+    Attributes
+    ----------
+    on_row : callable or None
+        What is told of each row, as the recorder's ledger is.
+    """
+
+    on_row: Callable[..., None] | None = None
 
     def __init__(
         self,
@@ -229,6 +237,7 @@ class OneConnection:
             keep_stored=proved,
             budget=ProofBudget(share=PROOF_SHARE, burst_ns=BURST_NS) if proved else None,
             monotonic_ns=clock.monotonic_ns,
+            on_row=self.on_row,
         )
         self.sentinel = (
             DriftSentinel(paths, tape.venue, drift[0], settings=drift[1], clock=clock) if drift is not None else None
@@ -349,10 +358,11 @@ async def ours(
     notes: dict[str, Any],
     hash_every: int | None = None,
     drift: tuple[VenueShapes, DriftSettings] | None = None,
+    kind: type[OneConnection] = OneConnection,
 ) -> Took:
     """The collector's road."""
     with tempfile.TemporaryDirectory(prefix="overround-bench-") as folder:
-        road = OneConnection(Path(folder), tape, journal=journal, hash_every=hash_every, drift=drift)
+        road = kind(Path(folder), tape, journal=journal, hash_every=hash_every, drift=drift)
         url, context = address(sender, tls=tls)
         await road.open(url, context)
         sender.tell(*order)
