@@ -1,8 +1,8 @@
 """False alarms of the silence watch, and its times to detection, on simulated days.
 
-    uv run python benchmarks/silence.py                     # everything: about a quarter of an hour
-    uv run python benchmarks/silence.py --quick             # a few days and seeds: about two minutes
-    uv run python benchmarks/silence.py --plot docs/images/silence.svg --keep silence.json
+    uv run python benchmarks/silence.py                     # everything: some twenty minutes
+    uv run python benchmarks/silence.py --quick             # a few days and seeds: three minutes
+    uv run python benchmarks/silence.py --plot docs/images/silence.svg      # the published picture
 
 The collector's own deciders (`collector.silence`, `collector.canary`) with default settings, looks twice a second, over
 simulated time and without sockets; see `overround.testing.silent_days`. Quiet days come from the recordings under
@@ -175,6 +175,10 @@ def _draws(profile: Profile, tape: SilentTape, rng: random.Random) -> Iterator[t
                 break
 
 
+def speaks_often(detection: Detection) -> bool:
+    return detection.speaking is not None and detection.speaking >= SPEAKS
+
+
 def _row(words: str, where: str, values: Sequence[int], drawn: int, named: str) -> tuple[object, ...]:
     if not values:
         return (words, where, drawn, 0, "", "", "", named)
@@ -185,10 +189,10 @@ def _row(words: str, where: str, values: Sequence[int], drawn: int, named: str) 
 def detections(results: Sequence[Found]) -> str:
     rows = []
     for words, fault, pick, when in (
-        ("freeze, speaks every second", Fault.FROZEN, lambda d: d.took_ms, lambda d: d.speaking >= SPEAKS),
-        ("… since its first lost change", Fault.FROZEN, lambda d: d.missed_ms, lambda d: d.speaking >= SPEAKS),
-        ("freeze, speaks more rarely", Fault.FROZEN, lambda d: d.took_ms, lambda d: d.speaking < SPEAKS),
-        ("… since its first lost change", Fault.FROZEN, lambda d: d.missed_ms, lambda d: d.speaking < SPEAKS),
+        ("freeze, speaks every second", Fault.FROZEN, lambda d: d.took_ms, speaks_often),
+        ("… since its first lost change", Fault.FROZEN, lambda d: d.missed_ms, speaks_often),
+        ("freeze, speaks more rarely", Fault.FROZEN, lambda d: d.took_ms, lambda d: not speaks_often(d)),
+        ("… since its first lost change", Fault.FROZEN, lambda d: d.missed_ms, lambda d: not speaks_often(d)),
         ("mute, since REST has shown it", Fault.MUTE, lambda d: d.shown_ms, lambda _: True),
         ("… since its first lost change", Fault.MUTE, lambda d: d.missed_ms, lambda _: True),
         ("missing first book", Fault.MISSING_BOOK, lambda d: d.took_ms, lambda _: True),
@@ -231,6 +235,49 @@ def false_alarms(results: Sequence[Found]) -> str:
     return markdown(head, rows)
 
 
+CURVES = (
+    ("#0072b2", "freeze, where the connection speaks every second", Fault.FROZEN, lambda d: d.took_ms, True),
+    ("#56b4e9", "freeze elsewhere, since its first lost change", Fault.FROZEN, lambda d: d.missed_ms, False),
+    ("#d55e00", "mute market, since REST has shown it", Fault.MUTE, lambda d: d.shown_ms, None),
+    ("#009e73", "first book that never comes", Fault.MISSING_BOOK, lambda d: d.took_ms, None),
+)
+
+
+def plot(results: Sequence[Found], path: Path) -> None:
+    """Shares found after so many seconds, as an SVG of our own making (no plotting library is a dependency)."""
+    left, top, width, height, most_s = 50, 20, 640, 260, 90
+    parts = []
+    for y in (0, 25, 50, 75, 100):
+        at = top + height * (1 - y / 100)
+        parts.append(f'<path d="M{left} {at}h{width}" stroke="#ddd"/>')
+        parts.append(f'<text x="{left - 6}" y="{at + 4}" text-anchor="end">{y} %</text>')
+    for x in range(0, most_s + 1, 15):
+        at = left + width * x / most_s
+        parts.append(f'<text x="{at}" y="{top + height + 18}" text-anchor="middle">{x} s</text>')
+    for row, (colour, words, fault, pick, speaks) in enumerate(CURVES):
+        drawn = [
+            d
+            for result in results
+            for d in result.detections
+            if d.fault is fault and d.changed and speaks in {None, speaks_often(d)}
+        ]
+        took = sorted(value / 1000 for d in drawn if (value := pick(d)) is not None)
+        line = f"M{left} {top + height}"
+        for n, seconds in enumerate(took, start=1):
+            if seconds <= most_s:
+                line += f"H{left + width * seconds / most_s:.1f}V{top + height * (1 - n / len(drawn)):.1f}"
+        parts.append(f'<path d="{line}H{left + width}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        at = top + height - 84 + 20 * row
+        parts.append(f'<text x="{left + width - 8}" y="{at}" text-anchor="end" fill="{colour}">{words}</text>')
+    box = f"0 0 {left + width + 20} {top + height + 30}"
+    style = "font:13px system-ui,sans-serif;fill:#555"
+    path.write_text(
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}" style="{style}">'
+        f'<rect width="100%" height="100%" fill="#fff"/>{"".join(parts)}</svg>\n',
+        encoding="utf-8",
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer days, seeds and faults")
@@ -238,7 +285,13 @@ def main() -> None:
     parser.add_argument("--no-canaries", action="store_true", help="REST alone")
     parser.add_argument("--alarms-only", action="store_true", help="no faults")
     parser.add_argument("--keep", type=Path, help="write the results as JSON")
+    parser.add_argument("--kept", type=Path, nargs="+", help="read results that were kept instead of measuring")
+    parser.add_argument("--plot", type=Path, help="draw the times to detection as SVG")
     args = parser.parse_args()
+    if args.kept:
+        results = [one for path in args.kept for one in msgspec.json.decode(path.read_bytes(), type=list[Found])]
+        report(results, args.plot)
+        return
     captures = os.environ.get("OVERROUND_CAPTURES")
     if not captures:
         sys.exit("OVERROUND_CAPTURES names no folder of recordings")
@@ -246,9 +299,15 @@ def main() -> None:
     lags = recorded_lags(sorted((Path(captures) / "recordings" / "kalshi" / "ws_gold15m").glob("*.gz")))
     chosen = [p for p in profiles(Path(captures), quick=args.quick) if args.only in p.name]
     results = [run(profile, lags, settings, alarms_only=args.alarms_only) for profile in chosen]
-    print(f"\n{machine('numpy')}\n\n{false_alarms(results)}\n\n{detections(results)}")
     if args.keep:
         args.keep.write_bytes(msgspec.json.format(msgspec.json.encode(results)))
+    report(results, args.plot)
+
+
+def report(results: Sequence[Found], picture: Path | None) -> None:
+    print(f"\n{machine('numpy')}\n\n{false_alarms(results)}\n\n{detections(results)}")
+    if picture is not None:
+        plot(results, picture)
 
 
 if __name__ == "__main__":

@@ -60,8 +60,8 @@ class Detection(msgspec.Struct, frozen=True, kw_only=True):
         What it was taken for.
     by : str
         What gave it away.
-    speaking : float
-        Share of the seconds of the ten minutes before in which the connection had a change.
+    speaking : float or None
+        Of a freeze: share of the seconds of the ten minutes before in which the connection had a change.
     changed : bool
         Whether anything was kept from us within the patience.
     """
@@ -72,7 +72,7 @@ class Detection(msgspec.Struct, frozen=True, kw_only=True):
     shown_ms: int | None
     called: Fault | None
     by: str
-    speaking: float
+    speaking: float | None
     changed: bool
 
 
@@ -397,7 +397,7 @@ class SilentDay:
         first_ms = int(kept[0]) if len(kept) else None
         if fault is Fault.MISSING_BOOK:
             first_ms = begun_ms
-        share = tape.only("", sorted(stream.books)).speaking_share(begun_ms) if fault is Fault.FROZEN else math.nan
+        share = tape.only("", sorted(stream.books)).speaking_share(begun_ms) if fault is Fault.FROZEN else None
         end_ms = begun_ms + patience_ms
         ids = {self._ids[n] for n in hit}
         differs = _Differs(self, stream, number)
