@@ -59,6 +59,7 @@ CAUSES: dict[str, dict[str, str]] = {
     },
     "OverroundDrift": {f"overround_drift_departures{{{V}}}": "0x19 0x29 2x300"},
     "OverroundRepairStorm": {f"overround_resyncs_total{{{V}}}": "0x19 0+100x59 6000x99"},
+    "OverroundMarketMarked": {f"overround_marked_markets_total{{{V}}}": "0x19 0+1x59 60x99"},
     "OverroundApiErrors": {
         f"overround_requests_total{{{V}}}": "0+20x200",
         f"overround_request_failures_total{{{V}}}": "0x19 0+2x59 120x99",

@@ -644,6 +644,7 @@ class VenueRecorder:
             open_gaps=self.gaps.n_open,
             repairs=counters.repairs,
             resyncs=counters.resyncs,
+            marked=counters.marked,
             reconnects=sum(connection.reconnects for connection in self._connections),
             rejected=counters.rejected,
             unknown=sum(counters.unknown.values()),

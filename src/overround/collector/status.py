@@ -33,7 +33,8 @@ class VenueStatus(msgspec.Struct, frozen=True, kw_only=True):
     oldest_book_ms : int
         Longest time since a live book was last proved: by a hash, a whole sequence, or REST. A quiet market's grows.
     journal_bytes : int
-    gaps, open_gaps, repairs, resyncs, reconnects, rejected, unknown : int
+    gaps, open_gaps, repairs, resyncs, marked, reconnects, rejected, unknown : int
+        ``marked``: times that every repair step failed for a market.
     row_verdicts : dict of str to int
         ``rows`` by their word in the column ``integrity``.
     book_verdicts : dict of str to int
@@ -94,6 +95,7 @@ class VenueStatus(msgspec.Struct, frozen=True, kw_only=True):
     unknown: int
     verified_share: float
     verified_minutes: float = math.nan
+    marked: int = 0
     row_verdicts: dict[str, int] = msgspec.field(default_factory=dict)
     book_verdicts: dict[str, int] = msgspec.field(default_factory=dict)
     listed: int = 0

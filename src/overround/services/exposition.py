@@ -36,6 +36,7 @@ COUNTERS: tuple[tuple[str, str, str], ...] = (
     ("journal_bytes", "journal_bytes", "Compressed bytes of the journal."),
     ("repairs", "repairs", "Books that became right again."),
     ("resyncs", "resyncs", "Repair steps taken."),
+    ("marked", "marked_markets", "Times that every repair step failed for a market, which rests then."),
     ("reconnects", "reconnects", "Connections lost and opened again."),
     ("rejected", "rejected_messages", "Messages that did not read."),
     ("unknown", "unknown_messages", "Messages of kinds that are not documented."),
