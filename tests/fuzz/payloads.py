@@ -10,7 +10,8 @@ T0_MS = 1_790_000_000_000
 CONDITION = "0x" + "1" * 64
 TOKENS = ("1" * 77, "2" * 77)
 TICKERS = ("KXTEST-26JAN01-B1", "KXTEST-26JAN01-B2")
-HASH = "a" * 40
+# A hash that fails its proof costs hundreds of digests: most payloads have none.
+HASH, FALSE_HASH = "", "a" * 40
 
 
 def polymarket_market() -> Market:
@@ -99,7 +100,8 @@ POLY_FRAMES: tuple[Any, ...] = (
     {**poly_change(7), "price_changes": [_change(0, "0.5", "1.000001", "SELL")]},
     {**poly_change(8), "price_changes": [_change(0, "0.3", "250000", "BUY"), _change(1, "0.6", "3", "BUY"), _change(0, "0.2", "0", "BUY")]},
     poly_book(),
-    poly_book(1),
+    poly_book(1, hash=FALSE_HASH),
+    {**poly_change(6), "price_changes": [{**_change(0, "0.47", "5", "BUY"), "hash": FALSE_HASH}]},
     poly_book(timestamp=str(T0_MS + 20), tick_size="0.01", last_trade_price="0.5"),
     # As numbers, as captured archives have them.
     poly_book(timestamp=T0_MS + 21, bids=[{"price": 0.48, "size": 100.25}], asks=[{"price": 0.5, "size": 7}]),
@@ -124,7 +126,7 @@ CLOB_BOOKS: tuple[Any, ...] = (
             "market": CONDITION,
             "asset_id": TOKENS[0],
             "timestamp": str(T0_MS),
-            "hash": HASH,
+            "hash": FALSE_HASH,
             "bids": [{"price": "0.48", "size": "100"}, {"price": "0.49", "size": "50.5"}],
             "asks": [{"price": "0.52", "size": "12.34"}],
             "min_order_size": "5",

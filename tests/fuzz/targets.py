@@ -181,6 +181,10 @@ def check_book(book: Book, *, largest: int = 1 << 62) -> None:
         assert book.best_ask_e4 == min(book.asks, default=10_001)
 
 
+def _alike(px_e4: int, alike: set[float]) -> bool:
+    return px_e4 / 10_000 in alike or (10_000 - px_e4) / 10_000 in alike
+
+
 def levels_of(book: Book) -> dict[tuple[bool, int], int]:
     return {(bid, px): sz for bid, side in ((True, book.bids), (False, book.asks)) for px, sz in side.items()}
 
@@ -305,7 +309,7 @@ def polymarket_feed(dice: Dice) -> None:
         exact.update(found or ())
         prices, alike = exact | {1 - value for value in exact if abs(value) <= 1}, doubles(exact)
         for (bid, px), sz in levels_of(feed.books[market.market_id]).items() if knows else ():
-            assert Decimal(px) / 10_000 in prices, (bid, px)
+            assert Decimal(px) / 10_000 in prices or _alike(px, alike), (bid, px)
             assert Decimal(sz) / 1_000_000 in exact or sz / 1_000_000 in alike, (sz, frame[:2_000])
 
     for first in (poly_book(tick_size="0.01", last_trade_price="0.5"), poly_book(1)):
@@ -315,7 +319,7 @@ def polymarket_feed(dice: Dice) -> None:
 
 
 def doubles(exact: set[Decimal]) -> set[float]:
-    """Small numbers as doubles: one that no double tells from a stored size differs from it by less than 1e-9 contracts."""
+    """Small numbers as doubles: one that no double tells from what is stored differs from it by less than 1e-9."""
     return {float(value) for value in exact if 0 < value < 10**7}
 
 
@@ -503,7 +507,7 @@ def _check_rest_book(book: Any, bodies: list[bytes], market: Market) -> None:
     exact = {value for each in found if each is not None for value in each}
     alike = doubles(exact)
     for (_, px), sz in levels_of(whole).items() if None not in found else ():
-        assert {Decimal(px) / 10_000, 1 - Decimal(px) / 10_000} & exact, px
+        assert {Decimal(px) / 10_000, 1 - Decimal(px) / 10_000} & exact or _alike(px, alike), px
         assert Decimal(sz) / 1_000_000 in exact or sz / 1_000_000 in alike, sz
 
 
