@@ -31,8 +31,9 @@ def busy(held: Rig) -> Run:
     return run
 
 
-def test_after_kills_no_row_is_called_altered_and_the_open_ends_are_named(tmp_path: Path) -> None:
-    rng, kills = random.Random(7), 2
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
+def test_after_kills_no_row_is_called_altered_and_the_open_ends_are_named(tmp_path: Path, kills: int) -> None:
+    rng = random.Random(7)
     with rig(tmp_path) as held:
         for _ in range(kills):
             run = busy(held)
