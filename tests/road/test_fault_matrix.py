@@ -9,7 +9,7 @@ import pytest
 from overround.clock import SystemClock
 from overround.market import Venue
 from overround.pipelines.fault_cells import FaultCell, cells_alone, cells_drawn
-from overround.pipelines.selftest import CellResult, run_cell
+from overround.pipelines.selftest import STILL_MS, CellResult, run_cell
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -19,7 +19,10 @@ WHOLE_SEED, DRAWN = 7, 6
 
 
 def held(cell: FaultCell, folder: Path) -> list[CellResult]:
-    results = run_cell(cell, venues=cell.venues, folder=folder, clock=SystemClock())
+    results = run_cell(cell, venues=cell.venues, folder=folder / "1", clock=SystemClock())
+    if any(not result.ok and result.still_ms > STILL_MS for result in results):
+        # Beside other tests the exchange may get no processor for seconds: that run says nothing.
+        results = run_cell(cell, venues=cell.venues, folder=folder / "2", clock=SystemClock())
     assert [problem for result in results for problem in result.problems] == [], cell.repeat()
     return results
 

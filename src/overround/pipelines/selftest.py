@@ -53,7 +53,7 @@ from overround.pipelines.scan import scan_venues
 from overround.pipelines.truth_check import StoredRow, TruthCheck, check_rows, stored_rows
 from overround.storage import JOURNAL, LakePaths, newest_universe, partitions, read_journal
 
-__all__ = ["CellResult", "run_cell", "run_cells"]
+__all__ = ["STILL_MS", "CellResult", "run_cell", "run_cells"]
 
 LISTED, MARKETS = 250, 40
 """Listed per venue (several pages), and subscribed, on two connections."""
@@ -89,6 +89,8 @@ class CellResult(msgspec.Struct, kw_only=True):
         The exchange's fault log.
     verified, held : int
         Markets whose last row is verified, of those held at the end.
+    still_ms : int
+        How long the exchange itself stood still at most; beyond ``STILL_MS`` a failure says nothing.
     took_s, fault_s : float
         The whole run; from the first fault to the last market made whole.
     script : str
@@ -110,6 +112,7 @@ class CellResult(msgspec.Struct, kw_only=True):
     injected: list[dict[str, Any]]
     verified: int
     held: int
+    still_ms: int
     took_s: float
     fault_s: float
     script: str
@@ -150,7 +153,7 @@ def run_cell(
     cell : FaultCell
     venues : sequence of Venue
     folder : Path
-        Empty; the lake, the settings and the collector's log are written there.
+        Empty or not there yet; the lake, the settings and the collector's log are written there.
     clock : Clock
     longest_s : float
         Seconds after the faults by which everything must be whole again.
@@ -260,6 +263,7 @@ def _run(
     say: Callable[[str], None],
 ) -> _Run:
     settings = cell_settings(folder / "lake", thread.urls, key)
+    folder.mkdir(parents=True, exist_ok=True)
     config = folder / "settings.toml"
     key_file = folder / "key.pem"
     key_file.write_bytes(key.private_pem)
@@ -493,6 +497,7 @@ def _check(cell: FaultCell, run: _Run, venue: Venue) -> CellResult:
         injected=run.faults[venue],
         verified=verified,
         held=held,
+        still_ms=still_ms,
         took_s=0.0,
         fault_s=round(max(0, max(healed, default=run.fault_ms) - run.fault_ms) / 1000, 1),
         script=cell.script(),
