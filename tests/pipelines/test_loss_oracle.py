@@ -206,3 +206,17 @@ def test_a_loss_without_a_number_is_masked_by_the_interruption_that_ends_it(
     gaps = {KEY: [gap]} if gap else {}
     check = check_gaps(found, gaps, faults, detected={}, interval_ms=1_000, audit_ms=0)
     assert (check.masked_changes, len(check.unrecorded)) == (masked, unrecorded)
+
+
+def test_what_was_under_way_when_a_connection_ended_arrives_before_anything_is_missed() -> None:
+    before = Delivery(100, Told.CHANGE, LINK, KEY, 1, 0, 77)
+    lines = [*START, line(100, "happened", 1), before, line(102, "ended"), *happens(105, 2, sent=False)]
+    found = Deliveries(lines, end_ms=10_000, absolute=True, received={77: [140]})
+    assert losses(found) == [(140, None, 1, False)]
+
+
+def test_a_forged_change_is_wrong_from_its_receipt_on() -> None:
+    forged = Delivery(520, Told.CHANGE, LINK, KEY, 0, 0, 77)
+    lines = [*START, forged, line(900, "book", 0)]
+    found = Deliveries(lines, end_ms=10_000, absolute=False, forged=[(KEY, 500)], received={77: [560]})
+    assert losses(found) == [(560, 900, 1, False)]

@@ -73,9 +73,10 @@ class _Lost(NamedTuple):
 class _Market:
     """What one market's reader can know."""
 
-    __slots__ = ("held", "known", "let_go_ms", "limbo", "missing", "sent", "torn")
+    __slots__ = ("heard_ms", "held", "known", "let_go_ms", "limbo", "missing", "sent", "torn")
 
     def __init__(self) -> None:
+        self.heard_ms = 0
         self.held = False
         self.torn = False
         self.missing: dict[int, _Lost] = {}
@@ -129,6 +130,7 @@ class Deliveries:
         self._over = over or {}
         self._received = received or {}
         self._heard_ms: dict[str, int] = {}
+        self._forged: dict[str, int] = {}
         self._markets: dict[str, _Market] = {}
         self._carried: dict[str, dict[str, None]] = {}
         self._last_on: dict[str, int] = {}
@@ -141,7 +143,8 @@ class Deliveries:
                 at_ms, key = falsely.pop()
                 market = self._markets.setdefault(key, _Market())
                 # A number below every state: only a whole book ends it.
-                market.missing[-1 - len(market.missing)] = _Lost(at_ms, 0, -1)
+                self._forged[key] = -1 - len(market.missing)
+                market.missing[self._forged[key]] = _Lost(at_ms, 0, -1)
             if line.link not in self._canaries:
                 self._read(line)
         for key, market in self._markets.items():
@@ -218,6 +221,8 @@ class Deliveries:
             carried = self._carried.pop(link, {})
             for name in carried:
                 self._markets[name].torn = True
+                # What is under way arrives all the same.
+                self._markets[name].heard_ms = max(self._markets[name].heard_ms, self._heard_ms.get(link, 0))
             self.link_ends.append((link, line.ts_ms, self._last_on.get(link, line.ts_ms), tuple(carried)))
             return
         if told is Told.OTHER:
@@ -229,7 +234,8 @@ class Deliveries:
                 return
             into = market.limbo if market.let_go_ms is not None else market.missing
             heard_ms = max((self._heard_ms.get(on, 0) for on, keys in self._carried.items() if key in keys), default=0)
-            into[line.number] = _Lost(max(line.ts_ms, heard_ms), line.level, len(market.sent))
+            start_ms = max(line.ts_ms, heard_ms, market.heard_ms)
+            into[line.number] = _Lost(start_ms, line.level, len(market.sent))
         elif told is Told.UNSUBSCRIBED:
             self._carried.get(link, {}).pop(key, None)
             if not self._based(key):
@@ -251,6 +257,11 @@ class Deliveries:
             self._last_on[link] = line.ts_ms
             self._heard_ms[link] = max(self._heard_ms.get(link, 0), self._receipt(line))
             market.sent.append((line.ts_ms, link, False))
+            number = self._forged.pop(key, None)
+            if number is not None and number in market.missing:
+                # Wrong from its receipt on: the first change of the market since is the forged one at the latest.
+                forged = market.missing[number]
+                market.missing[number] = forged._replace(at_ms=max(forged.at_ms, self._receipt(line)))
             self._change(key, market, line)
 
     def _receipt(self, line: Delivery) -> int:
