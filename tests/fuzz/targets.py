@@ -147,7 +147,7 @@ def numbers_in(frame: bytes) -> set[Decimal] | None:
 
     def note(text: str) -> str:
         with contextlib.suppress(InvalidOperation, ValueError):
-            if len(text) < 6_000 and (value := Decimal(text)).is_finite() and abs(value.adjusted()) < 60:
+            if len(text) < 6_000 and (value := Decimal(text)).is_finite() and -6_000 < value.adjusted() < 60:
                 found.add(value)
         return text
 
@@ -320,7 +320,7 @@ def polymarket_feed(dice: Dice) -> None:
 
 def doubles(exact: set[Decimal]) -> set[float]:
     """Small numbers as doubles: one that no double tells from what is stored differs from it by less than 1e-9."""
-    return {float(value) for value in exact if 0 < value < 10**7}
+    return {float(value) for value in exact if 0 <= value < 10**7}
 
 
 @target
