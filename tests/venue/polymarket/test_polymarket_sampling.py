@@ -314,3 +314,18 @@ def test_the_first_book_after_a_lost_connection_tells_what_that_one_had_missed(
     feed.events.clear()
     send(feed, script, script.change("BUY", 4500, LOTS), at_ms=T0 + 1_200)
     assert kinds(feed) == []
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_frame_that_is_cut_breaks_the_market_it_names(whole: bool) -> None:
+    """Else a change that sets the same level again would hide that it was lost."""
+    script, other = Scripted(), Scripted(2)
+    feed = feed_with(script, other)
+    frame = encode(script.change("BUY", 4600, LOTS))
+    at_ms = script.ts_ms
+    feed.receive(frame if whole else frame[: len(frame) // 2], at_ms * NS)
+    assert book_of(feed, script).live is whole
+    assert book_of(feed, other).live
+    if not whole:
+        gap = only(feed, K.GAP)
+        assert (gap.market_id, gap.since_ns) == (MarketId(script.market_id), at_ms * NS)

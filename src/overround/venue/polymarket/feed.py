@@ -21,6 +21,7 @@ Everything it cannot take at a glance goes to `_other`, which is complete, stric
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -57,6 +58,7 @@ from overround.venue.repair import Saw
 
 __all__ = ["PolymarketFeed"]
 
+_NAMES = re.compile(rb'"(?:market|asset_id)"\s*:\s*"([^"]{1,100})"').findall
 _TEXT_FRAMES = frozenset({b"PONG", b"NO NEW ASSETS"})
 _UNKNOWN_NAMES_MAX = 100
 # The reasons for which the hot path hands a frame on; none of them is exceptional there.
@@ -230,6 +232,7 @@ class PolymarketFeed(Repair):
                 elements = split_array(body)
             except WireError as exc:
                 self._reject(MarketId(""), exc, recv_ns)
+                self._doubt_named(body, recv_ns)
                 return False
             if not elements:
                 self._counters.heartbeats += 1  # the answer to a token that is unknown or closed
@@ -258,6 +261,8 @@ class PolymarketFeed(Repair):
             self._dispatch(event, recv_ns)
         except WireError as exc:
             self._refuse(event, exc, recv_ns)
+            if event is None:
+                self._doubt_named(bytes(raw), recv_ns)
             return False
         return True
 
@@ -517,6 +522,14 @@ class PolymarketFeed(Repair):
         if held is not None and event is not None and event.event_type in ("price_change", "book", ""):
             # What came before is not put in doubt by it.
             self._doubt(held, ErrCode.GAP, Saw.MUTE, recv_ns // 1_000_000, since_ns=recv_ns)
+
+    def _doubt_named(self, raw: bytes, recv_ns: int) -> None:
+        """What cannot be read at all (it is cut, mostly) still names the books of ours that it may have been about."""
+        for name in dict.fromkeys(_NAMES(raw)):
+            text = name.decode(errors="replace")
+            held = self._held.get(MarketId(text)) or self._by_token.get(text)
+            if held is not None:
+                self._doubt(held, ErrCode.GAP, Saw.MUTE, recv_ns // 1_000_000, since_ns=recv_ns)
 
     def _reject(self, market_id: MarketId, exc: WireError, recv_ns: int) -> None:
         self._counters.rejected += 1
