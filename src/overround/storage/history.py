@@ -691,7 +691,7 @@ def _line_of(raw: bytes) -> _Line:
 
 def _market_of(raw: bytes) -> str:
     """The market of a line, without decoding the rest of it."""
-    return raw[len(_START) : raw.find(b'"', len(_START))].decode() if raw.startswith(_START) else ""
+    return raw[len(_START) : raw.find(b'"', len(_START))].decode(errors="replace") if raw.startswith(_START) else ""
 
 
 def _commits(
