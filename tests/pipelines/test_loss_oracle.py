@@ -220,3 +220,15 @@ def test_a_forged_change_is_wrong_from_its_receipt_on() -> None:
     lines = [*START, forged, line(900, "book", 0)]
     found = Deliveries(lines, end_ms=10_000, absolute=False, forged=[(KEY, 500)], received={77: [560]})
     assert losses(found) == [(560, 900, 1, False)]
+
+
+@pytest.mark.parametrize(("gap", "unrecorded"), [((98, 99), 0), ((103, 103), 0), ((80, 90), 1), (None, 1)])
+def test_a_loss_of_a_millisecond_needs_a_gap_beside_it(gap: tuple[int, int] | None, unrecorded: int) -> None:
+    found = read(*happens(100, 1, sent=False), line(101, "book", 1), absolute=False)
+    check = check_gaps(found, {KEY: [gap]} if gap else {}, [DROP], detected={}, interval_ms=1_000, audit_ms=0)
+    assert len(check.unrecorded) == unrecorded
+
+
+def test_what_rest_shows_of_a_loss_is_not_settled_yet() -> None:
+    assert read(*happens(100, 1, sent=False), line(300, "rest", 1)).shown_by_rest_ms == 300
+    assert read(*happens(100, 1), line(300, "rest", 1)).shown_by_rest_ms == 0

@@ -130,6 +130,10 @@ def _unrecorded(
         end = loss.end_ms if loss.end_ms is not None else deliveries.end_ms
         bare = outside((loss.start_ms, end), cover.get(loss.key, ()))
         bare = [part for part in bare if part[1] - part[0] > SAME_CLOCK_MS or part == (loss.start_ms, end)]
+        if end - loss.start_ms <= SAME_CLOCK_MS and any(
+            gap[0] - SAME_CLOCK_MS <= end and gap[1] + SAME_CLOCK_MS >= loss.start_ms for gap in cover.get(loss.key, ())
+        ):
+            bare = []  # shorter than two clocks agree: a gap beside it is its gap
         if bare and _masked(deliveries, loss, bare, faults):
             found.masked_changes += loss.changes
             continue

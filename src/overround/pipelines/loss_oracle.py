@@ -108,6 +108,8 @@ class Deliveries:
     Attributes
     ----------
     losses, delays : list of Stretch
+    shown_by_rest_ms : int
+        When REST last showed what a reader of the stream had missed; 0 for never.
     link_ends : list of tuple
         For each connection that ended: its name, when, its last delivery, and the markets it carried.
     """
@@ -126,6 +128,7 @@ class Deliveries:
         self.losses: list[Stretch] = []
         self.delays: list[Stretch] = []
         self.link_ends: list[tuple[str, int, int, tuple[str, ...]]] = []
+        self.shown_by_rest_ms = 0
         self._absolute = absolute
         self._over = over or {}
         self._received = received or {}
@@ -241,6 +244,8 @@ class Deliveries:
             if not self._based(key):
                 market.let_go_ms, market.torn = line.ts_ms, True
         elif told is Told.REST:
+            if any(number <= line.number for number in market.missing):
+                self.shown_by_rest_ms = line.ts_ms
             self._whole(key, market, line)
         elif told is Told.BOOK:
             self._carried.setdefault(link, {})[key] = None

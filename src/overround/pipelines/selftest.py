@@ -67,6 +67,8 @@ FRESH_MS = 1_000
 STOP_S = 20
 POLL_S, WHOLE_S = 0.05, 0.5
 SCAN_S = 45
+REST_SETTLES_MS = 12_000
+"""A difference that REST shows is looked at again before it counts: so long until it is in the ledger and repaired."""
 STILL_MS = 1_000
 """An exchange that stands still for longer says nothing about the collector."""
 
@@ -371,7 +373,7 @@ def _whole(thread: ExchangeThread, venues: Sequence[Venue]) -> bool:
             return False
         over = dict(thread.call(lambda: thread.exchange.ended))
         read = Deliveries(lines, end_ms=lines[-1].ts_ms, absolute=venue is Venue.POLYMARKET, over=over)
-        if not read.whole:
+        if not read.whole or time.time() * 1000 - read.shown_by_rest_ms < REST_SETTLES_MS:
             return False
     return True
 
