@@ -14,6 +14,11 @@ from hypothesis import strategies as st
 
 from .targets import TARGETS
 
+# What other runs found.
+FOUND = {
+    "kalshi_calendar": ("a92a04990cb3792c0dff221432",),
+    "catalogue": ("730068ef57777d600d00baa0ee709b152df8bcac7658185f8c374f38a45ffae8",),
+}
 EXAMPLES = int(os.environ.get("OVERROUND_TESTS_FUZZ", "0"))
 SEEDED = 100
 
@@ -42,3 +47,8 @@ def test_thrown_bytes_end_in_nothing_but_declared_errors(name: str) -> None:
         except BaseException as exc:
             exc.add_note(f'TARGETS["{name}"](bytes.fromhex("{data.hex()}"))')
             raise
+
+
+@pytest.mark.parametrize(("name", "data"), [(name, data) for name, found in FOUND.items() for data in found])
+def test_what_was_found_once_is_mended(name: str, data: str) -> None:
+    TARGETS[name](bytes.fromhex(data))

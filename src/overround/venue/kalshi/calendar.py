@@ -136,7 +136,7 @@ def _maintenance(schedule: ExchangeSchedule | None) -> Iterator[Pause]:
             begins, ends = time_ms(window.start_datetime), time_ms(window.end_datetime)
         except WireError:
             begins = ends = None
-        if begins is not None and ends is not None:
+        if begins is not None and ends is not None and begins < ends:
             yield Pause(begins, ends)
         else:
             log.warning("kalshi.window_unreadable", start=window.start_datetime, end=window.end_datetime)
