@@ -232,3 +232,12 @@ def test_a_loss_of_a_millisecond_needs_a_gap_beside_it(gap: tuple[int, int] | No
 def test_what_rest_shows_of_a_loss_is_not_settled_yet() -> None:
     assert read(*happens(100, 1, sent=False), line(300, "rest", 1)).shown_by_rest_ms == 300
     assert read(*happens(100, 1), line(300, "rest", 1)).shown_by_rest_ms == 0
+
+
+@pytest.mark.parametrize(("gap", "invented"), [((450, 900), 0), ((300, 900), 1), ((450, 9_000), 1)])
+def test_a_market_wanted_while_the_connection_is_down_is_out_until_its_first_book(
+    gap: tuple[int, int], invented: int
+) -> None:
+    found = read(line(400, "ended"), line(800, "opened", link="p-2"), line(880, "book", 0, link="p-2", key="n"))
+    check = check_gaps(found, {"n": [gap]}, [], detected={}, interval_ms=1_000, audit_ms=0)
+    assert len(check.invented) == invented

@@ -228,6 +228,13 @@ def _allowed(
         for key in carried:
             allow(key, min(last_ms, ended_ms), ended_ms, hidden=False)
             overs.setdefault(key, []).append(ended_ms)
+    for key in deliveries.markets:
+        # Wanted while its connection was down: out until the first book that it ever had.
+        first = deliveries.next_book(key, 0)
+        down = [ended_ms for _, ended_ms, _, _ in deliveries.link_ends if first is not None and ended_ms <= first]
+        if first is not None and down:
+            over = min(first, max(down) + REPAIR_MS)
+            spans.setdefault(key, []).append((max(down) - SAME_CLOCK_MS, over + interval_ms + SLACK_MS))
     for fault in faults:
         if fault.get("ts_ms") is None:
             continue
