@@ -110,7 +110,9 @@ def compare(paths: LakePaths, lives: Sequence[tuple[Witness, int | None]]) -> Ve
                 if number < due:
                     must_rows.update(keys)
                 elif died_ms is not None and keys[0] not in held_rows:
-                    verdict.lost.append((venue_of(entry), keys[0][0], keys[0][2]))
+                    # Of a life that died before its first account nothing claims that it ran: the hole is that.
+                    if (venue := venue_of(entry)) in witness.accounted_ms:
+                        verdict.lost.append((venue, keys[0][0], keys[0][2]))
                     verdict.oldest_lost_ms = max(verdict.oldest_lost_ms, died_ms - keys[0][2])
         for taken in witness.frames.values():
             due = len(taken.entries) if died_ms is None else taken.durable
@@ -271,7 +273,8 @@ def ledger_problems(paths: LakePaths, lives: Sequence[tuple[Witness, int | None]
     rows = scan_snapshots(paths, venue).select("market_id", "ts_recv").unique().collect()
     deaths = [died_ms for _, died_ms in lives if died_ms is not None]
     for gap in gaps.filter(pl.col("market_id") != "").iter_rows(named=True):
-        if gap["end_ms"] is None:
+        if gap["end_ms"] is None or gap["repair"] == "collector_down":
+            # A further death ended it, perhaps between its first book and the account of that.
             continue
         # Rows of the last moments before the death lie inside the gap: nobody accounted for them.
         after = max((ms for ms in deaths if gap["start_ms"] <= ms <= gap["end_ms"]), default=gap["start_ms"])
