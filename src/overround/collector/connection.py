@@ -220,8 +220,12 @@ class Connection:
             self._show((self.connection_id, recv_ns, frame))
         feed = self._feed
         if feed.outbox or feed.events or feed.reconnect_reason:
-            if self._sentinel is not None and any(event.kind is FeedEventKind.REJECTED for event in feed.events):
-                self._sentinel.refused(self.connection_id, recv_ns, frame)
+            if self._sentinel is not None:
+                kinds = {event.kind for event in feed.events}
+                if FeedEventKind.REJECTED in kinds:
+                    self._sentinel.refused(self.connection_id, recv_ns, frame)
+                elif FeedEventKind.UNKNOWN in kinds:
+                    self._sentinel.strange(self.connection_id, recv_ns, frame)
             self._drain()
 
     def _on_closed(self, reason: str) -> None:

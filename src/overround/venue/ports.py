@@ -132,6 +132,8 @@ class FeedEventKind(StrEnum):
     """The venue announced a market."""
     REJECTED = "rejected"
     """A frame or value was refused; ``detail`` says why. It stays in the journal."""
+    UNKNOWN = "unknown"
+    """A message of an undocumented kind, the first of its name on this connection; ``detail`` is the name."""
     REFUSED = "refused"
     """The venue refused a command; ``detail`` is its code and text."""
 

@@ -112,6 +112,7 @@ class DriftSentinel:
         self._recent: deque[tuple[str, int, bytes]] = deque(maxlen=RECENT_MAX)
         self.frame = self._recent.append
         self._refused: deque[tuple[str, int, bytes]] = deque(maxlen=REFUSED_MAX)
+        self._strange: deque[tuple[str, int, bytes]] = deque(maxlen=REFUSED_MAX)
         self._answers: deque[tuple[str, int, bytes]] = deque(maxlen=ANSWERS_MAX)
         self._worked_ns = worked_ns or (time.thread_time_ns if COUNTS_FINELY else clock.monotonic_ns)
         self._budget_ns = int(settings.cpu_share * DRAIN_MS * 1e6)
@@ -137,6 +138,10 @@ class DriftSentinel:
     def refused(self, connection: str, recv_ns: int, frame: bytes) -> None:
         """A frame that the feed refused: always looked at, and set aside."""
         self._refused.append((connection, recv_ns, frame))
+
+    def strange(self, connection: str, recv_ns: int, frame: bytes) -> None:
+        """A frame of a kind that the feed met for the first time: always looked at, it may not come again."""
+        self._strange.append((connection, recv_ns, frame))
 
     def answer(self, url: str, body: bytes) -> None:
         """A REST answer that came whole."""
@@ -176,11 +181,15 @@ class DriftSentinel:
         started_ns = self._worked_ns()
         self._allowance_ns = min(self._allowance_ns + self._budget_ns, SPENT_CAP * self._budget_ns)
         ends_ns = started_ns + self._allowance_ns
-        refused = set()
+        refused = set()  # looked at already
         while self._refused:
             connection, recv_ns, frame = self._refused.popleft()
             refused.add((connection, recv_ns))
             self._look_at_refused(connection, recv_ns, frame)
+        while self._strange:
+            connection, recv_ns, frame = self._strange.popleft()
+            refused.add((connection, recv_ns))
+            self._report(connection, recv_ns, frame, self._shapes.frame(frame))
         self._look_at_frames(ends_ns, refused)
         while self._answers and self._worked_ns() < ends_ns:
             self._look_at_answer(*self._answers.popleft())

@@ -520,6 +520,8 @@ class CarefulRoad:
     def _unknown(self, kind: str, env: Envelope, channel: Channel | None, recv_ns: int) -> None:
         """An event of a kind we do not know; on the books' own sid it may have been a change."""
         unknown, name = self._counters.unknown, kind[:60]
+        if name not in unknown and len(unknown) < _UNKNOWN_NAMES:
+            self._report(FeedEventKind.UNKNOWN, recv_ns // 1_000_000, "", name)
         if name in unknown or len(unknown) < _UNKNOWN_NAMES:
             unknown[name] = unknown.get(name, 0) + 1
         ticker = _ticker_of(env)

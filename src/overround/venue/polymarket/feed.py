@@ -251,7 +251,7 @@ class PolymarketFeed(Repair):
             else:
                 self._report(FeedEventKind.REFUSED, MarketId(""), body.decode(), now_ms=recv_ns // 1_000_000)
         elif body:
-            self._count_unknown("text")
+            self._count_unknown("text", recv_ns)
 
     def _take(self, raw: bytes | msgspec.Raw, recv_ns: int) -> bool:
         """One object; False if it was refused."""
@@ -289,9 +289,9 @@ class PolymarketFeed(Repair):
                 elif event.bids is not msgspec.UNSET or event.buys is not msgspec.UNSET:
                     self._on_book(event, recv_ns)
                 else:
-                    self._count_unknown("(none)")
+                    self._count_unknown("(none)", recv_ns)
             case name:
-                self._count_unknown(name)
+                self._count_unknown(name, recv_ns)
 
     # --- books and changes ------------------------------------------------------------------------------------------
 
@@ -506,9 +506,11 @@ class PolymarketFeed(Repair):
             held.book.live = False
             held.book.err = ErrCode.CLOSED
 
-    def _count_unknown(self, name: str) -> None:
+    def _count_unknown(self, name: str, recv_ns: int) -> None:
         unknown = self._counters.unknown
         name = name[:64]
+        if name not in unknown and len(unknown) < _UNKNOWN_NAMES_MAX:
+            self._report(FeedEventKind.UNKNOWN, MarketId(""), name, now_ms=recv_ns // 1_000_000)
         if name in unknown or len(unknown) < _UNKNOWN_NAMES_MAX:
             unknown[name] = unknown.get(name, 0) + 1
 
