@@ -58,6 +58,7 @@ def step_and_see_rows(held: Rig, run: Run, by_ms: int, venues: list[Venue]) -> N
         run.wait_for(lambda: rows_between(run, venue, now_ms, now_ms + 60_000) > 20, patience_s=30)  # noqa: B023
 
 
+@pytest.mark.long
 @pytest.mark.integration
 @pytest.mark.timeout(180)
 @pytest.mark.skipif(sys.platform == "win32", reason="signals: Windows has no SIGTERM to send")

@@ -18,6 +18,7 @@ from .rig import Rig, Run, rig
 from .witness import Verdict, compare, ledger_faults
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.integration,
     pytest.mark.timeout(240),
     pytest.mark.skipif(sys.platform == "win32", reason="signals: Windows has no SIGTERM to send"),

@@ -17,6 +17,7 @@ from .test_disk import is_busy
 from .witness import compare, ledger_faults, ledger_problems, unrecorded_losses
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.integration,
     pytest.mark.timeout(120),
     pytest.mark.skipif(sys.platform == "win32", reason="signals: Windows has no SIGTERM to send"),

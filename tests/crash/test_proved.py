@@ -17,6 +17,7 @@ from overround.storage import SNAPSHOTS
 from .rig import Rig, Run, rig
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.integration,
     pytest.mark.timeout(180),
     pytest.mark.skipif(sys.platform == "win32", reason="signals: Windows has no kill -9"),

@@ -16,6 +16,7 @@ from overround.storage import LakePaths
 from overround.testing.soak import run_soak, trend_of
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.integration,
     pytest.mark.timeout(900),
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="proc: handles and memory are read from /proc"),

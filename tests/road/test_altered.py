@@ -26,7 +26,7 @@ from overround.storage.verify import ProblemKind
 
 from .lakes import KEY, files, read, rewrite
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(180)]
 
 WORDS: dict[str, list[str | None]] = {
     "status": [*map(str, BookStatus)],

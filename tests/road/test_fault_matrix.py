@@ -11,7 +11,7 @@ from overround.market import Venue
 from overround.pipelines.fault_cells import FaultCell, cells_alone, cells_drawn
 from overround.pipelines.selftest import STILL_MS, CellResult, run_cell
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(300)]
 
 VENUES = tuple(Venue)
 SLICE, SLICE_SEED = ("drop", "sequence_gap", "close"), 3

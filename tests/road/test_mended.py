@@ -26,7 +26,7 @@ from overround.venue.polymarket import feed as polymarket_feed
 from .lakes import KEY, journals
 from .road import Trip, compare, travel
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(120)]
 
 
 def refuse_changes(patch: pytest.MonkeyPatch) -> None:

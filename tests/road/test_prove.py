@@ -29,7 +29,7 @@ from overround.storage import JOURNAL, SNAPSHOTS, LakePaths, scan_snapshots
 from .lakes import KEY, files, journals, prove, read, rewrite
 from .road import travel
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(180)]
 
 
 @pytest.mark.parametrize("venue", list(Venue))

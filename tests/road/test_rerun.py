@@ -22,7 +22,7 @@ from overround.storage.buffer import rows_of
 
 from .road import travel
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(120)]
 
 KEY = ("market_id", "outcome_id", "ts_recv")
 FAULTS: list[dict[str, object]] = [

@@ -25,7 +25,7 @@ from overround.storage.coverage import gaps_of
 from overround.testing.warp import WarpClock, warped
 from overround.venue.adapters import open_adapter
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(120)]
 
 START_MS = 1_790_000_000_000
 DAY = "2026-09-21"

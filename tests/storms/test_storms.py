@@ -39,7 +39,7 @@ from overround.testing.clock import QuickClock
 from overround.venue.adapters import VenueAdapter, open_adapter
 from overround.venue.polymarket import PolymarketBooks, PolymarketCatalog
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(300)]
 
 MINUTE_NS = 60_000_000_000
 

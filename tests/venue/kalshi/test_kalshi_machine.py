@@ -116,6 +116,7 @@ class Machine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
+        self.began_anew = False
         self.now_ms = T0
         self.venue = Venue([str(market.market_id) for market in MARKETS])
         self.kept = [Kept(market) for market in MARKETS]
@@ -293,10 +294,11 @@ class Machine(RuleBasedStateMachine):
     def numbers_are_skipped(self, by: int) -> None:
         self.venue.subscriptions[BOOKS]["seq"] += by
 
-    @precondition(lambda self: BOOKS in self.venue.subscriptions)
+    @precondition(lambda self: BOOKS in self.venue.subscriptions and not self.began_anew)
     @rule()
     def numbers_begin_anew(self) -> None:
-        """Far back: of a few numbers nothing tells whether they are old frames again, until they meet the one due."""
+        """Once, and far back: of a few numbers nothing tells whether they are old frames again, until they meet the one due."""
+        self.began_anew = True
         self.venue.subscriptions[BOOKS]["seq"] += 100
         self.venue.send({"type": "news", **self.venue.number(BOOKS), "msg": {}})
         while self.wire:
