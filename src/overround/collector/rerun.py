@@ -165,6 +165,7 @@ class Rerun:
         self.stopped = False
         self.frames = 0
         self.diverged = ""
+        self._early: list[JournalEntry] = []
         if settings.poller:
             self._slots[settings.poller] = _Slot(settings.poller, PolledFeed(self._shelf), None)
 
@@ -182,6 +183,8 @@ class Rerun:
             If a line cannot be understood: nothing after it can be trusted.
         """
         recv_ns = entry.recv_ns
+        if self._early and entry.sent_ns is None and entry.event != "rows":
+            self._settle_early()
         if recv_ns is not None:
             if self.ready:
                 slot = self._slot(entry.conn)
@@ -198,6 +201,8 @@ class Rerun:
             except UNREADABLE as exc:
                 raise FileDamaged(f"journal line {entry.event!r}: {exc}") from exc
             yield from self._mark(mark)
+            if self._early:
+                self._settle_early()
 
     def cut(self) -> Cut | None:
         """Rows that have not been handed on."""
@@ -257,6 +262,18 @@ class Rerun:
             feed.events = []
 
     def _sent(self, entry: JournalEntry) -> None:
+        if self._early or not self._slot(entry.conn).due:
+            # A row's proof that fails sends at once; the line that tells of the rows comes after it.
+            self._early.append(entry)
+        else:
+            self._compare(entry)
+
+    def _settle_early(self) -> None:
+        early, self._early = self._early, []
+        for entry in early:
+            self._compare(entry)
+
+    def _compare(self, entry: JournalEntry) -> None:
         due = self._slot(entry.conn).due
         text = entry.wire.decode()
         if not self.diverged and (not due or (due[0] != text and _orderless(due[0]) != _orderless(text))):
