@@ -48,10 +48,12 @@ from overround.clock import SystemClock
 from overround.collector.connection import Connection
 from overround.collector.recorder import PROOF_SHARE
 from overround.collector.snapshots import ProofBudget, Snapshotter
-from overround.config import DriftSettings, StorageSettings
+from overround.config import DriftSettings, PolymarketSettings, StorageSettings
 from overround.market import Origin, Venue
 from overround.net import ConnectionPacer, open_socket
 from overround.storage import FrameJournal, LakePaths, SnapshotWriter
+from overround.venue.polymarket.feed import PolymarketFeed
+from overround.venue.polymarket.sampling import HashBudget
 from overround.venue.sentinel import DriftSentinel
 from overround.venue.shapes import VenueShapes
 
@@ -61,7 +63,8 @@ BOOKS_PER_MS = 5  # so the rows' clock runs about as fast as the wall's while 20
 # How often rows are looked for: the collector sleeps until the next one is due, 1 to 50 ms.
 ROWS_LOOK_S = 0.005
 JOURNAL_BYTES = 4 << 20  # the collector compresses when so much waits
-# The collector's proofs may save up a second of time; a run of less than a second must not live on it.
+# The collector's proofs may save up time, those of rows a second, samples a tenth; a run of less than a second must not
+# live on it.
 BURST_NS = 20_000_000
 PACKAGES = ("websockets", "picows", "uvloop", "msgspec", "pyarrow", "cryptography")
 
@@ -222,6 +225,8 @@ class OneConnection:
         paths = LakePaths(folder)
         settings = StorageSettings()
         self.feed = make_feed(tape.venue, BookShelf(), hash_every=hash_every)
+        if isinstance(self.feed, PolymarketFeed):
+            self.feed._hash_budget = HashBudget(PolymarketSettings().hash_cpu_share, burst_ns=BURST_NS)
         self.journal = (
             FrameJournal(paths, tape.venue, level=settings.journal_level, bucket_s=settings.bucket_secs, clock=clock)
             if journal
