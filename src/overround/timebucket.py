@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from overround.errors import ConfigError
 
-__all__ = ["Bucket", "bucket_of", "check_bucket_length", "parse_bucket_name"]
+__all__ = ["Bucket", "bucket_of", "check_bucket_length", "date_of", "day_start_ms", "parse_bucket_name"]
 
 _NAME = re.compile(r"^[a-z_]+?_(\d{4}-\d{2}-\d{2})T(\d{2})-(\d{2})(?:\.s(\d+)of(\d+))?\.(?:parquet|wal|jsonl\.zst)$")
 
@@ -53,6 +53,28 @@ class Bucket(NamedTuple):
 
     def _utc(self) -> datetime:
         return datetime.fromtimestamp(self.start_ms / 1000, tz=UTC)
+
+
+def date_of(ts_ms: int) -> str:
+    """UTC day of a time, ``YYYY-MM-DD``.
+
+    Examples
+    --------
+    >>> date_of(1_768_392_000_000)
+    '2026-01-14'
+    """
+    return datetime.fromtimestamp(ts_ms / 1000, tz=UTC).date().isoformat()
+
+
+def day_start_ms(date: str) -> int:
+    """First millisecond of a UTC day ``YYYY-MM-DD``.
+
+    Examples
+    --------
+    >>> day_start_ms("2026-01-14")
+    1768348800000
+    """
+    return int(datetime.fromisoformat(date).replace(tzinfo=UTC).timestamp() * 1000)
 
 
 def check_bucket_length(length_s: int) -> int:

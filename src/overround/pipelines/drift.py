@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import msgspec
 from overround.errors import NothingStored
 from overround.market import Drift, DriftSort, DriftState
 from overround.storage import LakePaths, count_quarantined, read_drift
+from overround.timebucket import date_of
 
 __all__ = ["DriftReport", "FoundDrift", "WatchedVenue", "drift_report"]
 
@@ -146,7 +146,7 @@ def drift_report(
 
 
 def _files(paths: LakePaths, venue: str, drift: Drift) -> list[Path]:
-    days = {_date(drift.first_ms), _date(drift.last_ms)}
+    days = {date_of(drift.first_ms), date_of(drift.last_ms)}
     return [path for day in sorted(days) for path in paths.quarantine_files(venue, day)]
 
 
@@ -172,7 +172,3 @@ def _watched(paths: LakePaths, venue: str, state: DriftState, *, accepted: int) 
         quarantined_files=len(aside),
         quarantined_bytes=sum(path.stat().st_size for path in aside),
     )
-
-
-def _date(ts_ms: int) -> str:
-    return datetime.fromtimestamp(ts_ms / 1000, tz=UTC).date().isoformat()

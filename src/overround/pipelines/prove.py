@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +42,7 @@ from overround.storage.lock import CollectorLock
 from overround.storage.paths import COVERAGE, JOURNAL, SNAPSHOTS, LakePaths
 from overround.storage.readers import Piece, partitions
 from overround.storage.schema import ROW_SCHEMA, SNAPSHOT_TABLE
-from overround.timebucket import Bucket, parse_bucket_name
+from overround.timebucket import Bucket, date_of, day_start_ms, parse_bucket_name
 
 __all__ = ["Finding", "Proof", "Span", "UnprovedStretch", "prove_day", "runs_of", "span_of"]
 
@@ -178,17 +177,13 @@ class Span:
     @property
     def day_ms(self) -> int:
         """Start of the day."""
-        return _ms_of(self.date)
-
-
-def _ms_of(date: str) -> int:
-    return int(datetime.fromisoformat(date).replace(tzinfo=UTC).timestamp() * 1000)
+        return day_start_ms(self.date)
 
 
 def span_of(date: str, hours: Sequence[int] | None) -> Span:
     """A day, or some of its hours."""
     kept = frozenset(range(24) if hours is None else hours)
-    day_ms = _ms_of(date)
+    day_ms = day_start_ms(date)
     return Span(date=date, hours=kept, from_ms=day_ms + min(kept) * HOUR_MS, to_ms=day_ms + (max(kept) + 1) * HOUR_MS)
 
 
@@ -295,10 +290,7 @@ def runs_of(paths: LakePaths, venue: str, span: Span) -> list[JournalRun]:
 
 
 def _days_around(paths: LakePaths, venue: str, span: Span) -> list[str]:
-    near = {
-        str(datetime.fromtimestamp(ms / 1000, tz=UTC).date())
-        for ms in (span.from_ms - LEAD_MS, span.from_ms, span.to_ms)
-    }
+    near = {date_of(ms) for ms in (span.from_ms - LEAD_MS, span.from_ms, span.to_ms)}
     return [day for day in paths.days(JOURNAL, venue) if day in near or day == span.date]
 
 

@@ -6,7 +6,6 @@ The seconds of a minute, gaps and stays are not in the journal: they come from w
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 from overround.collector.rerun import Tally
@@ -15,6 +14,7 @@ from overround.errors import NothingStored
 from overround.market import MarketId, OutcomeId
 from overround.storage.coverage import coverage_of
 from overround.storage.paths import LakePaths
+from overround.timebucket import day_start_ms
 
 __all__ = ["Count", "LedgerCounts", "compare_counts"]
 
@@ -115,7 +115,7 @@ def compare_counts(
 
 
 def _minutes_of(date: str, hours: Collection[int]) -> Iterator[int]:
-    day_ms = int(datetime.fromisoformat(date).replace(tzinfo=UTC).timestamp() * 1000)
+    day_ms = day_start_ms(date)
     for hour in sorted(hours):
         yield from range(day_ms + hour * HOUR_MS, day_ms + (hour + 1) * HOUR_MS, MINUTE_MS)
 

@@ -23,7 +23,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -52,6 +51,7 @@ from overround.pipelines.mock import pointed_at
 from overround.pipelines.scan import scan_venues
 from overround.pipelines.truth_check import StoredRow, TruthCheck, check_rows, stored_rows
 from overround.storage import JOURNAL, LakePaths, newest_universe, partitions, read_journal
+from overround.timebucket import date_of
 
 __all__ = ["STILL_MS", "CellResult", "run_cell", "run_cells"]
 
@@ -535,7 +535,7 @@ def _gaps(
     from overround.storage import gaps_of
 
     first = deliveries.end_ms - 3_600_000
-    days = sorted({datetime.fromtimestamp(ms / 1000, tz=UTC).date().isoformat() for ms in (first, deliveries.end_ms)})
+    days = sorted({date_of(ms) for ms in (first, deliveries.end_ms)})
     table = gaps_of(paths, venue.value, days).select("market_id", "start_ms", "end_ms", "detected_ms").collect()
     spans: dict[str, list[Span]] = {}
     detected: dict[str, list[int]] = {}

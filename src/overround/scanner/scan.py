@@ -19,7 +19,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +31,7 @@ from overround.market import HISTORIC_FIELDS, Market, MarketId, MarketStatus, Or
 from overround.storage import CatalogueHistory, LakePaths, claim_origin, write_universe
 from overround.storage.fileops import FileOps
 from overround.storage.universe import read_universe
+from overround.timebucket import date_of
 from overround.venue import MarketCatalog
 
 __all__ = ["ScanSummary", "scan"]
@@ -228,7 +228,7 @@ def _before(
     refused: int,
     may_shrink: bool,
 ) -> _Before:
-    date = _date(scan_ms)
+    date = date_of(scan_ms)
     universes = [path for path in paths.universes(venue) if path.parent.name <= f"date={date}"]
     known = {market.market_id: market for market in read_universe(universes[-1])} if universes else {}
     present = {market_id: market for market_id, market in known.items() if market.status is not MarketStatus.VANISHED}
@@ -334,7 +334,7 @@ def _write(
         scan_ms=scan_ms,
         ended={market_id: market for market_id, market in told.found.items() if market_id not in listed},
     )
-    change = write_universe(paths, venue, _date(scan_ms), [*listed.values(), *kept], ops=ops)
+    change = write_universe(paths, venue, date_of(scan_ms), [*listed.values(), *kept], ops=ops)
     # On a new day's first scan whatever is missing is simply not in the new file.
     same_day = before.path == change.path
     return _Merged(
@@ -358,10 +358,6 @@ def _still(market: Market, told: _Told) -> Market | None:
         return None if found.status in _ENDED else found
     # A paused one was missing before; while nobody could ask, nothing is new.
     return market if market.status is MarketStatus.PAUSED and market.market_id not in told.asked else None
-
-
-def _date(ts_ms: int) -> str:
-    return datetime.fromtimestamp(ts_ms / 1000, tz=UTC).date().isoformat()
 
 
 def _plausible(known: Iterable[Market], listed: Mapping[MarketId, Market], *, now_ms: int) -> bool:

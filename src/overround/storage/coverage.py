@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 
 import numpy as np
 import polars as pl
@@ -25,6 +25,7 @@ from overround.storage.coverage_writer import LOOKBACK_DAYS
 from overround.storage.paths import LakePaths
 from overround.storage.readers import partitions, polars_schema
 from overround.storage.schema import TableSpec
+from overround.timebucket import day_start_ms
 
 __all__ = ["Shares", "coverage_of", "gaps_of", "inclusion_of", "runs_of", "shares_of", "trusted", "verified_share"]
 
@@ -181,7 +182,7 @@ def _pieces(gaps: pl.DataFrame, days: Sequence[str]) -> pl.DataFrame:
     """Gaps cut at minutes: ``market_id``, ``minute``, and from and to in milliseconds of that minute."""
     found = []
     for day in days:
-        start = _day_ms(day)
+        start = day_start_ms(day)
         clipped = gaps.select(
             "market_id",
             pl.col("start_ms").clip(start, start + _DAY_MS).alias("from"),
@@ -304,9 +305,9 @@ def _touching(
     *,
     also_venue: bool,
 ) -> pl.LazyFrame:
-    starts = [_day_ms(day) for day in days]
+    starts = [day_start_ms(day) for day in days]
     first = min(starts) - LOOKBACK_DAYS * _DAY_MS
-    stored = [day for day in paths.days(table.place, venue) if first <= _day_ms(day) <= max(starts)]
+    stored = [day for day in paths.days(table.place, venue) if first <= day_start_ms(day) <= max(starts)]
     rows = _rows(paths, table, venue, stored)
     if rows is None:
         return pl.LazyFrame(schema=polars_schema(table))
@@ -388,8 +389,3 @@ def _days(dates: Dates) -> list[str]:
     if isinstance(dates, str | date):
         dates = [dates]
     return sorted({str(day) for day in dates})
-
-
-def _day_ms(day: str) -> int:
-    start = datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC)
-    return int((start - datetime.fromtimestamp(0, UTC)) / timedelta(milliseconds=1))

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -21,6 +20,7 @@ import structlog
 from overround.errors import UNREADABLE
 from overround.storage.fileops import FileOps, FileShortened
 from overround.storage.paths import LakePaths
+from overround.timebucket import date_of
 
 __all__ = ["Quarantine", "QuarantineEntry", "count_quarantined", "read_quarantine"]
 
@@ -126,7 +126,7 @@ class Quarantine:
         if now_ms // 60_000 != self._minute:
             self._minute = now_ms // 60_000
             self._in_minute.clear()
-            self._turn(datetime.fromtimestamp(now_ms / 1000, tz=UTC).date().isoformat())
+            self._turn(date_of(now_ms))
         key = f"{why} {name}"
         allowed = (
             self._in_minute.get(key, 0) < PER_NAME_AND_MINUTE
