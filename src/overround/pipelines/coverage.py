@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from overround.errors import NothingStored, StorageError
+from overround.errors import NothingStored
 from overround.market import MarketId
-from overround.pipelines.captions import caption_of
-from overround.storage import LakePaths, coverage_of, gaps_of, inclusion_of, newest_universe, runs_of, shares_of
+from overround.pipelines.captions import captions
+from overround.storage import LakePaths, coverage_of, gaps_of, inclusion_of, runs_of, shares_of
 from overround.storage.coverage_tables import MINUTE_MS, STATE_COLUMNS
 
 __all__ = ["Cause", "Cell", "CoverageReport", "GapLine", "MarketCoverage", "StayLine", "coverage_report"]
@@ -229,7 +229,7 @@ def coverage_report(
         venue_down=shares.venue_down,
         cells=[_cell([whole[name][n] for name in STATE_COLUMNS], ran[n]) for n in range(n_cells)],
         shares_cells=[_parts([whole[name][n] for name in STATE_COLUMNS]) for n in range(n_cells)],
-        markets=_markets(minutes, gaps, _lasted(stays, now_ms), ran, start_ms, cell_ms, _titles(paths, venue, now_ms)),
+        markets=_markets(minutes, gaps, _lasted(stays, now_ms), ran, start_ms, cell_ms, captions(paths, venue, now_ms)),
         causes=_causes(lasted),
         gaps=[_line(GapLine, row) for row in gaps.to_dicts()] if found_id else [],
         stays=[_line(StayLine, row) for row in stays.to_dicts()] if found_id else [],
@@ -364,11 +364,3 @@ def _causes(gaps: pl.DataFrame) -> list[Cause]:
 
 def _line(kind: type[Any], row: Mapping[str, Any]) -> Any:
     return kind(**{name: row[name] for name in kind.__struct_fields__})
-
-
-def _titles(paths: LakePaths, venue: str, now_ms: int) -> dict[MarketId, str]:
-    try:
-        found = newest_universe(paths, venue, now_ms=now_ms)
-    except (NothingStored, StorageError):
-        return {}
-    return {market.market_id: caption_of(market) for market in found.markets} if found else {}

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping
 
 import msgspec
 
 from overround.errors import NothingStored
 from overround.market import MarketId
-from overround.pipelines.captions import caption_of
+from overround.pipelines.captions import captions
 from overround.pipelines.coverage import CoverageReport, coverage_report
 from overround.pipelines.drift import FoundDrift, drift_report
 from overround.pipelines.lake import list_lake
-from overround.storage import LakePaths, newest_universe
+from overround.storage import LakePaths
 from overround.storage.history import catalogue_changes
 from overround.storage.stats import read_stats
+from overround.timebucket import day_start_ms
 
 __all__ = ["ActiveMarket", "DaySummary", "StoredTable", "summarize"]
 
 _MOST = 5
+_DAY_MS = 86_400_000
 
 
 class StoredTable(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,11 +105,18 @@ def summarize(paths: LakePaths, venue: str, date: str, *, now_ms: int) -> DaySum
         If a file cannot be read.
     """
     stored = list_lake(paths, venue=venue, date=date)
-    from_ms, to_ms = _span(date)
+    from_ms = day_start_ms(date)
+    to_ms = from_ms + _DAY_MS
     try:
         coverage = coverage_report(paths, venue, date, now_ms=now_ms)
     except NothingStored:
         coverage = None
+    # The ledger's report has read the listing already.
+    titles = (
+        captions(paths, venue, now_ms)
+        if coverage is None
+        else {MarketId(market.market_id): market.title for market in coverage.markets}
+    )
     changes = catalogue_changes(paths, venue, since_ms=from_ms, until_ms=to_ms - 1)
     try:
         drift = [found for found in drift_report(paths, [venue]).found if from_ms <= found.first_ms < to_ms]
@@ -123,13 +132,13 @@ def summarize(paths: LakePaths, venue: str, date: str, *, now_ms: int) -> DaySum
             )
             for entry in stored
         ],
-        active=_active(paths, venue, date, now_ms),
+        active=_active(paths, venue, date, titles),
         listing_changes=dict(Counter(str(change.what) for change in changes).most_common()),
         drift=drift,
     )
 
 
-def _active(paths: LakePaths, venue: str, date: str, now_ms: int) -> list[ActiveMarket] | None:
+def _active(paths: LakePaths, venue: str, date: str, titles: Mapping[MarketId, str]) -> list[ActiveMarket] | None:
     try:
         rows = read_stats(paths, venue, date).to_pylist()
     except NothingStored:
@@ -138,18 +147,8 @@ def _active(paths: LakePaths, venue: str, date: str, now_ms: int) -> list[Active
     for row in sorted(rows, key=lambda row: (-row["quote_updates"], row["market_id"], row["outcome_id"])):
         best.setdefault(row["market_id"], row)  # both outcomes of a market move together
     shown = list(best.values())[:_MOST]
-    try:
-        found = newest_universe(paths, venue, now_ms=now_ms)
-    except NothingStored:
-        found = None
-    titles = {market.market_id: caption_of(market) for market in found.markets} if found else {}
     return [
         msgspec.convert(row | {"title": titles.get(MarketId(str(row["market_id"])), "")}, ActiveMarket)
         for row in shown
         if row["quote_updates"]
     ]
-
-
-def _span(date: str) -> tuple[int, int]:
-    begin = datetime.fromisoformat(date).replace(tzinfo=UTC)
-    return round(begin.timestamp() * 1000), round((begin + timedelta(days=1)).timestamp() * 1000)
