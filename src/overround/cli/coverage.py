@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from overround.cli.console import console
-from overround.cli.options import App, app_options, data_dir_option, json_option, parse_date, venue_option
+from overround.cli.options import App, app_options, data_dir_option, date_option, json_option, parse_date, venue_option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,14 +27,7 @@ _GAPS_SHOWN = 40
 
 @click.command()
 @venue_option(required=True)
-@click.option(
-    "--date",
-    "date_text",
-    default="today",
-    show_default=True,
-    metavar="D",
-    help="UTC day: YYYY-MM-DD, today or yesterday.",
-)
+@date_option()
 @click.option("--market", metavar="M", help="This market only, with its gaps and stays: its id or how that begins.")
 @click.option("--top", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Markets shown.")
 @click.option(

@@ -8,7 +8,16 @@ from pathlib import Path
 import click
 
 from overround.cli.console import console, file_bar, many
-from overround.cli.options import App, app_options, data_dir_option, json_option, parse_date, venue_option
+from overround.cli.options import (
+    App,
+    app_options,
+    data_dir_option,
+    date_option,
+    hours_option,
+    json_option,
+    parse_date,
+    venue_option,
+)
 from overround.errors import UsageError
 
 __all__ = ["lake"]
@@ -128,10 +137,8 @@ def verify(
 @lake.command()
 @click.option("--from", "source", type=click.Choice(["journal"]), required=True, help="What the rows are made from.")
 @venue_option(required=True)
-@click.option("--date", "date_text", required=True, metavar="D", help="UTC day: YYYY-MM-DD, today or yesterday.")
-@click.option(
-    "--hours", "hours_text", default="all", show_default=True, metavar="H", help="UTC hours: all, 0-23, 7,9-11."
-)
+@date_option(required=True)
+@hours_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path),

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 import click
 
 from overround.cli.console import console
-from overround.cli.options import App, app_options, data_dir_option, json_option, parse_date, venue_option
+from overround.cli.options import (
+    App,
+    app_options,
+    data_dir_option,
+    date_option,
+    hours_option,
+    json_option,
+    parse_date,
+    venue_option,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -20,17 +29,8 @@ __all__ = ["mine", "ranking_tables"]
 
 @click.command()
 @venue_option(required=True)
-@click.option(
-    "--date",
-    "date_text",
-    default="today",
-    show_default=True,
-    metavar="D",
-    help="UTC day: YYYY-MM-DD, today or yesterday.",
-)
-@click.option(
-    "--hours", "hours_text", default="all", show_default=True, metavar="H", help="UTC hours: all, 0-23, 7,9-11."
-)
+@date_option()
+@hours_option
 @click.option("--top", type=click.IntRange(1, 1_000), default=10, show_default=True, help="Lines of each ranking.")
 @data_dir_option
 @json_option

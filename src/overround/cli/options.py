@@ -17,7 +17,17 @@ from overround.market import Venue
 if TYPE_CHECKING:
     from overround.config import Loaded
 
-__all__ = ["App", "app_options", "data_dir_option", "json_option", "parse_date", "parse_time", "venue_option"]
+__all__ = [
+    "App",
+    "app_options",
+    "data_dir_option",
+    "date_option",
+    "hours_option",
+    "json_option",
+    "parse_date",
+    "parse_time",
+    "venue_option",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -109,6 +119,26 @@ def data_dir_option(function: F) -> F:
         type=click.Path(path_type=Path),
         default=None,
         help="Lake folder (default: data_dir of the settings).",
+    )(function)
+
+
+def date_option(*, required: bool = False) -> Callable[[F], F]:
+    """Add ``--date`` as ``date_text``: today, unless it has to be given."""
+    return click.option(
+        "--date",
+        "date_text",
+        default=None if required else "today",
+        required=required,
+        show_default=not required,
+        metavar="D",
+        help="UTC day: YYYY-MM-DD, today or yesterday.",
+    )
+
+
+def hours_option(function: F) -> F:
+    """Add ``--hours`` as ``hours_text``."""
+    return click.option(
+        "--hours", "hours_text", default="all", show_default=True, metavar="H", help="UTC hours: all, 0-23, 7,9-11."
     )(function)
 
 

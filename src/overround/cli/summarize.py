@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from overround.cli.console import console, many
-from overround.cli.options import App, app_options, data_dir_option, json_option, parse_date, venue_option
+from overround.cli.options import App, app_options, data_dir_option, date_option, json_option, parse_date, venue_option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,14 +22,7 @@ _WORST = 5
 
 @click.command()
 @venue_option(required=True)
-@click.option(
-    "--date",
-    "date_text",
-    default="today",
-    show_default=True,
-    metavar="D",
-    help="UTC day: YYYY-MM-DD, today or yesterday.",
-)
+@date_option()
 @data_dir_option
 @json_option
 @app_options()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from overround.cli.console import console, file_bar, many
-from overround.cli.options import App, app_options, data_dir_option, json_option, parse_date, venue_option
+from overround.cli.options import App, app_options, data_dir_option, date_option, json_option, parse_date, venue_option
 from overround.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,14 +24,7 @@ CUT = {"market": 36, "outcome": 12}
 
 @click.command()
 @venue_option(required=True)
-@click.option(
-    "--date",
-    "date_text",
-    default="today",
-    show_default=True,
-    metavar="D",
-    help="UTC day: YYYY-MM-DD, today or yesterday.",
-)
+@date_option()
 @click.option(
     "--hours", "hours_text", default=None, metavar="H", help="UTC hours compared by --deep: all, 0-23, 7,9-11.  [all]"
 )
