@@ -29,6 +29,7 @@ def test_a_book_that_rest_showed_otherwise_was_right_at_its_own_last_proof_not_a
     connection: Any = SimpleNamespace(
         name="0",
         connection_id="0.1",
+        log_id="0.1",
         connected=True,
         feed=SimpleNamespace(
             books={SPOKEN: heard_at(9_000), SHOWN: heard_at(5_000), UNPROVED: heard_at(6_000)},

@@ -53,6 +53,8 @@ class Connection:
         Takes the feed's reports.
     sentinel : DriftSentinel, optional
         Is shown every frame.
+    run : str
+        Tells the connections of this run from those of others in the log.
     """
 
     def __init__(
@@ -67,8 +69,10 @@ class Connection:
         pacer: ConnectionPacer,
         on_events: Callable[[Connection, Sequence[FeedEvent]], None],
         sentinel: DriftSentinel | None = None,
+        run: str = "",
     ) -> None:
         self.name = name
+        self._run = run
         self.feed: Feed = feed if journal is None else TapedFeed(feed, self._mark)
         self.down_since_ms: int | None = clock.now_ms()
         self.reconnects = 0
@@ -97,6 +101,11 @@ class Connection:
     def untaped(self) -> Feed:
         """The feed itself."""
         return self._feed
+
+    @property
+    def log_id(self) -> str:
+        """The connection's name in the log, which no other connection of any run bears: ``polymarket-0.3@1a2b3c4d``."""
+        return f"{self.connection_id}@{self._run}" if self._run else self.connection_id
 
     @property
     def connected(self) -> bool:
@@ -145,6 +154,8 @@ class Connection:
                 self.attempts += 1
                 self._ended.clear()
                 self.connection_id = f"{self.name}.{self.attempts}"
+                # This task's context is that of the transport's callbacks, too.
+                structlog.contextvars.bind_contextvars(connection=self.log_id)
                 try:
                     socket = await self._open_socket(
                         on_opened=self._on_opened, on_frame=self._on_frame, on_closed=self._on_closed
@@ -156,7 +167,7 @@ class Connection:
                         self._pacer.hold(exc.retry_after_s)
                         wait_ms = max(wait_ms, exc.retry_after_s * 1000)
                     log.warning(
-                        "connection.refused", connection=self.connection_id, reason=str(exc), retry_in_ms=round(wait_ms)
+                        "connection.refused", connection=self.log_id, reason=str(exc), retry_in_ms=round(wait_ms)
                     )
                     self._mark("refused", reason=str(exc))
                     await self._clock.sleep_ms(wait_ms)
@@ -168,7 +179,7 @@ class Connection:
                 self.reconnects += 1
                 log.warning(
                     "connection.lost",
-                    connection=self.connection_id,
+                    connection=self.log_id,
                     reason=self._end_reason,
                     lived_ms=lived_ms,
                     retry_in_ms=round(wait_ms),
@@ -208,7 +219,7 @@ class Connection:
         self._opened_ms, self._data_before = now_ms, self._data_seen()
         self._socket = socket
         self.down_since_ms = None
-        log.info("connection.opened", connection=self.connection_id, markets=len(self.feed.books))
+        log.info("connection.opened", connection=self.log_id, markets=len(self.feed.books))
         self.feed.opened(now_ms=now_ms)
         self._drain()
 

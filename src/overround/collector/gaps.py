@@ -31,6 +31,8 @@ class Gap(msgspec.Struct, kw_only=True):
         Steps taken so far.
     connection, detail : str
         The connection that carried the market, and the feed's words.
+    repair_no : int
+        Numbers the repairs of a run: gaps that began with one and the same fault share it.
     """
 
     market_id: MarketId
@@ -42,6 +44,7 @@ class Gap(msgspec.Struct, kw_only=True):
     repair_steps: int = 0
     connection: str = ""
     detail: str = ""
+    repair_no: int = 0
 
     def row(self) -> GapRow:
         """The gap as it is stored."""
@@ -66,6 +69,17 @@ class GapLedger:
         self._keep = keep
         self.count = 0
         self.episodes = 0
+        self._repairs = 0
+
+    def new_repair(self) -> int:
+        """A number for gaps that are about to begin together."""
+        self._repairs += 1
+        return self._repairs
+
+    def repair_of(self, market_id: MarketId) -> int:
+        """Number of the repair that a market waits for, or 0."""
+        gap = self._open.get(market_id)
+        return 0 if gap is None else gap.repair_no
 
     def begin(
         self,
@@ -76,6 +90,7 @@ class GapLedger:
         since_ms: int | None = None,
         connection: str = "",
         detail: str = "",
+        repair_no: int | None = None,
     ) -> Gap:
         """A market's book is no longer right; a gap already open keeps its first cause.
 
@@ -88,6 +103,8 @@ class GapLedger:
             The last instant known good; ``now_ms`` when None. Where a gap is open already and began later, what
             lies before it becomes a gap of its own.
         connection, detail : str
+        repair_no : int, optional
+            Of :meth:`new_repair`; by default the gap is a repair of its own.
         """
         start_ms = now_ms if since_ms is None else min(since_ms, now_ms)
         gap = self._open.get(market_id)
@@ -112,6 +129,7 @@ class GapLedger:
             detected_ms=now_ms,
             connection=connection,
             detail=detail,
+            repair_no=self.new_repair() if repair_no is None else repair_no,
         )
         self._changed[id(gap)] = gap
         self.count += 1

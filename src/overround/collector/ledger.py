@@ -275,32 +275,36 @@ class CoverageLedger:
 
     def wrong(
         self,
-        market_ids: Iterable[MarketId],
+        market_ids: Sequence[MarketId],
         cause: str,
         *,
         now_ms: int,
         since_ms: int | None = None,
         connection: str = "",
         detail: str = "",
-    ) -> None:
-        """One thing went wrong, and the books of these markets with it.
+    ) -> int:
+        """One thing went wrong, and the books of these markets with it; returns the number of this repair.
 
         Parameters
         ----------
-        market_ids : iterable of MarketId
+        market_ids : sequence of MarketId
         cause : str
         now_ms : int
         since_ms : int, optional
             The last instant at which they were known to be right; None: never since they were asked for.
         connection, detail : str
         """
-        before = self.gaps.count
+        before, repair_no = self.gaps.count, self.gaps.new_repair()
         for market_id in market_ids:
             account = self._accounts.get(market_id)
             if account is None or not account.included or account.closed:
                 continue
-            self._open_gap(account, cause, now_ms, since_ms, connection=connection, detail=detail)
-        self.gaps.episodes += self.gaps.count > before
+            self._open_gap(account, cause, now_ms, since_ms, connection=connection, detail=detail, repair_no=repair_no)
+        if self.gaps.count > before:
+            self.gaps.episodes += 1
+            return repair_no
+        # Books that are wrong already wait for their first repair.
+        return next((number for market_id in market_ids if (number := self.gaps.repair_of(market_id))), repair_no)
 
     def lost(self, start_ms: int, end_ms: int, *, now_ms: int) -> None:
         """Rows of that time, of whatever market, will never be on disk."""
@@ -342,9 +346,12 @@ class CoverageLedger:
         self._spend_all(now_ms)
         self._up = up
         if up is False:
+            repair_no = self.gaps.new_repair()
             for account in self._accounts.values():
                 if account.included and not account.closed and account.gap is None and not account.right:
-                    account.gap = self.gaps.begin(account.market_id, ErrCode.VENUE_DOWN, now_ms=now_ms)
+                    account.gap = self.gaps.begin(
+                        account.market_id, ErrCode.VENUE_DOWN, now_ms=now_ms, repair_no=repair_no
+                    )
 
     def observe(
         self,
@@ -484,6 +491,7 @@ class CoverageLedger:
         *,
         connection: str = "",
         detail: str = "",
+        repair_no: int | None = None,
     ) -> None:
         self._spend(account, now_ms)
         if since_ms is None:
@@ -491,7 +499,13 @@ class CoverageLedger:
         since_ms = max(since_ms, account.wanted_ms)
         waited = not account.right
         account.gap = self.gaps.begin(
-            account.market_id, cause, now_ms=now_ms, since_ms=since_ms, connection=connection, detail=detail
+            account.market_id,
+            cause,
+            now_ms=now_ms,
+            since_ms=since_ms,
+            connection=connection,
+            detail=detail,
+            repair_no=repair_no,
         )
         account.right = account.proved = account.seen_gap = False
         self._take_back(account, since_ms, waited=waited)

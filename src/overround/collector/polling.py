@@ -142,7 +142,7 @@ class BookPoller:
     ) -> None:
         self.feed: PolledFeed | TapedFeed = feed if journal is None else TapedFeed(feed, self._mark)
         self.down_since_ms: int | None = None
-        self.name = name
+        self.name = self.log_id = name
         self._feed = feed
         self._source = source
         self._clock = clock

@@ -90,6 +90,8 @@ class VenueRecorder:
         self.keeper = LedgerKeeper(paths, adapter.venue, settings=storage, origin=origin, clock=clock)
         self.ledger = self.keeper.ledger
         self.gaps = self.ledger.gaps
+        self.run_id = f"{clock.now_ns():x}-{rng.getrandbits(32):08x}"
+        self.log_run = self.run_id.rpartition("-")[2]
         self.journal = (
             FrameJournal(
                 paths,
@@ -97,7 +99,7 @@ class VenueRecorder:
                 level=storage.journal_level,
                 bucket_s=storage.bucket_secs,
                 clock=clock,
-                run_id=f"{clock.now_ns():x}-{rng.getrandbits(32):08x}",
+                run_id=self.run_id,
             )
             if storage.journal
             else None
@@ -142,6 +144,7 @@ class VenueRecorder:
             # The listing is replaced as a whole.
             market_of=lambda market_id: self._markets.get(market_id),  # noqa: PLW0108
             report=self._on_events,
+            run=self.log_run,
         )
         self._poller: BookPoller | None = None
         if not adapter.can_stream:
@@ -160,6 +163,7 @@ class VenueRecorder:
         self._plan: Plan | None = None
         self._ended: set[MarketId] = set()
         self._live: set[MarketId] = set()
+        self._repairs: dict[str, int] = {}
         self.listed = 0
         self.clock_steps = 0
         self._rest_wanted: asyncio.Queue[MarketId] = asyncio.Queue(maxsize=1_000)
@@ -317,7 +321,13 @@ class VenueRecorder:
         try:
             books = await self._adapter.book_source.books(markets)
         except VenueError as exc:
-            log.warning("rest_books.failed", venue=self.venue, markets=len(markets), reason=str(exc))
+            log.warning(
+                "rest_books.failed",
+                venue=self.venue,
+                markets=len(markets),
+                repair=sorted({name for each in markets if (name := self._repair_id(each.market_id))}),
+                reason=str(exc),
+            )
             return
         now_ms = self._clock.now_ms()
         for book in books:
@@ -449,6 +459,7 @@ class VenueRecorder:
                 pacer=self._pacer,
                 on_events=self._on_events,
                 sentinel=self.drift,
+                run=self.log_run,
             )
             connection.down_since_ms = now_ms
             self._connections.append(connection)
@@ -501,7 +512,9 @@ class VenueRecorder:
 
     # -- reports ------------------------------------------------------------------------------------
 
-    def _on_events(self, carrier: Carrier, events: Sequence[FeedEvent]) -> None:
+    def _on_events(self, carrier: Connection | BookPoller, events: Sequence[FeedEvent]) -> None:
+        # So that all lines of one connection, or of one repair, can be found among the others.
+        told = log.bind(venue=self.venue, connection=carrier.log_id)
         for event in events:
             now_ms = event.ts_recv_ns // 1_000_000
             kind, market_id = event.kind, event.market_id
@@ -517,11 +530,12 @@ class VenueRecorder:
                 )
                 if gap is not None:
                     self.figures.repair.observe((now_ms - gap.start_ms) / 1000)
-                    log.info(
+                    told.info(
                         "book.repaired",
-                        venue=self.venue,
+                        repair=self._log_id(gap.repair_no),
                         market_id=market_id,
                         cause=gap.cause,
+                        by=gap.repair,
                         took_ms=now_ms - gap.start_ms,
                     )
             elif kind is FeedEventKind.GAP:
@@ -529,7 +543,7 @@ class VenueRecorder:
                 self._live.difference_update(hit)
                 cause, _, detail = event.detail.partition(": ")
                 self.figures.gaps[cause] += len(hit)
-                self.ledger.wrong(
+                repair_no = self.ledger.wrong(
                     hit,
                     cause,
                     now_ms=now_ms,
@@ -537,15 +551,34 @@ class VenueRecorder:
                     connection=carrier.connection_id if isinstance(carrier, Connection) else "",
                     detail=detail,
                 )
-                log.warning("book.gap", venue=self.venue, market_id=market_id, cause=event.detail, markets=len(hit))
+                if not market_id:
+                    self._repairs[carrier.name] = repair_no
+                told.warning(
+                    "book.gap",
+                    repair=self._log_id(repair_no),
+                    market_id=market_id,
+                    cause=event.detail,
+                    markets=len(hit),
+                )
             elif kind is FeedEventKind.MARKED:
-                log.error(
-                    "book.marked", venue=self.venue, market_id=market_id, cause=event.detail, wrong_ms=event.took_ms
+                told.error(
+                    "book.marked",
+                    repair=self._repair_id(market_id),
+                    market_id=market_id,
+                    cause=event.detail,
+                    wrong_ms=event.took_ms,
                 )
             elif kind is FeedEventKind.RESYNC:
                 self.ledger.step(market_id)
                 self.figures.steps[event.detail] += 1
-                log.debug("feed.event", venue=self.venue, market_id=market_id, what=kind, detail=event.detail)
+                told.debug(
+                    "feed.event",
+                    # A step for all of a connection's markets names none.
+                    repair=self._repair_id(market_id) or self._log_id(self._repairs.get(carrier.name, 0)),
+                    market_id=market_id,
+                    what=kind,
+                    detail=event.detail,
+                )
             elif kind is FeedEventKind.REST_WANTED:
                 if not self._rest_wanted.full():
                     self._rest_wanted.put_nowait(market_id)
@@ -553,15 +586,22 @@ class VenueRecorder:
                 if market_id in self._markets:
                     self._ended.add(market_id)
                 self.ledger.closed(market_id, now_ms=now_ms)
-                log.info("market.ended", venue=self.venue, market_id=market_id, how=kind, detail=event.detail)
+                told.info("market.ended", market_id=market_id, how=kind, detail=event.detail)
             elif kind is FeedEventKind.LISTED:
                 # A hint only: the next scan brings the listing with all its fields.
                 self.listed += 1
-                log.info("market.listed", venue=self.venue, market_id=market_id, title=event.detail)
+                told.info("market.listed", market_id=market_id, title=event.detail)
             elif kind is FeedEventKind.REJECTED or kind is FeedEventKind.REFUSED:
-                log.warning("feed.refused", venue=self.venue, market_id=market_id, what=kind, detail=event.detail)
+                told.warning("feed.refused", market_id=market_id, what=kind, detail=event.detail)
             else:
-                log.debug("feed.event", venue=self.venue, market_id=market_id, what=kind, detail=event.detail)
+                told.debug("feed.event", market_id=market_id, what=kind, detail=event.detail)
+
+    def _repair_id(self, market_id: MarketId) -> str | None:
+        return self._log_id(self.gaps.repair_of(market_id))
+
+    def _log_id(self, repair_no: int) -> str | None:
+        """The repair's name in the log, as no other repair of any run bears it: ``kalshi-r17@1a2b3c4d``."""
+        return f"{self.venue}-r{repair_no}@{self.log_run}" if repair_no else None
 
     def _on_row(self, carrier: Carrier, market_id: MarketId, book: Book, verdict: Integrity, now_ms: int) -> None:
         feed = carrier.feed

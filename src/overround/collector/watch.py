@@ -87,6 +87,8 @@ class SilenceWatch:
         A market's listing, or None.
     report : callable
         Takes what was found, as a feed's reports are taken.
+    run : str
+        See ``Connection``.
 
     Attributes
     ----------
@@ -106,6 +108,7 @@ class SilenceWatch:
         connections: Callable[[], Sequence[Connection]],
         market_of: Callable[[MarketId], Market | None],
         report: Callable[[Connection, Sequence[FeedEvent]], None],
+        run: str = "",
     ) -> None:
         self.counters = SilenceCounters()
         self.witness: Connection | None = None
@@ -117,6 +120,7 @@ class SilenceWatch:
         self._connections = connections
         self._market_of = market_of
         self._report = report
+        self._run = run
         self._decider = SilenceDecider(settings, batch=adapter.books_per_request)
         self._judge = CanaryJudge(
             tolerance_ms=settings.canary_tolerance_ms,
@@ -288,7 +292,7 @@ class SilenceWatch:
                 "silence.found",
                 venue=self._adapter.venue,
                 fault=finding.fault,
-                connection=connection.connection_id,
+                connection=connection.log_id,
                 market_id=market_id,
                 by=finding.by,
                 silent_ms=0 if since_ns is None else (now_ns - since_ns) // 1_000_000,
@@ -308,7 +312,7 @@ class SilenceWatch:
             "silence.found",
             venue=self._adapter.venue,
             fault=finding.fault,
-            connection=connection.connection_id,
+            connection=connection.log_id,
             market_ids=finding.market_ids,
             by=finding.by,
             silent_ms=silent_ms,
@@ -357,6 +361,7 @@ class SilenceWatch:
                 rng=self._rng,
                 pacer=self._pacer,
                 on_events=lambda _connection, _events: None,
+                run=self._run,
             )
             assert self._tasks is not None
             self._tasks.create_task(self.witness.run())
@@ -378,7 +383,13 @@ class SilenceWatch:
         if witness is None or not witness.connected:
             return
         self.counters.witness_faults += 1
-        log.info("silence.witness", venue=self._adapter.venue, fault=finding.fault, market_ids=finding.market_ids)
+        log.info(
+            "silence.witness",
+            venue=self._adapter.venue,
+            fault=finding.fault,
+            connection=witness.log_id,
+            market_ids=finding.market_ids,
+        )
         if finding.fault is Fault.FROZEN:
             witness.abandon("frozen")
             return
