@@ -114,8 +114,15 @@ class Run:
 class Rig:
     """The exchange, the lake, and the lives of the collector one after the other."""
 
-    def __init__(self, folder: Path, settings: Settings, clock: SharedClock, environment: dict[str, str]) -> None:
-        self.folder, self.settings, self.clock = folder, settings, clock
+    def __init__(
+        self,
+        folder: Path,
+        settings: Settings,
+        clock: SharedClock,
+        environment: dict[str, str],
+        exchange: ExchangeThread,
+    ) -> None:
+        self.folder, self.settings, self.clock, self.exchange = folder, settings, clock, exchange
         self.paths = LakePaths(settings.data_dir)
         self.runs: list[Run] = []
         self._environment = environment
@@ -212,7 +219,7 @@ def rig(
     with ExchangeThread(exchange) as thread:
         settings = pointed_at(quick_settings(data_dir or folder / "lake"), thread.urls, key)
         asyncio.run(scan_venues(settings, venues=list(Venue), clock=clock, rng=random.Random(seed), origin=Origin.LIVE))
-        made = Rig(folder, settings, clock, environment_of(settings, pem))
+        made = Rig(folder, settings, clock, environment_of(settings, pem), thread)
         try:
             yield made
         finally:

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 
 from overround.services.exposition import CollectorFigures
+from overround.storage import LakePaths
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "prometheus"
@@ -51,11 +52,17 @@ CAUSES: dict[str, dict[str, str]] = {
         f"overround_connections_up{{{V}}}": "2x200",
         f"overround_frames_total{{{V}}}": "0+100x19 1900x59 1900+100x99",
     },
-    "OverroundStale": {f"overround_last_flush_age_seconds{{{V}}}": well_ill_well("3", "22000")},
+    "OverroundStale": {f"overround_newest_row_age_seconds{{{V}}}": well_ill_well("3", "700")},
+    "OverroundStaleForHours": {f"overround_newest_row_age_seconds{{{V}}}": well_ill_well("3", "22000")},
     "OverroundFlushFailing": {f"overround_flush_failures_total{{{V}}}": "0x19 0+1x59 60x99"},
     "OverroundDiskLow": {
         f"overround_disk_free_bytes{{{A}}}": well_ill_well("50", "5"),
         f"overround_disk_bytes{{{A}}}": "100x200",
+    },
+    "OverroundPipelineFailures": {
+        f'overround_pipelines_total{{{V},stage="mine",outcome="failed"}}': "0x29 2x49 2x220",
+        f'overround_pipelines_total{{{V},stage="scan",outcome="failed"}}': "0x59 1x19 1x220",
+        f'overround_pipelines_total{{{V},stage="scan",outcome="done"}}': "0+1x300",
     },
     "OverroundDrift": {f"overround_drift_departures{{{V}}}": "0x19 0x29 2x300"},
     "OverroundRepairStorm": {f"overround_resyncs_total{{{V}}}": "0x19 0+100x59 6000x99"},
@@ -67,7 +74,7 @@ CAUSES: dict[str, dict[str, str]] = {
     "OverroundBreakerOpen": {f'overround_breaker_state{{{V},host="h"}}': well_ill_well("0", "2")},
 }
 # A change in the last hour is shown for an hour.
-LATER = {"OverroundDrift": "120m"}
+LATER = {"OverroundDrift": "120m", "OverroundPipelineFailures": "120m"}
 
 
 @pytest.fixture
@@ -118,9 +125,17 @@ def test_a_polled_venue_is_not_asked_for_verified_books(promtool: str, tmp_path:
     assert not firing(promtool, tmp_path, series, alert, DURING)
 
 
+def test_two_failures_of_jobs_in_an_hour_are_no_alert(promtool: str, tmp_path: Path) -> None:
+    alert = "OverroundPipelineFailures"
+    series = CAUSES[alert] | {f'overround_pipelines_total{{{V},stage="scan",outcome="failed"}}': "0x300"}
+    assert not any(firing(promtool, tmp_path, series, alert, at) for at in (DURING, "60m", "70m"))
+
+
 def test_the_rules_ask_only_for_figures_that_there_are() -> None:
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(CollectorFigures(list, version="1", disk_free=lambda: (1, 2)))
+    registry.register(
+        CollectorFigures(list, version="1", disk_free=lambda: (1, 2), paths=LakePaths(Path("no") / "lake"))
+    )
     told = set(re.findall(r"^# TYPE (\w+)", generate_latest(registry).decode(), flags=re.MULTILINE))
     asked = set(re.findall(r"\boverround_\w+", RULES))
     assert asked

@@ -18,13 +18,35 @@ from structlog.testing import capture_logs
 
 from overround.clock import SystemClock
 from overround.collector import VenueStatus
-from overround.collector.figures import RecorderFigures
+from overround.collector.figures import RecorderFigures, RecorderTotals
+from overround.collector.ledger import Seconds
+from overround.collector.watch import SilenceCounters
 from overround.config import MonitoringSettings
 from overround.services import Endpoint, endpoint
-from overround.services.exposition import COUNTERS, GAUGES
+from overround.services.exposition import COUNTED, COUNTERS, GAUGES, LABELS, TOTALS
+from overround.storage import LakePaths, note_run
 from overround.testing.clock import ManualClock
+from overround.venue import FeedCounters
 
 pytestmark = pytest.mark.timeout(60)
+
+
+def each_its_own(struct: Any, first: int) -> Any:
+    """A struct of counters, each with a number of its own."""
+    names = [name for name in struct.__struct_fields__ if name != "unknown"]
+    return struct(**{name: number for number, name in enumerate(names, start=first)})
+
+
+def the_totals() -> RecorderTotals:
+    return RecorderTotals(
+        feed=each_its_own(FeedCounters, 100),
+        silence=each_its_own(SilenceCounters, 200),
+        seconds=Seconds(verified=301.5, unverified=302.5, quiet=303.5, gap=304.5, venue_down=305.5),
+        http={"requests": 401, "retries": 402, "failures": 403, "rate_limited": 404, "received_bytes": 405},
+        rows_given_up=501,
+        rows_removed=502,
+        newest_row_age_ms=7_000,
+    )
 
 
 def a_recorder(**changes: Any) -> Any:
@@ -33,7 +55,7 @@ def a_recorder(**changes: Any) -> Any:
     figures.lag.observe(99.0)
     figures.gaps["gap"] += 2
     figures.steps["resubscribe"] += 1
-    return SimpleNamespace(venue="kalshi", status=lambda: a_status(**changes), figures=figures)
+    return SimpleNamespace(venue="kalshi", status=lambda: a_status(**changes), figures=figures, totals=the_totals)
 
 
 @asynccontextmanager
@@ -76,8 +98,42 @@ async def test_every_figure_reaches_prometheus_under_its_own_name(tmp_path: Path
     assert samples["overround_lag_seconds_bucket", (("le", "+Inf"), *at)] == 2
     assert samples["overround_lag_seconds_sum", at] == pytest.approx(99.004)
     assert samples["overround_disk_free_bytes", ()] > 0
-    labels = {name for family in families.values() for sample in family.samples for name in sample.labels}
-    assert "market_id" not in labels
+    assert samples["overround_newest_row_age_seconds", at] == 7
+    assert samples["overround_ledger_seconds", (("integrity", "gap"), *at)] == 304.5
+    labels = {
+        name
+        for family in families.values()
+        if family.name.startswith("overround")
+        for sample in family.samples
+        for name in sample.labels
+    }
+    assert labels == LABELS | {"le", "version"}
+
+
+def test_every_count_of_every_part_is_shown_or_left_out_on_purpose() -> None:
+    totals = the_totals()
+    shown = [total(totals) for _, _, total in TOTALS]
+    shown += [count for _, _, _, counts in COUNTED for count in counts(totals).values()]
+    feed, silence = totals.feed, totals.silence
+    # Shown of the status, for all of them; a hash that did not match is counted as one checked that did.
+    of_the_status = [feed.frames, feed.changes, feed.trades, feed.repairs, feed.resyncs, feed.rejected, feed.marked]
+    of_the_status += [silence.suspicions, silence.audits, silence.freezes, silence.mutes, silence.missing_books]
+    of_the_status += [totals.http[name] for name in ("requests", "failures", "rate_limited")]
+    counted = [getattr(part, name) for part in (feed, silence) for name in part.__struct_fields__ if name != "unknown"]
+    counted += [*totals.http.values(), totals.rows_given_up, totals.rows_removed]
+    mismatches = feed.hash_checked - feed.hash_matched
+    assert sorted([*shown, *of_the_status, feed.hash_matched]) == sorted([*counted, mismatches])
+
+
+async def test_jobs_that_ended_are_counted_from_zero(tmp_path: Path) -> None:
+    paths = LakePaths(tmp_path / "not" / "there")
+    series = 'overround_pipelines_total{outcome="failed",stage="mine",venue="kalshi"}'
+    async with served(tmp_path) as (_, client):
+        assert f"{series} 0.0" in (await client.get("/metrics")).text
+        note_run(paths, "mine", "kalshi", failed="nothing there", now_ms=5)
+        assert f"{series} 1.0" in (await client.get("/metrics")).text
+        paths.pipeline_runs().write_bytes(b'{"mine": [')
+        assert f"{series} 0.0" in (await client.get("/metrics")).text
 
 
 def test_every_number_of_a_status_is_shown_or_left_out_on_purpose() -> None:

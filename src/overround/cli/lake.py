@@ -174,6 +174,7 @@ def rebuild(
 
     from overround.clock import SystemClock
     from overround.market import Venue
+    from overround.pipelines.counted import counted
     from overround.pipelines.mine import parse_hours
     from overround.pipelines.prove import span_of
     from overround.pipelines.rebuild_lake import rebuild_lake
@@ -186,16 +187,17 @@ def rebuild(
     paths = LakePaths(data_dir or settings.data_dir)
     if not in_place and out is None:
         out = paths.root.with_name(f"{paths.root.name}.rebuilt")
-    with file_bar() as bar:
+    span, clock = span_of(parse_date(date_text), parse_hours(hours_text)), SystemClock()
+    with counted(paths, "rebuild", venue, clock=clock), file_bar() as bar:
         task = bar.add_task("journal files", total=None)
         result = rebuild_lake(
             paths,
             Venue(venue),
-            span_of(parse_date(date_text), parse_hours(hours_text)),
+            span,
             out=out,
             overwrite=overwrite,
             level=settings.storage.compression_level,
-            clock=SystemClock(),
+            clock=clock,
             on_progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     if as_json:

@@ -47,6 +47,7 @@ def mine(
     """
     from overround.clock import SystemClock
     from overround.pipelines.captions import with_captions
+    from overround.pipelines.counted import counted
     from overround.pipelines.mine import mine as run_mine
     from overround.pipelines.mine import parse_hours
     from overround.storage import LakePaths
@@ -55,7 +56,8 @@ def mine(
     date, hours = parse_date(date_text), parse_hours(hours_text)
     paths = LakePaths(data_dir or app.loaded.settings.data_dir)
     clock = SystemClock()
-    result = run_mine(paths, venue, date, hours=hours, top=top, clock=clock)
+    with counted(paths, "mine", venue, clock=clock):
+        result = run_mine(paths, venue, date, hours=hours, top=top, clock=clock)
     result = with_captions(result, paths, clock.now_ms())
     if as_json:
         import msgspec

@@ -58,7 +58,9 @@ def verify(
     """
     import msgspec
 
+    from overround.clock import SystemClock
     from overround.market import Venue
+    from overround.pipelines.counted import counted
     from overround.pipelines.lake import verify_lake
     from overround.pipelines.mine import parse_hours
     from overround.pipelines.prove import prove_day, span_of
@@ -72,7 +74,7 @@ def verify(
     date = parse_date(date_text)
     span = span_of(date, parse_hours(hours_text or "all"))
     proof = None
-    with file_bar() as bar:
+    with counted(paths, "verify", venue, clock=SystemClock()) as run, file_bar() as bar:
         task = bar.add_task("files", total=None)
         # The replay reads the journal anyhow, and says more about it.
         checked = verify_lake(
@@ -92,6 +94,8 @@ def verify(
                 market=market,
                 on_progress=lambda done, total: bar.update(replay, completed=done, total=total),
             )
+        if not checked.ok or (proof is not None and proof.exit_code == 1):
+            run.failed = "what is stored is not what was recorded"
     if as_json:
         found = {"files": checked, "deep": proof}
         click.echo(msgspec.json.encode(found, enc_hook=str))

@@ -3,16 +3,49 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+
+import msgspec
 
 from overround.book import Book
+from overround.collector.ledger import Seconds
+from overround.collector.watch import SilenceCounters
 from overround.market import MarketId
 from overround.ops import Histogram, RunningMinimum
+from overround.venue import FeedCounters
 
-__all__ = ["RecorderFigures"]
+__all__ = ["RecorderFigures", "RecorderTotals"]
 
 _LAG_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _FLUSH_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _REPAIR_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0)
+
+
+class RecorderTotals(msgspec.Struct, frozen=True, kw_only=True):
+    """What the parts of one venue's recording have counted, and no status line shows.
+
+    Attributes
+    ----------
+    feed : FeedCounters
+        The sum of all connections'.
+    silence : SilenceCounters
+    seconds : Seconds
+        Of the coverage ledger.
+    http : mapping of str to int
+        See ``HttpClient.counters``.
+    rows_given_up, rows_removed : int
+        Rows that never reached the disk, and rows that another's hand took from it.
+    newest_row_age_ms : int
+        Since the newest row on disk, an earlier run's included; where there is none, since the start.
+    """
+
+    feed: FeedCounters
+    silence: SilenceCounters
+    seconds: Seconds
+    http: Mapping[str, int]
+    rows_given_up: int
+    rows_removed: int
+    newest_row_age_ms: int
 
 
 class RecorderFigures:

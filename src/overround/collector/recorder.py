@@ -16,7 +16,7 @@ from overround.book import Book, BookShelf
 from overround.clock import Clock
 from overround.collector.checkpoint import Checkpoint, RunSettings, code_digest, freeze
 from overround.collector.connection import Connection
-from overround.collector.figures import RecorderFigures
+from overround.collector.figures import RecorderFigures, RecorderTotals
 from overround.collector.keeper import LedgerKeeper
 from overround.collector.placement import Placement
 from overround.collector.polling import BookPoller, PolledFeed
@@ -24,7 +24,7 @@ from overround.collector.snapshots import Carrier, ProofBudget, Snapshotter
 from overround.collector.status import VenueStatus
 from overround.collector.watch import SilenceWatch
 from overround.config import Settings, VenueSettings
-from overround.errors import FileDamaged, NothingStored, VenueError
+from overround.errors import FileDamaged, NothingStored, StorageError, VenueError
 from overround.market import Integrity, Market, MarketId, Origin
 from overround.net import ConnectionPacer
 from overround.scheduler import Limits, Plan, RotationState, market_stats, plan_rotation, rank
@@ -176,6 +176,8 @@ class VenueRecorder:
         )
         self.figures = RecorderFigures()
         self._flushed_ms = clock.now_ms()
+        # Of the newest row of this run, and of the newest on disk.
+        self._row_ms, self._durable_row_ms = 0, self._flushed_ms
         self._warning = ""
         self._frames_per_s = self._rows_per_s = 0.0
         self._last_frames = 0
@@ -198,6 +200,7 @@ class VenueRecorder:
     async def run(self) -> None:
         """Record until cancelled; everything taken so far is on disk when this returns."""
         self.writer.start()
+        self._durable_row_ms = self._newest_row_ms()
         self._mark_run()
         try:
             self.keeper.start(newest_row_ms=self.writer.newest_row_ms)
@@ -280,12 +283,12 @@ class VenueRecorder:
             await self._clock.sleep_ms(250)
             now_ms = self._clock.now_ms()
             if self.writer.due(now_ms):
-                taken = self.writer.stats.rows
+                taken, row_ms = self.writer.stats.rows, self._row_ms
                 saved = await self.writer.flush(now_ms)
                 self._note_lost()
                 if saved:
                     written = self.writer.stats
-                    self._flushed_ms = self._clock.now_ms()
+                    self._flushed_ms, self._durable_row_ms = self._clock.now_ms(), row_ms or self._durable_row_ms
                     self.figures.flush.observe(written.last_flush_ms / 1000)
                     self._mark("durable", rows=taken, dropped=written.rows_dropped + written.rows_removed)
             if self.journal is not None and (now_ms >= journal_due or self.journal.pending_bytes > 4 << 20):
@@ -605,6 +608,7 @@ class VenueRecorder:
 
     def _on_row(self, carrier: Carrier, market_id: MarketId, book: Book, verdict: Integrity, now_ms: int) -> None:
         feed = carrier.feed
+        self._row_ms = now_ms
         self.figures.book(market_id, book)
         if feed.events and isinstance(carrier, Connection):
             carrier.drain()  # a proof that failed says more of the gap than the row does
@@ -711,6 +715,26 @@ class VenueRecorder:
             clock_steps=self.clock_steps,
             warning=f"the disk refuses rows: {written.last_error}" if written.last_error else self._warning,
         )
+
+    def totals(self) -> RecorderTotals:
+        """What the parts have counted, beside the status."""
+        written = self.writer.stats
+        return RecorderTotals(
+            feed=self.counters(),
+            silence=self.silence.counters,
+            seconds=self.ledger.seconds,
+            http=self._adapter.http.counters(),
+            rows_given_up=written.rows_dropped,
+            rows_removed=written.rows_removed,
+            newest_row_age_ms=max(0, self._clock.now_ms() - self._durable_row_ms),
+        )
+
+    def _newest_row_ms(self) -> int:
+        try:
+            found = self.writer.newest_row_ms()
+        except (OSError, StorageError):
+            found = None  # the files are somebody else's to mend, and a figure keeps no recording from beginning
+        return self._clock.now_ms() if found is None else found
 
     def _oldest_book_ms(self, now_ms: int) -> int:
         proven = (

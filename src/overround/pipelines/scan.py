@@ -12,6 +12,7 @@ from overround.clock import Clock
 from overround.config import Settings
 from overround.errors import NothingStored, OverroundError, StorageError
 from overround.market import Origin, Venue
+from overround.pipelines.counted import count_run
 from overround.scanner import ScanSummary, scan
 from overround.storage import LakePaths, newest_universe
 from overround.venue.adapters import VenueAdapter, open_adapter
@@ -120,7 +121,7 @@ async def _scan_one(
         adapter.http.tap = sentinel.answer
         watcher = asyncio.create_task(sentinel.run())
     try:
-        return await scan(
+        summary = await scan(
             adapter.catalog,
             paths,
             venue,
@@ -129,6 +130,12 @@ async def _scan_one(
             requests=lambda: _answers(adapter),
             progress=None if progress is None else lambda count: progress(venue, count),
         )
+    except Exception as exc:
+        await asyncio.to_thread(count_run, paths, "scan", venue, failed=str(exc), clock=clock)
+        raise
+    else:
+        await asyncio.to_thread(count_run, paths, "scan", venue, failed=None, clock=clock)
+        return summary
     finally:
         await adapter.aclose()
         if sentinel is not None and watcher is not None:

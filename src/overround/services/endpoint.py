@@ -23,6 +23,7 @@ from overround.errors import ConfigError
 from overround.net.serving import QuietServer, listen
 from overround.services.exposition import CollectorFigures
 from overround.services.health import Health, judge
+from overround.storage import LakePaths
 
 __all__ = ["Endpoint"]
 
@@ -106,7 +107,10 @@ class Endpoint:
     def app(self) -> FastAPI:
         """The routes."""
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(CollectorFigures(lambda: self.recorders, version=__version__, disk_free=self._disk))
+        figures = CollectorFigures(
+            lambda: self.recorders, version=__version__, disk_free=self._disk, paths=LakePaths(self._data_dir)
+        )
+        registry.register(figures)
         ProcessCollector(registry=registry)
         GCCollector(registry=registry)
         app = FastAPI(title="Overround collector", version=__version__, docs_url=None, redoc_url=None)

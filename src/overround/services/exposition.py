@@ -1,6 +1,7 @@
 """A collector's figures in Prometheus' words, made at the moment of a scrape.
 
-Labels are venues, reasons and stages, never markets: a rotating set of markets would be a series for each.
+Labels are venues (and their hosts), reasons (causes, verdicts, outcomes) and stages (steps), never markets: a rotating set
+of markets would be a series for each.
 """
 
 from __future__ import annotations
@@ -18,9 +19,15 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from overround.collector import VenueRecorder, VenueStatus
+from overround.collector.figures import RecorderTotals
+from overround.market import Venue
 from overround.ops import Histogram
+from overround.storage import STAGES, LakePaths, RunCount, read_run_counts
 
-__all__ = ["COUNTERS", "GAUGES", "CollectorFigures"]
+__all__ = ["COUNTED", "COUNTERS", "GAUGES", "LABELS", "TOTALS", "CollectorFigures"]
+
+LABELS = frozenset({"venue", "host", "cause", "integrity", "outcome", "step", "stage"})
+"""Every label there is, beside a histogram's bounds and the version."""
 
 # Field of VenueStatus, name (without the prefix, and `_total` for counters), what it says.
 COUNTERS: tuple[tuple[str, str, str], ...] = (
@@ -73,6 +80,65 @@ _SECONDS: tuple[tuple[str, str, str], ...] = (
     ("last_flush_age_ms", "last_flush_age_seconds", "Time since the last durable flush."),
     ("oldest_book_ms", "oldest_book_seconds", "Longest time since a live book was proved."),
 )
+TOTALS: tuple[tuple[str, str, Callable[[RecorderTotals], int]], ...] = (
+    ("gap_episodes", "Holes found, whatever the number of books each hurt.", lambda t: t.feed.gaps),
+    ("received_bytes", "Bytes of messages; a feed may estimate them from a sample.", lambda t: t.feed.bytes),
+    ("whole_books", "Whole books received.", lambda t: t.feed.snapshots),
+    ("heartbeats", "Signs of life without content.", lambda t: t.feed.heartbeats),
+    ("request_retries", "REST requests repeated.", lambda t: t.http["retries"]),
+    ("rest_received_bytes", "Bytes of REST answers, decompressed.", lambda t: t.http["received_bytes"]),
+)
+COUNTED: tuple[tuple[str, str, str, Callable[[RecorderTotals], dict[str, int]]], ...] = (
+    (
+        "proofs",
+        "Checks of books and messages; samples skipped are those that the budget refused.",
+        "step",
+        lambda t: {
+            "hash": t.feed.hash_checked,
+            "sample": t.feed.sampled,
+            "sample_skipped": t.feed.samples_skipped,
+            "audit": t.feed.audits,
+            "print": t.feed.prints_checked,
+            "watched_change": t.feed.watched,
+        },
+    ),
+    (
+        "doubts",
+        "Signs of a wrong book or message.",
+        "cause",
+        lambda t: {
+            "hash_mismatch": t.feed.hash_checked - t.feed.hash_matched,
+            "negative_level": t.feed.negative_levels,
+            "crossed": t.feed.crossed,
+            "best_mismatch": t.feed.best_mismatches,
+            "mirror_mismatch": t.feed.mirror_mismatches,
+            "audit_mismatch": t.feed.audit_mismatches,
+            "print_unmatched": t.feed.prints_unmatched,
+            "clock_back": t.feed.clock_back,
+            "gap_elsewhere": t.feed.gaps_elsewhere,
+            "duplicate": t.feed.duplicates,
+            "late": t.feed.late,
+            "ignored": t.feed.ignored,
+        },
+    ),
+    (
+        "silence_checks",
+        "What the watch for silence did, besides what it found.",
+        "step",
+        lambda t: {
+            "proof": t.silence.proofs,
+            "difference": t.silence.differences,
+            "witness_fault": t.silence.witness_faults,
+            "unanswered": t.silence.failures,
+        },
+    ),
+    (
+        "rows_lost",
+        "Rows given up because too many waited for the disk, and rows that another's hand removed.",
+        "cause",
+        lambda t: {"given_up": t.rows_given_up, "removed": t.rows_removed},
+    ),
+)
 _BREAKER = {"closed": 0, "half_open": 1, "open": 2}
 
 
@@ -86,6 +152,8 @@ class CollectorFigures(Collector):
     version : str
     disk_free : callable
         Gives free and total bytes of the lake's file system.
+    paths : LakePaths
+        Where jobs are counted.
     """
 
     def __init__(
@@ -94,10 +162,12 @@ class CollectorFigures(Collector):
         *,
         version: str,
         disk_free: Callable[[], tuple[int, int]],
+        paths: LakePaths,
     ) -> None:
         self._recorders = recorders
         self._version = version
         self._disk_free = disk_free
+        self._paths = paths
 
     def collect(self) -> Iterator[Metric]:
         """All families."""
@@ -132,6 +202,8 @@ class CollectorFigures(Collector):
                 for status in statuses
             },
         )
+        yield from _totals({str(recorder.venue): recorder.totals() for recorder in recorders})
+        yield _pipelines(self._paths)
         figures = {str(recorder.venue): recorder.figures for recorder in recorders}
         yield _counted(
             CounterMetricFamily("overround_gaps", "Gaps in books, by cause.", labels=("venue", "cause")),
@@ -164,6 +236,48 @@ def _family(
         value = getattr(status, field)
         if not math.isnan(value):
             family.add_metric((str(status.venue),), value * scale)
+    return family
+
+
+def _totals(totals: Mapping[str, RecorderTotals]) -> Iterator[Metric]:
+    for name, text, total in TOTALS:
+        family = CounterMetricFamily(f"overround_{name}", text, labels=("venue",))
+        for venue, each in totals.items():
+            family.add_metric((venue,), total(each))
+        yield family
+    for name, text, label, counts in COUNTED:
+        yield _counted(
+            CounterMetricFamily(f"overround_{name}", text, labels=("venue", label)),
+            {venue: counts(each) for venue, each in totals.items()},
+        )
+    # What is found wrong later is taken back: these may fall.
+    seconds = GaugeMetricFamily(
+        "overround_ledger_seconds", "Market-seconds since the start, by verdict.", labels=("venue", "integrity")
+    )
+    age = GaugeMetricFamily(
+        "overround_newest_row_age_seconds",
+        "Time since the newest row on disk, an earlier run's included.",
+        labels=("venue",),
+    )
+    for venue, each in totals.items():
+        for verdict in ("verified", "unverified", "quiet", "gap", "venue_down"):
+            seconds.add_metric((venue, verdict), getattr(each.seconds, verdict))
+        age.add_metric((venue,), each.newest_row_age_ms / 1000)
+    yield seconds
+    yield age
+
+
+def _pipelines(paths: LakePaths) -> Metric:
+    """Jobs over the lake; those that never ran stand at 0, so that a first failure is an increase."""
+    family = CounterMetricFamily(
+        "overround_pipelines", "Jobs over the lake that ended, by outcome.", labels=("venue", "stage", "outcome")
+    )
+    counts = read_run_counts(paths)
+    for stage in STAGES:
+        for venue in Venue:
+            count = counts.get(stage, {}).get(venue, RunCount())
+            family.add_metric((venue, stage, "done"), count.done)
+            family.add_metric((venue, stage, "failed"), count.failed)
     return family
 
 

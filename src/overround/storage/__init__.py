@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         Shard,
         TablePlace,
     )
+    from overround.storage.pipeline_runs import STAGES, RunCount, note_run, read_run_counts
     from overround.storage.quarantine import Quarantine, QuarantineEntry, count_quarantined, read_quarantine
     from overround.storage.readers import Partition, partitions, scan_snapshots
     from overround.storage.schema import ROW_SCHEMA, SNAPSHOT_TABLE, TableSpec
@@ -95,6 +96,7 @@ _HOMES = {
     "lock": ("CollectorLock",),
     "origin": ("claim_origin", "read_origin"),
     "paths": ("COVERAGE", "GAPS", "INCLUSION", "JOURNAL", "SNAPSHOTS", "TRADES", "LakePaths", "Shard", "TablePlace"),
+    "pipeline_runs": ("STAGES", "RunCount", "note_run", "read_run_counts"),
     "quarantine": ("Quarantine", "QuarantineEntry", "count_quarantined", "read_quarantine"),
     "readers": ("Partition", "partitions", "scan_snapshots"),
     "schema": ("ROW_SCHEMA", "SNAPSHOT_TABLE", "TableSpec"),
@@ -115,6 +117,7 @@ __all__ = [
     "ROW_SCHEMA",
     "SNAPSHOTS",
     "SNAPSHOT_TABLE",
+    "STAGES",
     "STATS_SCHEMA",
     "TRADES",
     "Catalogue",
@@ -133,6 +136,7 @@ __all__ = [
     "Partition",
     "Quarantine",
     "QuarantineEntry",
+    "RunCount",
     "Shard",
     "Shares",
     "SnapshotBuffer",
@@ -154,11 +158,13 @@ __all__ = [
     "inclusion_of",
     "newest_stats",
     "newest_universe",
+    "note_run",
     "partitions",
     "read_drift",
     "read_journal",
     "read_origin",
     "read_quarantine",
+    "read_run_counts",
     "read_stats",
     "runs_of",
     "scan_snapshots",

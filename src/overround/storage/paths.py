@@ -294,6 +294,14 @@ class LakePaths:
         """Says whether the folder holds live or synthetic rows."""
         return self.root / "_origin.json"
 
+    def pipeline_runs(self) -> Path:
+        """Counts how the jobs over this lake ended."""
+        return self.root / "_pipelines.json"
+
+    def pipeline_runs_lock(self) -> Path:
+        """Held while ``pipeline_runs`` is read, added to and written."""
+        return self.root / ".locks" / "pipelines.lock"
+
     def lock(self, venue: str, shard: Shard = (0, 1)) -> Path:
         """Held by the one process that records this venue and shard; its owner is named beside it."""
         return self.root / ".locks" / f"collect_{venue}{shard_suffix(shard)}.lock"
