@@ -42,6 +42,7 @@ LAKE = LakePaths(Path("data"))
         (LAKE.logic("kalshi", "2026-01-14", "violations"), "logic/venue=kalshi/date=2026-01-14/violations.parquet"),
         (LAKE.review_queue("kalshi", "2026-01-14"), "review_queue/venue=kalshi/date=2026-01-14/queue.jsonl"),
         (LAKE.origin(), "_origin.json"),
+        (LAKE.pipeline_runs(), "_pipelines.json"),
     ],
 )
 def test_paths_are_those_of_the_design(path: Path, expected: str) -> None:
