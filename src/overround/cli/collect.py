@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
 import random
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ from overround.market import Origin, Venue
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from overround.collector import VenueStatus
+    from overround.collector import VenueRecorder, VenueStatus
     from overround.config import Settings
 
 __all__ = ["collect", "enabled_venues"]
@@ -60,6 +61,7 @@ def collect(*, app: App, venue: str | None, duration: float | None, data_dir: ob
     from overround.collector import run_until_signal
     from overround.pipelines.mock import mock_exchange
     from overround.pipelines.scan import scan_every, scan_venues
+    from overround.services import Endpoint, notify_systemd
 
     settings = app.loaded.settings
     if data_dir is not None:
@@ -83,10 +85,16 @@ def collect(*, app: App, venue: str | None, duration: float | None, data_dir: ob
             on_status = stack.enter_context(_live_view()) if terminal else None
             endpoint = None
             if live.monitoring.enabled:
-                from overround.services import Endpoint
-
                 endpoint = Endpoint(live.monitoring, data_dir=live.data_dir, clock=clock)
             serving = asyncio.create_task(endpoint.run()) if endpoint is not None else None
+            ready = asyncio.Event()
+            telling = asyncio.create_task(notify_systemd(ready, clock=clock, environ=os.environ))
+
+            def on_recorders(recorders: Sequence[VenueRecorder]) -> None:
+                ready.set()
+                if endpoint is not None:
+                    endpoint.show(recorders)
+
             scans = asyncio.create_task(scan_every(live, venues=venues, clock=clock, rng=rng, origin=origin))
             try:
                 recorders = await run_collect(
@@ -99,10 +107,11 @@ def collect(*, app: App, venue: str | None, duration: float | None, data_dir: ob
                     duration_s=duration,
                     on_status=on_status,
                     status_ms=1_000 if terminal else 10_000,
-                    on_recorders=endpoint.show if endpoint is not None else None,
+                    on_recorders=on_recorders,
                 )
             finally:
                 scans.cancel()
+                telling.cancel()
                 if serving is not None:
                     serving.cancel()
                     await asyncio.wait({serving})
