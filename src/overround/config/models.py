@@ -87,7 +87,7 @@ class PolymarketSettings(VenueSettings):
     clob_url: str = "https://clob.polymarket.com"
     max_tokens_per_connection: Annotated[int, Field(ge=2, le=400)] = 200
     heartbeat_secs: Positive = 10
-    hash_sample_every: Annotated[int, Field(ge=0)] = 16
+    hash_sample_every: Annotated[int, Field(ge=0)] = 64
     hash_cpu_share: Annotated[float, Field(ge=0, le=1)] = 0.1
 
 

@@ -16,7 +16,7 @@ from overround.venue.polymarket.hash import HashEra, HashInputs, ladder_hash, la
 from overround.venue.polymarket.kept_text import KeptText
 
 prices = st.integers(1, 9_999)
-sizes = st.integers(1, 10**12)
+sizes = st.one_of(st.integers(1, 200), st.integers(1, 2**62 - 1))
 ladders = st.dictionaries(prices, sizes, max_size=30)
 # Which side, where, how large: zero removes.
 changes = st.lists(st.tuples(st.booleans(), prices, st.one_of(st.just(0), sizes)), max_size=40)

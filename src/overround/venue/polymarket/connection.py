@@ -116,7 +116,7 @@ class Connection:
         follow_all: bool = False,
         chunk_tokens: int = 100,
         chunk_gap_ms: int = 250,
-        hash_every: int = 16,
+        hash_every: int = 64,
         hash_share: float = 0.1,
         budgets: RepairBudgets | None = None,
     ) -> None:

@@ -19,7 +19,7 @@ from itertools import chain, product
 
 import msgspec
 
-from overround.market import PX_ONE_E4, px_text, sz_text
+from overround.market import PX_ONE_E4, SZ_ONE_E6, px_text, sz_text
 
 __all__ = [
     "OLD_SHIFTS_MS",
@@ -295,7 +295,11 @@ def level_text(px: int, sz: int) -> bytes:
     >>> level_text(5_500, 1_250_000)
     b'{"price":"0.55","size":"1.25"}'
     """
-    return ((_openings.get(px) or _opening(px)) + (_closings.get(sz) or _closing(sz))).encode()
+    opening = (_openings.get(px) or _opening(px)).encode()
+    if _SHORTEST_SZ_E6 <= sz < _EXACT_SZ_E6:
+        # The quotient is the double nearest to the size, and fifteen digits of it are the size itself.
+        return b'%b%.15g"}' % (opening, sz / SZ_ONE_E6)
+    return opening + (_closings.get(sz) or _closing(sz)).encode()
 
 
 def _opening(px: int) -> str:
@@ -320,3 +324,5 @@ def _padded(text: str, places: int) -> str:
 _openings: dict[int, str] = {}
 _closings: dict[int, str] = {}
 _CLOSINGS_MAX = 1 << 16
+# Smaller sizes are printed with an exponent, larger ones have more than fifteen digits.
+_SHORTEST_SZ_E6, _EXACT_SZ_E6 = 100, 10**15

@@ -6,7 +6,7 @@ what is applied: it is the venue time of the newest change, or ``NEVER`` while t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from math import gcd
 from typing import NamedTuple
@@ -360,24 +360,23 @@ class Held:
         self.cost_ns = 0
         if inputs is None or frame is None:
             return False
-        newest = self.touched[-1:]
+        touched = self.touched
         if text is not None and text.bids is book.bids and text.asks is book.asks:
-            text.refresh(self.touched)
+            text.refresh(touched)
         elif keep:
             text = self.text = KeptText(book.bids, book.asks)
             self.cost_ns = proof_cost_ns(len(book.bids) + len(book.asks))
         else:
             return False
-        self.touched.clear()
+        self.touched = []
         self._text_used = True
-        self.cost_ns += proof_again_cost_ns(len(book.bids) + len(book.asks))
         try:
             said = next(one.hash for one in decode_hashes(frame).price_changes if one.asset_id == inputs.asset_id)
         except (*UNREADABLE, StopIteration):
             return False
-        # A print is hashed before it is announced, so it may have been at the level that just changed.
-        near = (px_text(each) for px in newest for each in (abs(px), PX_ONE_E4 - abs(px)))
-        trade = text.prove(said, inputs, self.newest_ms, last_trade_candidates(chain(self.trades[:2], near)))
+        likely = chain(self.trades[:2], self._near(map(abs, reversed(touched))), self.trades[2:])
+        trade = text.prove(said, inputs, self.newest_ms, last_trade_candidates(likely))
+        self.cost_ns += proof_again_cost_ns(len(book.bids) + len(book.asks), len(touched), text.n_tried)
         if trade is None:
             return False
         if trade != inputs.last_trade_price:
@@ -401,8 +400,7 @@ class Held:
     ) -> HashProof | None:
         timed = [era for era in eras if era >= HashEra.NINE]
         n_levels = len(bids) + len(asks)
-        # A print is hashed before it is announced: the levels just changed, and the touch, are where it may have been.
-        likely = (*self.trades, *self._near())
+        likely = (*self.trades, *self._near(change.px_e4 for change in self.recent()))
         proof = prove(announced, inputs, bids, asks, eras=timed, last_trades=last_trade_candidates(likely))
         self.cost_ns += proof_cost_ns(n_levels, 3 * len(likely) if proof is None else proof.n_tried)
         old = [era for era in eras if era < HashEra.NINE]
@@ -425,13 +423,15 @@ class Held:
             )
         return proof
 
-    def _near(self) -> list[str]:
-        """Prices at which a print that has not reached us may have been, as texts."""
+    def _near(self, changed: Iterable[int]) -> Iterator[str]:
+        """Prices at which a print that has not reached us may have been: the levels just changed, and the touch.
+
+        A print is hashed before it is announced.
+        """
         book = self.book
-        near = [change.px_e4 for change in self.recent()]
-        near += [px for px in (book.best_bid_e4, book.best_ask_e4) if 0 < px < PX_ONE_E4]
-        # It is common to both tokens, and not complemented: either may have traded.
-        return [px_text(each) for px in dict.fromkeys(near) for each in (px, PX_ONE_E4 - px)]
+        touch = (px for px in (book.best_bid_e4, book.best_ask_e4) if 0 < px < PX_ONE_E4)
+        # The last trade is common to both tokens, and not complemented: either may have traded.
+        return (px_text(each) for px in chain(changed, touch) for each in (px, PX_ONE_E4 - px))
 
     def _of_frame(self, frame: bytes) -> tuple[list[Delta], int]:
         """All that a frame says of which the hot path took the levels; nothing, if the rest of it does not read."""

@@ -16,6 +16,10 @@ from overround.venue.polymarket.hash import HashEra, HashInputs, head_text, leve
 
 __all__ = ["KeptText"]
 
+# How `head_text` and `tail_text` go on behind the two values that change from proof to proof.
+_AFTER_TIME = b'","hash":"",'
+_AFTER_TRADE = b'"}'
+
 
 class KeptText:
     """Both ladders of one book as they stand in the hashed text.
@@ -24,6 +28,11 @@ class KeptText:
     ----------
     bids, asks : mapping of int to int
         ``px_e4`` to ``sz_e6``; the very mappings are kept, and read when levels are written again.
+
+    Attributes
+    ----------
+    n_tried : int
+        Last trades tried by the last `prove`.
 
     Examples
     --------
@@ -35,7 +44,7 @@ class KeptText:
     b'"bids":[{"price":"0.3","size":"1"},{"price":"0.4","size":"3"}],"asks":[{"price":"0.6","size":"2"}]'
     """
 
-    __slots__ = ("_ask_keys", "_ask_texts", "_bid_keys", "_bid_texts", "asks", "bids")
+    __slots__ = ("_around", "_ask_keys", "_ask_texts", "_bid_keys", "_bid_texts", "asks", "bids", "n_tried")
 
     def __init__(self, bids: Mapping[int, int], asks: Mapping[int, int]) -> None:
         self.bids, self.asks = bids, asks
@@ -44,14 +53,26 @@ class KeptText:
         # Asks fall in the text: they are kept by negative price.
         self._ask_keys = [-px for px in sorted(asks, reverse=True)]
         self._ask_texts = [level_text(-key, asks[-key]) for key in self._ask_keys]
+        # The inputs last proved with, and what they make of the text: up to the time, and from the ladders to the trade.
+        self.n_tried = 0
+        self._around: tuple[HashInputs | None, bytes, bytes] = (None, b"", b"")
 
     def refresh(self, levels: Iterable[int]) -> None:
-        """Write these levels again: a bid's price, or an ask's with a minus sign."""
+        """Write these levels again: a bid's price, or an ask's with a minus sign; inserted and removed as they need."""
         for key in set(levels):
             if key > 0:
-                _write(self._bid_keys, self._bid_texts, key, key, self.bids.get(key, 0))
+                keys, texts, px, sz = self._bid_keys, self._bid_texts, key, self.bids.get(key, 0)
             else:
-                _write(self._ask_keys, self._ask_texts, key, -key, self.asks.get(-key, 0))
+                keys, texts, px, sz = self._ask_keys, self._ask_texts, -key, self.asks.get(-key, 0)
+            at = bisect_left(keys, key)
+            if at < len(keys) and keys[at] == key:
+                if sz:
+                    texts[at] = level_text(px, sz)
+                else:
+                    del keys[at], texts[at]
+            elif sz:
+                keys.insert(at, key)
+                texts.insert(at, level_text(px, sz))
 
     def ladders(self) -> bytes:
         """``"bids":[...],"asks":[...]``, bids rising and asks falling, as in `hash.ladders_text`."""
@@ -74,27 +95,20 @@ class KeptText:
         str or None
             The last trade's text; None if none matches, or if the text has lost its book.
         """
+        self.n_tried = 0
         if len(self._bid_keys) != len(self.bids) or len(self._ask_keys) != len(self.asks):
             return None
-        head = head_text(HashEra.TEN, inputs, timestamp_ms).encode()
-        state = hashlib.sha1(head + self.ladders(), usedforsecurity=False)
-        for trade in chain((inputs.last_trade_price,), last_trades):
-            tail = tail_text(HashEra.TEN, inputs.min_order_size, inputs.tick_size, inputs.neg_risk, trade)
+        known, start, end = self._around
+        if known is not inputs:
+            start = head_text(HashEra.TEN, inputs, 0).encode().removesuffix(b"0" + _AFTER_TIME)
+            end = tail_text(HashEra.TEN, inputs.min_order_size, inputs.tick_size, inputs.neg_risk, "").encode()
+            end = end.removesuffix(_AFTER_TRADE)
+            self._around = inputs, start, end
+        text = b"%b%d%b%b%b" % (start, timestamp_ms, _AFTER_TIME, self.ladders(), end)
+        state = hashlib.sha1(text, usedforsecurity=False)
+        for self.n_tried, trade in enumerate(chain((inputs.last_trade_price,), last_trades), start=1):
             tried = state.copy()
-            tried.update(tail.encode())
+            tried.update(trade.encode() + _AFTER_TRADE)
             if tried.hexdigest() == announced:
                 return trade
         return None
-
-
-def _write(keys: list[int], texts: list[bytes], key: int, px: int, sz: int) -> None:
-    """Set, insert or remove one level."""
-    at = bisect_left(keys, key)
-    if at < len(keys) and keys[at] == key:
-        if sz:
-            texts[at] = level_text(px, sz)
-        else:
-            del keys[at], texts[at]
-    elif sz:
-        keys.insert(at, key)
-        texts.insert(at, level_text(px, sz))

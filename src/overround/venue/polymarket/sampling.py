@@ -3,7 +3,7 @@
 A row is always proved before it is stored as verified. Between rows every so many changes of a book are proved as well,
 so that a wrong book is found while it is wrong and not only when somebody looks.
 
-A proof costs as much as a dozen changes. The cost is *reckoned*, from the levels hashed and the candidates tried, and
+A proof costs as much as ten to thirty changes. The cost is *reckoned*, from the levels hashed and the candidates tried, and
 set against the time that the frames say has passed: a feed reads no clock, and a replay of the same frames must prove
 the same changes. The figures below were measured on one machine and are rounded up; a slower one spends more.
 """
@@ -12,11 +12,12 @@ from __future__ import annotations
 
 __all__ = ["HashBudget", "proof_again_cost_ns", "proof_cost_ns"]
 
-_PROOF_NS = 8_000
-_LEVEL_NS = 200
-_CANDIDATE_NS = 800
-_AGAIN_NS = 5_000
+_PROOF_NS = 30_000
+_LEVEL_NS = 500
+_CANDIDATE_NS = 1_000
+_AGAIN_NS = 12_000
 _KEPT_LEVEL_NS = 40
+_TOUCHED_NS = 800
 
 
 def proof_cost_ns(n_levels: int, n_candidates: int = 1) -> int:
@@ -24,9 +25,9 @@ def proof_cost_ns(n_levels: int, n_candidates: int = 1) -> int:
     return _PROOF_NS + _LEVEL_NS * n_levels + _CANDIDATE_NS * (n_candidates - 1)
 
 
-def proof_again_cost_ns(n_levels: int) -> int:
-    """The same for a book whose text is kept and whose inputs are known: one SHA-1 over it."""
-    return _AGAIN_NS + _KEPT_LEVEL_NS * n_levels
+def proof_again_cost_ns(n_levels: int, n_touched: int = 0, n_candidates: int = 1) -> int:
+    """The same for a book whose text is kept and whose inputs are known: ``n_touched`` levels written, one SHA-1."""
+    return _AGAIN_NS + _KEPT_LEVEL_NS * n_levels + _TOUCHED_NS * n_touched + _CANDIDATE_NS * (n_candidates - 1)
 
 
 class HashBudget:
