@@ -15,6 +15,8 @@ HEAVY = (
     "polars",
     "pyarrow",
     "numpy",
+    "highspy",
+    "numba",
     "fastapi",
     "uvicorn",
     "pandas",

@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "verify": ("overround.cli.verify:verify", "Prove that what is stored is what was recorded."),
     "catalog": ("overround.cli.catalog:catalog", "Show what the venues listed, and when they changed it."),
     "drift": ("overround.cli.drift:drift", "Show what venues changed in their messages, and since when."),
+    "rules": ("overround.cli.rules:rules", "Read rules into logic, and prove what can be earned from it."),
     "exchange": ("overround.cli.exchange:exchange", "Serve both venues on loopback in their true wire formats."),
     "config": ("overround.cli.config:config", "Show or check the effective settings."),
 }

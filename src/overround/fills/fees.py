@@ -24,7 +24,17 @@ from typing import NamedTuple
 
 from overround.market import PX_ONE_E4, SZ_ONE_E6, FeeKind, FeeSchedule
 
-__all__ = ["KALSHI_CENT_E10", "KALSHI_UNIT_E10", "USD_ONE_E10", "FillFee", "RoundingLedger", "fill_fee", "usd_text"]
+__all__ = [
+    "KALSHI_CENT_E10",
+    "KALSHI_UNIT_E10",
+    "USD_ONE_E10",
+    "FillFee",
+    "RoundingLedger",
+    "fee_bound",
+    "fill_fee",
+    "order_rounding_e10",
+    "usd_text",
+]
 
 USD_ONE_E10 = PX_ONE_E4 * SZ_ONE_E6
 KALSHI_UNIT_E10 = USD_ONE_E10 // 10_000
@@ -88,6 +98,31 @@ def fill_fee(
         return -(-exact // unit_e10) * unit_e10
     # The venue says "rounded" and not how: half goes up, as in its own examples no case decides.
     return (exact * 2 + _POLYMARKET_UNIT_E10) // (2 * _POLYMARKET_UNIT_E10) * _POLYMARKET_UNIT_E10
+
+
+def fee_bound(schedule: FeeSchedule, *, px_e4: int, sz_e6: int, ts_ms: int | None = None) -> int | None:
+    """The most that a taker pays for a level, whatever resting orders of a contract or more it is made of.
+
+    Each fill's fee is rounded by itself; a level of n contracts is n fills at most, and each adds a unit at most.
+
+    Returns
+    -------
+    int or None
+        ``usd_e10``; None when the schedule is of an unknown kind.
+    """
+    fee = fill_fee(schedule, px_e4=px_e4, sz_e6=sz_e6, is_taker=True, ts_ms=ts_ms)
+    if fee is None or schedule.kind is FeeKind.NONE:
+        return fee
+    unit = KALSHI_UNIT_E10 if schedule.kind is FeeKind.KALSHI_QUADRATIC else _POLYMARKET_UNIT_E10
+    return fee + unit * -(-sz_e6 // SZ_ONE_E6)
+
+
+def order_rounding_e10(schedule: FeeSchedule) -> int:
+    """The most that the rounding of an order's balance adds: a cent on Kalshi, because what is beyond is given back.
+
+    Before 2026, when fees were rounded up to a cent once an order, the same cent covers that.
+    """
+    return KALSHI_CENT_E10 if schedule.kind is FeeKind.KALSHI_QUADRATIC else 0
 
 
 class FillFee(NamedTuple):

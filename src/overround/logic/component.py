@@ -18,7 +18,7 @@ from typing import NamedTuple
 import msgspec
 
 from overround.errors import OverroundError
-from overround.logic.constraint import Constraint, Leg, Relation
+from overround.logic.constraint import Confidence, Constraint, Leg, Relation
 from overround.market import PX_ONE_E4, MarketId, Venue
 
 __all__ = [
@@ -37,10 +37,12 @@ __all__ = [
     "exactly",
     "exclusive",
     "exhaustive",
+    "extraordinary",
     "implies",
     "joint",
     "ladder",
     "normal_states",
+    "ordinary",
     "outcome_set",
     "partition",
     "project",
@@ -82,6 +84,9 @@ class Count(msgspec.Struct, frozen=True, kw_only=True):
         The relation it came from: ``implies``, ``exclusive``, ``exhaustive``, ...
     premise : str
         Why it is believed.
+    conditions : tuple of str
+        What has to hold besides.
+    confidence : Confidence
     """
 
     literals: tuple[Literal, ...]
@@ -89,6 +94,8 @@ class Count(msgspec.Struct, frozen=True, kw_only=True):
     most: int
     kind: str
     premise: str = ""
+    conditions: tuple[str, ...] = ()
+    confidence: Confidence = Confidence.CERTAIN
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
@@ -216,6 +223,7 @@ def counts_of(constraints: Iterable[Constraint]) -> tuple[list[Leg], list[Count]
             if place == len(named):
                 named.append(leg if leg.index == 0 else msgspec.structs.replace(leg, index=0, outcome=""))
             xs.append(Literal(place, leg.index == 0))
+        first = len(counts)
         why = "; ".join(filter(None, (constraint.rule, *(premise.text for premise in constraint.premises))))
         match constraint.relation:
             case Relation.IMPLIES:
@@ -240,6 +248,10 @@ def counts_of(constraints: Iterable[Constraint]) -> tuple[list[Leg], list[Count]
                 counts.append(partition(xs, premise=why))
             case Relation.JOINT:
                 counts += joint(xs[0], xs[1:], premise=why)
+        counts[first:] = [
+            msgspec.structs.replace(count, conditions=constraint.conditions, confidence=constraint.confidence)
+            for count in counts[first:]
+        ]
     return named, counts
 
 
@@ -384,17 +396,19 @@ def states(component: Component, *, limit: int = STATE_LIMIT) -> tuple[State, ..
     for wins in normal_states(component, steps=limit * (len(component.legs) + 8)):
         if wins is None or len(found) == limit:
             return None
-        found.append(_ordinary(wins))
+        found.append(ordinary(wins))
     if not found:
         raise Contradiction(component.legs)
-    return (*found, *(_extraordinary(component, ending) for ending in component.endings))
+    return (*found, *(extraordinary(component, ending) for ending in component.endings))
 
 
-def _ordinary(wins: Sequence[bool]) -> State:
+def ordinary(wins: Sequence[bool]) -> State:
+    """The state in which these legs hold."""
     return State("", tuple(PX_ONE_E4 * won for won in wins), tuple(PX_ONE_E4 * (not won) for won in wins))
 
 
-def _extraordinary(component: Component, ending: Ending) -> State:
+def extraordinary(component: Component, ending: Ending) -> State:
+    """The least that each outcome pays in an ending."""
     lo, hi = [0] * len(component.legs), [PX_ONE_E4] * len(component.legs)
     for leg, least, most in ending.pays:
         lo[leg], hi[leg] = least, most

@@ -1,0 +1,207 @@
+"""From a solver's amounts to a certificate that the checker accepts, in exact numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from overround.arbitrage.check import check, payoff_e10, release_e10, yearly_e6
+from overround.arbitrage.closed import forms_of
+from overround.arbitrage.program import Amounts
+from overround.arbitrage.quotes import ExclusiveSet, Limits, Quote
+from overround.book import Level
+from overround.fills import fee_bound, order_rounding_e10
+from overround.logic import (
+    Certificate,
+    Component,
+    Confidence,
+    Grade,
+    Literal,
+    Outcome,
+    Purchase,
+    Release,
+    Walked,
+    project,
+    sealed,
+    states,
+)
+
+__all__ = ["certify"]
+
+
+def certify(
+    component: Component,
+    quotes: Sequence[Quote],
+    amounts: Amounts,
+    *,
+    now_ms: int,
+    limits: Limits,
+    sets: Sequence[ExclusiveSet] = (),
+) -> Certificate | None:
+    """The proof of a portfolio, or None where there is none.
+
+    The constraints that go into it are as few as carry the profit: those among the legs bought, then those on the ways
+    between them, then all.
+    """
+    bought = {
+        Literal(leg, yes)
+        for yes, all_e6 in ((True, amounts.yes_e6), (False, amounts.no_e6))
+        for leg, n in enumerate(all_e6)
+        if n
+    }
+    best: Certificate | None = None
+    for places in _circles(component, sorted({x.leg for x in bought})):
+        part = project(component, places) if len(places) < len(component.legs) else component
+        if states(part) is None:
+            continue
+        found = _write(part, places, quotes, amounts, now_ms, limits, sets)
+        if found is not None and (best is None or found.profit_e10 > best.profit_e10):
+            best = found
+    if best is None or best.profit_e10 < limits.least_profit_e10 or check(best):
+        return None
+    return best
+
+
+def _circles(component: Component, legs: list[int]) -> list[list[int]]:
+    """Ever more legs: those bought, those on shortest ways between them, all."""
+    beside: dict[int, set[int]] = {}
+    for count in component.counts:
+        members = {x.leg for x in count.literals}
+        for leg in members:
+            beside.setdefault(leg, set()).update(members)
+    on_way = set(legs)
+    # Only the ways from the first leg: they tie all others together.
+    came = {legs[0]: legs[0]} if legs else {}
+    reached = list(came)
+    for leg in reached:
+        for other in sorted(beside.get(leg, ())):
+            if other not in came:
+                came[other] = leg
+                reached.append(other)
+    for leg in legs:
+        while leg in came and leg != came[leg]:
+            on_way.add(leg)
+            leg = came[leg]
+    circles = [legs, sorted(on_way), list(range(len(component.legs)))]
+    return [circle for i, circle in enumerate(circles) if circle not in circles[:i]]
+
+
+def _write(
+    part: Component,
+    places: Sequence[int],
+    quotes: Sequence[Quote],
+    amounts: Amounts,
+    now_ms: int,
+    limits: Limits,
+    sets: Sequence[ExclusiveSet],
+) -> Certificate | None:
+    purchases = []
+    for leg, place in enumerate(places):
+        for yes, wanted in ((True, amounts.yes_e6[place]), (False, amounts.no_e6[place])):
+            if wanted:
+                order = _order(leg, yes, wanted, quotes[place])
+                if order is None:
+                    return None
+                purchases.append(order)
+    listed = states(part)
+    assert listed is not None
+    all_bought = tuple(purchases)
+    outcomes = tuple(
+        Outcome(
+            name=state.name,
+            pays_e4=tuple(zip(state.yes_e4, state.no_e4, strict=True)),
+            payoff_e10=payoff_e10(state, all_bought),
+        )
+        for state in listed
+    )
+    worst = min(range(len(outcomes)), key=lambda i: outcomes[i].payoff_e10)
+    payoff = outcomes[worst].payoff_e10
+    cost = sum(level.px_e4 * level.taken_e6 for order in purchases for level in order.levels)
+    fees = sum(sum(level.fee_e10 for level in order.levels) + order.rounding_e10 for order in purchases)
+    if payoff <= cost + fees:
+        return None
+    releases = _releases(part, places, all_bought, sets)
+    settles = [order.settles_ts_ms for order in purchases]
+    last = None if None in settles else max(ts for ts in settles if ts is not None)
+    capital = cost + fees - sum(release.cash_e10 for release in releases)
+    conditions = tuple(dict.fromkeys(what for count in part.counts for what in count.conditions))
+    return sealed(
+        Certificate(
+            found_ts_ms=now_ms,
+            grade=_grade(part),
+            forms=forms_of(part, {Literal(order.leg, order.yes) for order in purchases}),
+            component=part,
+            purchases=all_bought,
+            releases=releases,
+            states=outcomes,
+            worst=worst,
+            cost_e10=cost,
+            fee_e10=fees,
+            payoff_e10=payoff,
+            profit_e10=payoff - cost - fees,
+            capital_e10=capital,
+            settles_ts_ms=last,
+            return_e6=yearly_e6(payoff - cost - fees, capital, now_ms, last),
+            base_rate_e6=limits.base_rate_e6,
+            premises=tuple(dict.fromkeys(count.premise for count in part.counts if count.premise)),
+            conditions=conditions,
+            max_age_ms=limits.max_age_ms,
+            max_apart_ms=limits.max_apart_ms,
+        )
+    )
+
+
+def _grade(part: Component) -> Grade:
+    held = {count.confidence for count in part.counts}
+    if Confidence.DOUBTFUL in held:
+        return Grade.REVIEW
+    return Grade.CONDITIONAL if Confidence.CONDITIONAL in held else Grade.PROVED
+
+
+def _order(leg: int, yes: bool, wanted_e6: int, quote: Quote) -> Purchase | None:  # noqa: FBT001 - a literal's two halves
+    """Walk a ladder from its best price, in whole lots of each level; None when it does not hold so much."""
+    walked = []
+    left = wanted_e6
+    levels: Sequence[Level] = quote.yes if yes else quote.no
+    for level in levels:
+        taken = min(left, level.sz_e6 // quote.lot_e6 * quote.lot_e6)
+        if taken:
+            fee = fee_bound(quote.fee, px_e4=level.px_e4, sz_e6=taken, ts_ms=quote.ts_ms)
+            if fee is None:
+                return None
+            walked.append(Walked(px_e4=level.px_e4, sz_e6=level.sz_e6, taken_e6=taken, fee_e10=fee))
+            left -= taken
+    if left:
+        return None
+    return Purchase(
+        leg=leg,
+        yes=yes,
+        outcome_id=quote.outcome_ids[0 if yes else 1],
+        levels=tuple(walked),
+        rounding_e10=order_rounding_e10(quote.fee),
+        fee=quote.fee,
+        lot_e6=quote.lot_e6,
+        min_contracts_e6=quote.min_contracts_e6,
+        min_cost_e10=quote.min_cost_e10,
+        book_ts_ms=quote.ts_ms,
+        integrity=quote.integrity,
+        settles_ts_ms=quote.settles_ts_ms,
+    )
+
+
+def _releases(
+    part: Component, places: Sequence[int], purchases: tuple[Purchase, ...], sets: Sequence[ExclusiveSet]
+) -> tuple[Release, ...]:
+    """Collateral that comes back at once, one set after the other."""
+    new = {place: leg for leg, place in enumerate(places)}
+    found = []
+    for one in sets:
+        members = {new[leg] for leg in one.legs if leg in new}
+        # A conversion with a fee is left to whoever needs the money.
+        legs = tuple(sorted({order.leg for order in purchases if not order.yes} & members))
+        if len(legs) < 2 or one.fee_bips:
+            continue
+        premise = "neg-risk conversion" if one.converts else "collateral of mutually exclusive contraries"
+        release = Release(legs=legs, premise=premise, cash_e10=0)
+        found.append(Release(legs=legs, premise=premise, cash_e10=release_e10(release, purchases)))
+    exclusive = [{x.leg for x in count.literals if x.holds} for count in part.counts if count.most <= 1]
+    return tuple(release for release in found if any(set(release.legs) <= legs for legs in exclusive))
