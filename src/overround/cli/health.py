@@ -32,11 +32,11 @@ def health(*, app: App, url: str | None, as_json: bool) -> int:
     import httpx2
     import msgspec
 
+    from overround.net.reach import http_url
     from overround.services.health import Health
 
     settings = app.loaded.settings.monitoring
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    base = (url or f"http://{host}:{settings.port}").rstrip("/")
+    base = (url or http_url(settings.host, settings.port)).rstrip("/")
     if not base.startswith(("http://", "https://")):
         raise UsageError(f"{base!r} is no address", hint="write it as http://host:port")
     try:

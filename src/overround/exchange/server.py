@@ -38,7 +38,8 @@ from overround.exchange.sockets import KALSHI_PATH, POLYMARKET_PATH, SocketServe
 from overround.exchange.truth import Truth
 from overround.exchange.truth_rest import ShadowTruth, truth_of, truth_router
 from overround.market import Venue
-from overround.net.serving import QuietServer
+from overround.net.reach import http_url
+from overround.net.serving import QuietServer, listen
 
 __all__ = ["Exchange"]
 
@@ -212,8 +213,8 @@ class Exchange:
         """
         rest, sockets = self._bind()
         rest_port, ws_port = rest.getsockname()[1], sockets.getsockname()[1]
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        http, ws = f"http://{host}:{rest_port}", f"{'wss' if self._tls else 'ws'}://{host}:{ws_port}"
+        http, ws = http_url(self._host, rest_port), http_url(self._host, ws_port)
+        ws = ws.replace("http", "wss" if self._tls else "ws", 1)
         self._urls = ExchangeUrls(
             gamma_url=f"{http}/gamma",
             clob_url=f"{http}/clob",
@@ -307,18 +308,7 @@ class Exchange:
             raise
 
     def _listen(self, port: int) -> socket.socket:
-        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-        try:
-            listening = socket.create_server((self._host, port), family=family, backlog=512)
-        except OSError as exc:
-            raise ConfigError(
-                f"cannot listen on {self._host}:{port}: {exc.strerror or exc}",
-                hint="another exchange runs there? --port 0 takes any free port",
-            ) from exc
-        # Accepted sockets inherit it; asyncio sets it only where it made the socket itself, and without it a small
-        # answer waits up to 40 ms for the client's acknowledgement of the one before.
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return listening
+        return listen(self._host, port, hint="another exchange runs there? --port 0 takes any free port")
 
     # ---------------------------------------------------------------- the pump
 

@@ -13,7 +13,7 @@ import httpx2
 
 from overround.errors import ConfigError, VenueUnavailable
 
-__all__ = ["default_tls", "host_of", "one_line", "unreachable", "without_query"]
+__all__ = ["default_tls", "host_of", "http_url", "one_line", "unreachable", "without_query"]
 
 DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
@@ -49,6 +49,17 @@ def host_of(url: str) -> str:
     if not host or parts.scheme not in DEFAULT_PORTS:
         raise ConfigError(f"{url!r} is not an address", hint="write it as https://host/path (or wss://host/path)")
     return host if port in {None, DEFAULT_PORTS[parts.scheme]} else f"{host}:{port}"
+
+
+def http_url(host: str, port: int) -> str:
+    """Address of a server, IPv6 hosts in brackets.
+
+    Examples
+    --------
+    >>> http_url("::1", 9464)
+    'http://[::1]:9464'
+    """
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def without_query(url: str) -> str:

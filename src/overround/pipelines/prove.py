@@ -7,6 +7,7 @@ each row again, and no other row.
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -44,7 +45,7 @@ from overround.storage.readers import Piece, partitions
 from overround.storage.schema import ROW_SCHEMA, SNAPSHOT_TABLE
 from overround.timebucket import Bucket, date_of, day_start_ms, parse_bucket_name
 
-__all__ = ["Finding", "Proof", "Span", "UnprovedStretch", "prove_day", "runs_of", "span_of"]
+__all__ = ["Finding", "Proof", "Span", "UnprovedStretch", "counted", "prove_day", "runs_of", "span_of"]
 
 KEY = ("market_id", "outcome_id", "ts_recv")
 HOUR_MS = 3_600_000
@@ -247,18 +248,10 @@ def prove_day(
         raise NothingStored(
             f"nothing is stored of {venue} {span.text} under {paths.root}", hint="`overround lake ls` lists the days"
         )
-    total, done = sum(len(run.parts) for run in runs), 0
-
-    def count(part: RunPart) -> None:  # noqa: ARG001 - only that one more has begun
-        nonlocal done
-        if on_progress is not None:
-            on_progress(done, total)
-        done += 1
-
+    count = counted(runs, on_progress)
     for run in runs:
         checker.take(run, count)
-    if on_progress is not None:
-        on_progress(total, total)
+    count(None)
     checker.finish()
     if market is not None and not (proof.rows or proof.n_findings or proof.lost_rows or proof.waiting_rows):
         raise NothingStored(
@@ -267,6 +260,20 @@ def prove_day(
         )
     proof.seconds = time.perf_counter() - started
     return proof
+
+
+def counted(
+    runs: Sequence[JournalRun], on_progress: Callable[[int, int], None] | None
+) -> Callable[[RunPart | None], None]:
+    """What to call as each part of the runs begins, and with None at the end: it tells how many are done, of how many."""
+    total = sum(len(run.parts) for run in runs)
+    done = itertools.count()
+
+    def count(part: RunPart | None) -> None:
+        if on_progress is not None:
+            on_progress(total if part is None else next(done), total)
+
+    return count
 
 
 def runs_of(paths: LakePaths, venue: str, span: Span) -> list[JournalRun]:

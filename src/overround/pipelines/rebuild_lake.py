@@ -12,10 +12,10 @@ import pyarrow as pa
 import structlog
 
 from overround.clock import Clock
-from overround.collector.runs import JournalRun, Replayed, RunPart, replay_run
+from overround.collector.runs import JournalRun, Replayed, replay_run
 from overround.errors import NothingStored, StorageError, UsageError
 from overround.market import Origin, Venue
-from overround.pipelines.prove import Span, UnprovedStretch, prove_day, runs_of
+from overround.pipelines.prove import Span, UnprovedStretch, counted, prove_day, runs_of
 from overround.storage.buffer import rows_of
 from overround.storage.fileops import FileOps
 from overround.storage.lock import CollectorLock
@@ -238,14 +238,7 @@ def _write(
         (day / name).name: line.gaps
         for name, line in read_manifests(source.manifests(SNAPSHOTS, str(venue), span.date)).items()
     }
-    total, done = sum(len(run.parts) for run in runs), 0
-
-    def count(part: RunPart) -> None:  # noqa: ARG001 - only that one more has begun
-        nonlocal done
-        if on_progress is not None:
-            on_progress(done, total)
-        done += 1
-
+    count = counted(runs, on_progress)
     for run in runs:
         replayed = Replayed(run_id=run.run_id)
         files = _Files(target, str(venue), run.shard, origin, level, clock, gaps)
@@ -267,8 +260,7 @@ def _write(
             for hole in replayed.holes
             if hole.to_ms >= span.from_ms and hole.from_ms < span.to_ms
         ]
-    if on_progress is not None:
-        on_progress(total, total)
+    count(None)
     return result
 
 

@@ -20,6 +20,7 @@ from overround.clock import Clock
 from overround.collector import VenueRecorder
 from overround.config import MonitoringSettings
 from overround.errors import ConfigError
+from overround.net.reach import http_url
 from overround.net.serving import QuietServer, listen
 from overround.services.exposition import CollectorFigures
 from overround.services.health import Health, judge
@@ -81,7 +82,7 @@ class Endpoint:
         told = False
         while True:
             try:
-                bound = listen(host, port, setting="monitoring")
+                bound = listen(host, port, hint="set [monitoring] host and port to a free one")
             except ConfigError as exc:
                 if not told:
                     log.error("endpoint.unavailable", reason=str(exc), remedy=exc.hint, retry_in_s=RETRY_S)  # noqa: TRY400
@@ -90,7 +91,7 @@ class Endpoint:
                 continue
             break
         self.port = bound.getsockname()[1]
-        log.info("endpoint.opened", url=f"http://{host}:{self.port}")
+        log.info("endpoint.opened", url=http_url(host, self.port))
         config = uvicorn.Config(
             self.app(), log_config=None, access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=1
         )
