@@ -22,7 +22,7 @@ from functools import partial
 
 import structlog
 import uvloop
-from rounds import CLIENT_CORE, Stopwatch, Took, alternate, machine, markdown, median, pin
+from rounds import CLIENT_CORE, Stopwatch, Took, alternate, machine, markdown, median, of_reference, pin
 from sender import Sender
 from tape import Tape, make_tape
 
@@ -163,19 +163,8 @@ def paced(tape: Tape, rounds: int) -> str:
             },
             rounds,
         )
-    cpu = {name: [one.cpu for one in each] for name, each in took.items()}
-    reference = next(iter(cpu.values()))
-    rows = [
-        (
-            name,
-            f"{median(each) * 1e6:.1f}",
-            f"{median(each) / median(reference):.2f}",
-            f"{min(each) / min(reference):.2f}",
-        )
-        for name, each in cpu.items()
-    ]
-    return f"**The road at {order[2]:,} frames/s over TLS.** {tape.described()}; {rounds} rounds\n\n" + markdown(
-        ("case", "CPU us/frame", "of reference", "(bests)"), rows
+    return f"**The road at {order[2]:,} frames/s over TLS.** {tape.described()}; {rounds} rounds\n\n" + of_reference(
+        took
     )
 
 

@@ -38,7 +38,7 @@ from typing import Any
 import msgspec
 import structlog
 import uvloop
-from rounds import CLIENT_CORE, Stopwatch, Took, alternate, machine, markdown, median, pin
+from rounds import CLIENT_CORE, Stopwatch, Took, alternate, machine, markdown, median, of_reference, pin
 from sender import Sender
 from tape import Tape, make_feed, make_tape
 from websockets.asyncio.client import connect
@@ -463,20 +463,9 @@ def paced(tape: Tape, rounds: int, per_s: int) -> str:
             rounds,
             warm=0,
         )
-    cpu = {name: [one.cpu for one in each] for name, each in took.items()}
-    reference = next(iter(cpu.values()))
-    rows = [
-        (
-            name,
-            f"{median(each) * 1e6:.1f}",
-            f"{median(each) / median(reference):.2f}",
-            f"{min(each) / min(reference):.2f}",
-        )
-        for name, each in cpu.items()
-    ]
     return (
         f"**Paced at {per_s:,} frames/s over TLS, a send per frame.** {tape.described()}; {rounds} rounds\n\n"
-        + markdown(("case", "CPU us/frame", "of reference", "(bests)"), rows)
+        + of_reference(took)
     )
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "machine",
     "markdown",
     "median",
+    "of_reference",
     "pin",
     "progress",
     "resident_bytes",
@@ -93,6 +94,22 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     lines = ["| " + " | ".join(head) + " |", "| --- |" + " ---: |" * (len(head) - 1)]
     lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
     return "\n".join(lines)
+
+
+def of_reference(took: dict[str, list[Took]]) -> str:
+    """The cases' processor time, and its share of the first case's: by medians and by the best rounds."""
+    cpu = {name: [one.cpu for one in each] for name, each in took.items()}
+    reference = next(iter(cpu.values()))
+    rows = [
+        (
+            name,
+            f"{median(each) * 1e6:.2f}",
+            f"{median(each) / median(reference):.3f}",
+            f"{min(each) / min(reference):.3f}",
+        )
+        for name, each in cpu.items()
+    ]
+    return markdown(("case", "CPU us/frame", "of reference", "(bests)"), rows)
 
 
 def machine(*packages: str) -> str:

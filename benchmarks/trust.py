@@ -30,7 +30,7 @@ from typing import Any
 import msgspec
 import structlog
 import uvloop
-from rounds import CLIENT_CORE, Stopwatch, Took, alternate, machine, markdown, median, pin
+from rounds import CLIENT_CORE, Stopwatch, Took, alternate, machine, markdown, median, of_reference, pin
 from sender import Sender
 from tape import Tape, make_tape
 
@@ -180,20 +180,8 @@ def paced(tape: Tape, rounds: int) -> str:
             },
             rounds,
         )
-    cpu = {name: [one.cpu for one in each] for name, each in took.items()}
-    reference = next(iter(cpu.values()))
-    rows = [
-        (
-            name,
-            f"{median(each) * 1e6:.2f}",
-            f"{median(each) / median(reference):.3f}",
-            f"{min(each) / min(reference):.3f}",
-        )
-        for name, each in cpu.items()
-    ]
-    head = ("case", "CPU us/frame", "of reference", "(bests)")
-    return f"**{tape.venue} at {PER_S:,} frames/s over TLS.** {tape.described()}; {rounds} rounds\n\n" + markdown(
-        head, rows
+    return f"**{tape.venue} at {PER_S:,} frames/s over TLS.** {tape.described()}; {rounds} rounds\n\n" + of_reference(
+        took
     )
 
 
