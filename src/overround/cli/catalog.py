@@ -72,7 +72,10 @@ def history(
     if key is None:
         changes = {name: [one for one in found if one.before_ms is not None] for name, found in changes.items()}
     elif not any(changes.values()):
-        raise NothingStored(f"no market or event {key!r} in the history of {' or '.join(venues)}")
+        raise NothingStored(
+            f"no market or event {key!r} in the history of {' or '.join(venues)}",
+            hint="give an id as in `overround coverage --json`; `overround scan` reads the listing anew",
+        )
     wanted = {
         name: [change for change in found if since_ms is None or change.at_ms >= since_ms]
         for name, found in changes.items()
