@@ -144,3 +144,33 @@ def test_a_running_collector_says_that_it_is_well_and_none_says_nothing(tmp_path
     gone = subprocess.run([*OVERROUND, "health"], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert gone.returncode == 1
     assert "overround collect" in gone.stderr
+
+
+def test_two_processes_may_not_claim_one_shard_and_another_shard_may_run_beside(tmp_path: Path) -> None:
+    env = environment(tmp_path) | {"OVERROUND_CLUSTER__SHARD": "1/3"}
+    collect = [*OVERROUND, "collect", "--venue", "kalshi"]
+
+    def second(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*collect, "--duration", "2", *arguments],
+            cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+
+    with subprocess.Popen(collect, env=env, cwd=tmp_path, stdout=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not list(tmp_path.glob("lake/**/*.wal")):
+            time.sleep(0.2)
+        same, other, foreign = second(), second("--shard", "2/3"), second("--shard", "0/2")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(40) == 0
+    assert same.returncode == 2
+    assert f"process {process.pid} is already recording kalshi shard 1/3" in same.stderr
+    assert "hint:" in same.stderr
+    assert other.returncode == 0, other.stderr
+    assert foreign.returncode == 2
+    assert "shard 1/3 of kalshi is being recorded" in foreign.stderr
+    names = {path.name.split(".", 1)[1] for path in tmp_path.glob("lake/orderbook_snapshots/**/*.parquet")}
+    assert names == {"s1of3.parquet", "s2of3.parquet"}
+    nonsense = second("--shard", "3/3")
+    assert nonsense.returncode == 2
+    assert "'3/3' is no shard" in nonsense.stderr

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from overround.collector.ledger import NO_BOOK_AFTER_MS, QUIET_AFTER_MS, CoverageLedger
-from overround.market import Integrity, MarketId
+from overround.market import Integrity, MarketId, Share
 from overround.storage import CoverageWriter, GapRow, InclusionRow, LakePaths, LeftOpen, coverage_of, gaps_of, runs_of
 from overround.storage.coverage_tables import STATE_COLUMNS
 
@@ -422,3 +422,72 @@ def test_nothing_is_kept_of_a_market_that_left() -> None:
     pass_time(ledger, NOON + 55_000, NOON + 65_000)
     assert len(ledger) == 1
     assert spent(ledger, N) == {0: [0, 0, 0, 0, 60.0, 0], 1: [0, 0, 0, 0, 0, 0]} or spent(ledger, N) == {}
+
+
+# -- several collectors ----------------------------------------------------------------------------------------
+
+
+def test_what_befalls_one_of_several_collectors_is_a_gap_of_its_own_markets_only() -> None:
+    left = LeftOpen(
+        until_ms=NOON - 10_000,
+        rows_until_ms=NOON - 20_000,
+        stays=tuple(InclusionRow(NOON - 60_000, None, market, "hot", 1.0) for market in (M, N)),
+    )
+    ledger = CoverageLedger(share=Share(1, 3))
+    ledger.start(left, now_ms=NOON)
+    ledger.connected(1, now_ms=NOON)
+    hold(ledger, {"hot": [M]}, NOON)
+    pass_time(ledger, NOON, NOON + 20_000)
+    hold(ledger, {"hot": [N]}, NOON + 20_000)
+    pass_time(ledger, NOON + 20_000, NOON + 200_000)
+    ledger.lost(NOON + 10_000, NOON + 15_000, now_ms=NOON + 200_000)
+    ledger.lost(NOON + 30_000, NOON + 35_000, now_ms=NOON + 200_000)
+    ledger.stop(now_ms=NOON + 200_000)
+    entries = ledger.take()
+    down = {(gap.market_id, gap.start_ms) for gap in entries.gaps if gap.cause == "collector_down"}
+    assert down == {(M, NOON - 20_000), (N, NOON - 20_000)}
+    lost = {
+        (gap.market_id, gap.start_ms - NOON, (gap.end_ms or 0) - NOON)
+        for gap in entries.gaps
+        if gap.cause == "rows_lost"
+    }
+    assert lost == {(M, 10_000, 15_000), (N, 10_000, 15_000), (N, 30_000, 35_000)}
+    assert {row.outcome_ids for row in entries.minutes if not row.market_id} == {("1/3",)}
+
+
+def test_whoever_records_a_market_now_closes_what_a_dead_collector_of_another_number_left_open(tmp_path: Path) -> None:
+    paths = LakePaths(tmp_path)
+    markets = [MarketId(f"M{number}") for number in range(40)]
+    for old in (Share(0, 2), Share(1, 2)):
+        writer = CoverageWriter(paths, "kalshi", level=1, origin="live", shard=old)
+        writer.start(now_ms=NOON)
+        held = [market for market in markets if old.owns(market)]
+        ledger = CoverageLedger(share=old)
+        ledger.start(LeftOpen(), now_ms=NOON)
+        ledger.connected(1, now_ms=NOON)
+        hold(ledger, {"hot": held}, NOON)
+        ledger.wrong(held[:3], "gap", now_ms=NOON + 1_000)
+        pass_time(ledger, NOON, NOON + (20 + old.number) * 1_000)
+        entries = ledger.take()
+        writer.add(minutes=entries.minutes, gaps=entries.gaps, stays=entries.stays, now_ms=NOON)
+        assert writer.save(now_ms=NOON)
+    adopted: dict[str, Share] = {}
+    for new in (Share(0, 3), Share(1, 3), Share(2, 3)):
+        writer = CoverageWriter(paths, "kalshi", level=1, origin="live", shard=new)
+        left = writer.start(now_ms=NOON + 60_000)
+        # A further collector takes from both, and from these nothing moves to one another.
+        assert left.shards == ({Share(0, 2), Share(1, 2)} if new.number == 2 else {Share(new.number, 2)})
+        assert left.until_ms == NOON + 20_000
+        assert {stay.market_id for stay in left.stays} == {market for market in markets if new.owns(market)}
+        adopted |= {stay.market_id: new for stay in left.stays}
+        ledger = CoverageLedger(share=new)
+        ledger.start(left, now_ms=NOON + 60_000)
+        hold(ledger, {}, NOON + 60_000)
+        ledger.stop(now_ms=NOON + 61_000)
+        entries = ledger.take()
+        writer.add(minutes=entries.minutes, gaps=entries.gaps, stays=entries.stays, now_ms=NOON)
+        assert writer.save(now_ms=NOON)
+    assert set(adopted) == set(markets)
+    assert gaps_of(paths, "kalshi", DAY).collect()["end_ms"].null_count() == 0
+    again = CoverageWriter(paths, "kalshi", level=1, origin="live", shard=Share(0, 3))
+    assert not again.start(now_ms=NOON + 70_000).crashed

@@ -285,7 +285,7 @@ async def test_the_newest_row_on_disk_is_known_whether_its_bucket_was_finished_o
 ) -> None:
     disk = FailingDisk()
     writer = open_writer(ops=disk)
-    assert writer.newest_row_ms() is None
+    assert writer.newest_row_ms([(0, 1)]) is None
     for seq in range(3):
         append(writer.buffer, clock.now_ms(), seq)
         clock.skip_ms(400_000)
@@ -296,7 +296,7 @@ async def test_the_newest_row_on_disk_is_known_whether_its_bucket_was_finished_o
     append(writer.buffer, newest_ms + 1, 9)
     assert await writer.flush(clock.now_ms()) is not full
     writer.abandon()
-    assert open_writer(ops=disk).newest_row_ms() == newest_ms + (not full)
+    assert open_writer(ops=disk).newest_row_ms([(0, 1)]) == newest_ms + (not full)
 
 
 async def test_rows_removed_by_another_hand_are_counted_and_later_rows_are_kept(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from overround.collector import VenueRecorder, VenueStatus
-    from overround.config import Settings
+    from overround.config import ClusterSettings, Settings
 
 __all__ = ["collect", "enabled_venues"]
 
@@ -46,9 +46,14 @@ def enabled_venues(settings: Settings, named: str | None) -> list[Venue]:
 @click.command()
 @venue_option(text="Record this venue only (default: all enabled).")
 @click.option("--duration", type=click.FloatRange(min=0.1), metavar="S", help="Stop after S seconds (default: never).")
+@click.option(
+    "--shard",
+    metavar="K/N",
+    help="Be collector K, from 0, of N, and record its share of the markets (default: cluster.shard of the settings).",
+)
 @data_dir_option
 @app_options(positional=True)
-def collect(*, app: App, venue: str | None, duration: float | None, data_dir: object) -> int:
+def collect(*, app: App, venue: str | None, duration: float | None, shard: str | None, data_dir: object) -> int:
     """Record order books into the lake until stopped.
 
     Reads the newest universe.jsonl (write it with `overround scan`), keeps the hot markets and a rotating warm set
@@ -66,6 +71,8 @@ def collect(*, app: App, venue: str | None, duration: float | None, data_dir: ob
     settings = app.loaded.settings
     if data_dir is not None:
         settings = settings.model_copy(update={"data_dir": data_dir})
+    if shard is not None:
+        settings = settings.model_copy(update={"cluster": _cluster(settings, shard)})
     venues = enabled_venues(settings, venue)
     terminal = sys.stdout.isatty()
     # A terminal shows the live view and keeps warnings; elsewhere every event is a JSON line on stdout.
@@ -121,6 +128,16 @@ def collect(*, app: App, venue: str | None, duration: float | None, data_dir: ob
         return 3 if any(status.unsaved for status in final) else 0
 
     return run_until_signal(main)
+
+
+def _cluster(settings: Settings, shard: str) -> ClusterSettings:
+    from overround.config import parse_shard
+
+    try:
+        parse_shard(shard)
+    except ValueError as exc:
+        raise UsageError(f"--shard: {exc}") from exc
+    return settings.cluster.model_copy(update={"shard": shard})
 
 
 class _live_view:  # noqa: N801 - used like a function

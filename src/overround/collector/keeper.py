@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -12,8 +12,8 @@ import structlog
 from overround.clock import Clock
 from overround.collector.ledger import CoverageLedger, Entries
 from overround.config import StorageSettings
-from overround.market import Origin
-from overround.storage import CoverageWriter, LakePaths
+from overround.market import WHOLE, Origin, Share
+from overround.storage import CoverageWriter, LakePaths, Shard
 
 __all__ = ["LedgerKeeper"]
 
@@ -40,6 +40,8 @@ class LedgerKeeper:
     settings : StorageSettings
     origin : Origin
     clock : Clock
+    share : Share
+        Of the markets.
 
     Attributes
     ----------
@@ -47,23 +49,31 @@ class LedgerKeeper:
     """
 
     def __init__(
-        self, paths: LakePaths, venue: str, *, settings: StorageSettings, origin: Origin, clock: Clock
+        self,
+        paths: LakePaths,
+        venue: str,
+        *,
+        settings: StorageSettings,
+        origin: Origin,
+        clock: Clock,
+        share: Share = WHOLE,
     ) -> None:
-        self.ledger = CoverageLedger()
+        self.ledger = CoverageLedger(share=share)
         self._venue = str(venue)
         self._clock = clock
         self._settle_ms = min(settings.flush_secs * 1000, _SETTLE_AT_MOST_MS)
-        self._writer = CoverageWriter(paths, venue, level=settings.compression_level, origin=origin.value)
+        self._writer = CoverageWriter(paths, venue, level=settings.compression_level, origin=origin.value, shard=share)
         self._pool: ThreadPoolExecutor | None = None
         self._settled_ms = self._minutes_ms = self._soon_ms = self._finalised_ms = 0
 
-    def start(self, *, newest_row_ms: Callable[[], int | None] | None = None) -> None:
+    def start(self, *, newest_row_ms: Callable[[Iterable[Shard]], int | None] | None = None) -> None:
         """Finish what an earlier run left, and begin.
 
         Parameters
         ----------
         newest_row_ms : callable, optional
-            Time of the newest snapshot on disk; asked where the earlier run died.
+            Time of the newest snapshot on disk of each of some shards, the earliest of them; asked where the earlier
+            run died.
 
         Raises
         ------
@@ -74,7 +84,7 @@ class LedgerKeeper:
         left = self._writer.start(now_ms=now_ms)
         if left.crashed:
             if newest_row_ms is not None:
-                left = replace(left, rows_until_ms=newest_row_ms() or 0)
+                left = replace(left, rows_until_ms=newest_row_ms(left.shards) or 0)
             log.warning(
                 "ledger.collector_was_down",
                 venue=self._venue,

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from overround.collector.gaps import Gap, GapLedger
-from overround.market import ErrCode, Integrity, MarketId
+from overround.market import WHOLE, ErrCode, Integrity, MarketId, Share
 from overround.storage import GapRow, InclusionRow, LeftOpen, MinuteRow
 
 __all__ = ["NO_BOOK_AFTER_MS", "QUIET_AFTER_MS", "CoverageLedger", "Entries", "Seconds"]
@@ -37,6 +37,8 @@ MINUTE_MS = 60_000
 # A longer stretch without any settling was not lived through: the machine slept, or the clock was set.
 _STRIDE_MS = 30_000
 _HISTORY = 16
+# Rows that a disk refuses for longer than this may be lost without a gap of the markets that left meanwhile.
+_GONE_KEPT_MS = 24 * 3_600_000
 
 _VERIFIED, _UNVERIFIED, _QUIET, _GAP, _NOT_SUBSCRIBED, _VENUE_DOWN = range(6)
 _GOOD = (_VERIFIED, _UNVERIFIED, _QUIET)
@@ -144,12 +146,20 @@ class _Account:
 class CoverageLedger:
     """Keeps account of one venue; no clock, no files: time comes in, rows come out.
 
+    Parameters
+    ----------
+    share : Share
+        Of the venue's markets. What befalls a recording of all of them is a gap of the venue; with several collectors it
+        is one of each market held, since those of the others are none the worse.
+
     Attributes
     ----------
     gaps : GapLedger
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, share: Share = WHOLE) -> None:
+        self._whole = share == WHOLE
+        self._name = "" if self._whole else str(share)
         self.gaps = GapLedger()
         self._accounts: dict[MarketId, _Account] = {}
         self._venue: _Account | None = None
@@ -159,6 +169,7 @@ class CoverageLedger:
         self._old_gaps: list[GapRow] = []
         self._stays: list[InclusionRow] = []
         self._left: dict[MarketId, int] = {}
+        self._gone: dict[MarketId, int] = {}
         self._totals = [0, 0, 0, 0, 0, 0]
 
     # -- life ---------------------------------------------------------------------------------------
@@ -173,7 +184,7 @@ class CoverageLedger:
         now_ms : int
         """
         self._began_ms = now_ms
-        self._venue = _Account(_VENUE, ("",), now_ms)
+        self._venue = _Account(_VENUE, (self._name,), now_ms)
         if left.died_ms is None:
             return
         died_ms = min(now_ms, left.died_ms)
@@ -182,7 +193,8 @@ class CoverageLedger:
         for stay in left.stays:
             self._stays.append(stay._replace(end_ms=max(died_ms, stay.start_ms), reason="collector_down"))
             self._left[MarketId(stay.market_id)] = min(now_ms, max(died_ms, stay.start_ms))
-        self.gaps.note(_hole(_VENUE, died_ms, now_ms, repair="started"))
+        if self._whole:
+            self.gaps.note(_hole(_VENUE, died_ms, now_ms, repair="started"))
         self.gaps.episodes += 1
 
     def hold(
@@ -307,18 +319,19 @@ class CoverageLedger:
         return next((number for market_id in market_ids if (number := self.gaps.repair_of(market_id))), repair_no)
 
     def lost(self, start_ms: int, end_ms: int, *, now_ms: int) -> None:
-        """Rows of that time, of whatever market, will never be on disk."""
+        """Rows of that time, of whatever market was held, will never be on disk."""
         end_ms = max(start_ms, min(end_ms, now_ms))
-        self.gaps.note(
-            Gap(
-                market_id=_VENUE,
-                cause="rows_lost",
-                start_ms=start_ms,
-                detected_ms=now_ms,
-                end_ms=end_ms,
-                repair="none",
+        for market_id in [_VENUE] if self._whole else self._held_since(start_ms):
+            self.gaps.note(
+                Gap(
+                    market_id=market_id,
+                    cause="rows_lost",
+                    start_ms=start_ms,
+                    detected_ms=now_ms,
+                    end_ms=end_ms,
+                    repair="none",
+                )
             )
-        )
         self.gaps.episodes += 1
 
     def step(self, market_id: MarketId) -> None:
@@ -420,6 +433,9 @@ class CoverageLedger:
                 self._open_gap(account, "no_book", now_ms, account.wanted_ms)
         for market_id in gone:
             del self._accounts[market_id]
+        if not self._whole:
+            kept_ms = now_ms - _GONE_KEPT_MS
+            self._gone = {market_id: ms for market_id, ms in self._gone.items() if ms >= kept_ms}
 
     def take(self, *, minutes: bool = True) -> Entries:
         """Rows since the last call.
@@ -479,6 +495,12 @@ class CoverageLedger:
         account.included = False
         account.forget()
         account.stay_ms = now_ms
+        if not self._whole:
+            self._gone[account.market_id] = now_ms
+
+    def _held_since(self, start_ms: int) -> set[MarketId]:
+        held = {market_id for market_id, account in self._accounts.items() if account.included}
+        return held | {market_id for market_id, left_ms in self._gone.items() if left_ms >= start_ms}
 
     # -- gaps ---------------------------------------------------------------------------------------
 

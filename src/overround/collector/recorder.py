@@ -24,11 +24,18 @@ from overround.collector.snapshots import Carrier, ProofBudget, Snapshotter
 from overround.collector.status import VenueStatus
 from overround.collector.watch import SilenceWatch
 from overround.config import Settings, VenueSettings
-from overround.errors import FileDamaged, NothingStored, StorageError, VenueError
-from overround.market import Integrity, Market, MarketId, Origin
+from overround.errors import FileDamaged, LakeLocked, NothingStored, StorageError, VenueError
+from overround.market import Integrity, Market, MarketId, Origin, Share
 from overround.net import ConnectionPacer
 from overround.scheduler import Limits, Plan, RotationState, market_stats, plan_rotation, rank
-from overround.storage import FrameJournal, LakePaths, SnapshotWriter, newest_stats, newest_universe
+from overround.storage import (
+    FrameJournal,
+    LakePaths,
+    SnapshotWriter,
+    newest_stats,
+    newest_universe,
+    refuse_other_counts,
+)
 from overround.timebucket import bucket_of
 from overround.venue import FeedCounters, FeedEvent, FeedEventKind
 from overround.venue.adapters import VenueAdapter
@@ -83,11 +90,12 @@ class VenueRecorder:
         self._clock = clock
         self._rng = rng
         self._shelf = BookShelf()
+        self.share = share = Share.parse(settings.cluster.shard)
         storage = settings.storage
         self.writer = SnapshotWriter(
-            paths, adapter.venue, settings=storage, top_k=settings.top_k, origin=origin, clock=clock
+            paths, adapter.venue, settings=storage, top_k=settings.top_k, origin=origin, clock=clock, shard=share
         )
-        self.keeper = LedgerKeeper(paths, adapter.venue, settings=storage, origin=origin, clock=clock)
+        self.keeper = LedgerKeeper(paths, adapter.venue, settings=storage, origin=origin, clock=clock, share=share)
         self.ledger = self.keeper.ledger
         self.gaps = self.ledger.gaps
         self.run_id = f"{clock.now_ns():x}-{rng.getrandbits(32):08x}"
@@ -99,6 +107,7 @@ class VenueRecorder:
                 level=storage.journal_level,
                 bucket_s=storage.bucket_secs,
                 clock=clock,
+                shard=share,
                 run_id=self.run_id,
             )
             if storage.journal
@@ -200,6 +209,11 @@ class VenueRecorder:
     async def run(self) -> None:
         """Record until cancelled; everything taken so far is on disk when this returns."""
         self.writer.start()
+        try:
+            refuse_other_counts(self._paths, self.venue, self.share)
+        except LakeLocked:
+            self.writer.abandon()
+            raise
         self._durable_row_ms = self._newest_row_ms()
         self._mark_run()
         try:
@@ -350,7 +364,7 @@ class VenueRecorder:
             return
         if found is not None:
             self._universe_version = found.version
-            self._markets = {market.market_id: market for market in found.markets}
+            self._markets = {m.market_id: m for m in found.markets if self.share.owns(m.market_id)}
             limit_ms = self._settings.polling.universe_max_age_hours * 3_600_000
             self._warning = ""
             age_h = found.age_ms / 3_600_000
@@ -731,7 +745,7 @@ class VenueRecorder:
 
     def _newest_row_ms(self) -> int:
         try:
-            found = self.writer.newest_row_ms()
+            found = self.writer.newest_row_ms([self.share])
         except (OSError, StorageError):
             found = None  # the files are somebody else's to mend, and a figure keeps no recording from beginning
         return self._clock.now_ms() if found is None else found

@@ -21,7 +21,7 @@ from overround.collector.status import VenueStatus
 from overround.collector.steady import SteadyClock
 from overround.config import Settings
 from overround.errors import NothingStored
-from overround.market import Origin, Venue
+from overround.market import WHOLE, Origin, Venue
 from overround.storage import LakePaths, claim_origin
 from overround.venue.adapters import open_adapter
 
@@ -138,7 +138,7 @@ async def _record(
                 origin=origin,
             )
             recorder.clock_steps = clock_steps
-            if not recorder.prepare():
+            if not recorder.prepare() and recorder.share == WHOLE:
                 raise NothingStored(
                     f"the universe of {venue} under {settings.data_dir} lists no market",
                     hint="run `overround scan` again",

@@ -86,6 +86,8 @@ class Replayed:
 
     Attributes
     ----------
+    shard : Shard
+        Whose run it is.
     settings : RunSettings or None
         None where neither a beginning nor a checkpoint was found.
     known : list of Stretch
@@ -112,6 +114,7 @@ class Replayed:
     """
 
     run_id: str
+    shard: Shard = (0, 1)
     settings: RunSettings | None = None
     known: list[Stretch] = field(default_factory=list)
     holes: list[Stretch] = field(default_factory=list)

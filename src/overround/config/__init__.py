@@ -2,6 +2,7 @@
 
 from overround.config.load import Loaded, describe, load_settings
 from overround.config.models import (
+    ClusterSettings,
     DbSettings,
     DriftSettings,
     ExchangeSettings,
@@ -18,9 +19,11 @@ from overround.config.models import (
     ThresholdSettings,
     VenueSettings,
     VenuesSettings,
+    parse_shard,
 )
 
 __all__ = [
+    "ClusterSettings",
     "DbSettings",
     "DriftSettings",
     "ExchangeSettings",
@@ -40,4 +43,5 @@ __all__ = [
     "VenuesSettings",
     "describe",
     "load_settings",
+    "parse_shard",
 ]

@@ -11,6 +11,7 @@ from overround.errors import ConfigError
 from overround.timebucket import check_bucket_length
 
 __all__ = [
+    "ClusterSettings",
     "DbSettings",
     "DriftSettings",
     "ExchangeSettings",
@@ -27,10 +28,12 @@ __all__ = [
     "ThresholdSettings",
     "VenueSettings",
     "VenuesSettings",
+    "parse_shard",
 ]
 
 Positive = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[int, Field(ge=0)]
+MOST_SHARDS = 999
 
 
 class _Table(BaseModel):
@@ -189,6 +192,40 @@ class DriftSettings(_Table):
     quarantine_per_name: Positive = 100
 
 
+def parse_shard(text: str) -> tuple[int, int]:
+    """Number, from 0, and count of collectors as written: ``1/4`` is the second of four.
+
+    Raises
+    ------
+    ValueError
+        If the text is something else.
+    """
+    number, slash, count = text.partition("/")
+    if slash and number.isdecimal() and count.isdecimal() and int(number) < int(count) <= MOST_SHARDS:
+        return int(number), int(count)
+    raise ValueError(
+        f"{text!r} is no shard; write k/n, k from 0 to n-1 and n at most {MOST_SHARDS}: 0/4 is the first of four"
+    )
+
+
+class ClusterSettings(_Table):
+    """``[cluster]``: several collectors of one lake.
+
+    Attributes
+    ----------
+    shard : str
+        ``k/n``: this collector is number k, counted from 0, of n, and records its share of the markets.
+    """
+
+    shard: str = "0/1"
+
+    @field_validator("shard")
+    @classmethod
+    def _is_a_shard(cls, value: str) -> str:
+        parse_shard(value)
+        return value
+
+
 class MonitoringSettings(_Table):
     """``[monitoring]``: what a collector says about itself over HTTP, and when it calls itself unwell.
 
@@ -303,6 +340,7 @@ class Settings(_Table):
     polling: PollingSettings = PollingSettings()
     silence: SilenceSettings = SilenceSettings()
     drift: DriftSettings = DriftSettings()
+    cluster: ClusterSettings = ClusterSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
     storage: StorageSettings = StorageSettings()
     mock: MockSettings = MockSettings()

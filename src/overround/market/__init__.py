@@ -14,11 +14,13 @@ from overround.market.scale import (
     sz_e6,
     sz_text,
 )
+from overround.market.share import WHOLE, Share
 
 __all__ = [
     "HISTORIC_FIELDS",
     "PX_ONE_E4",
     "SZ_ONE_E6",
+    "WHOLE",
     "BookStatus",
     "CatalogueChange",
     "CatalogueEvent",
@@ -36,6 +38,7 @@ __all__ = [
     "MarketStatus",
     "Origin",
     "OutcomeId",
+    "Share",
     "Strike",
     "TickBand",
     "Trait",

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import msgspec
@@ -40,7 +40,7 @@ from overround.storage.bucket import conformed
 from overround.storage.buffer import rows_of
 from overround.storage.compare import Difference, differences, pair_rows
 from overround.storage.lock import CollectorLock
-from overround.storage.paths import COVERAGE, JOURNAL, SNAPSHOTS, LakePaths
+from overround.storage.paths import COVERAGE, JOURNAL, SNAPSHOTS, LakePaths, Shard
 from overround.storage.readers import Piece, partitions
 from overround.storage.schema import ROW_SCHEMA, SNAPSHOT_TABLE
 from overround.timebucket import Bucket, date_of, day_start_ms, parse_bucket_name
@@ -202,6 +202,14 @@ class _Stored:
         at = int(np.searchsorted(self.starts, row, side="right")) - 1
         return self.names[at], row - self.starts[at]
 
+    def of_shard(self, shard: Shard) -> npt.NDArray[np.bool_]:
+        """Which rows lie in a shard's files."""
+        inside = np.zeros(self.rows.num_rows, np.bool_)
+        for name, start, end in zip(self.names, self.starts, [*self.starts[1:], self.rows.num_rows], strict=True):
+            named = parse_bucket_name(PurePosixPath(name).name)
+            inside[start:end] = named is not None and (named[1] or (0, 1)) == shard
+        return inside
+
 
 @dataclass
 class _Missing:
@@ -316,7 +324,7 @@ class _Checker:
         proof.files = sum(map(len, self.buckets.values()))
         # Which rows of a bucket are accounted for; a bit a row is all that is kept of it.
         self._marks: dict[int, npt.NDArray[np.bool_]] = {}
-        self._known: list[Stretch] = []
+        self._known: dict[Shard, list[Stretch]] = {}
         self._holes: list[Stretch] = []
         self._missing: list[_Missing] = []
         self._recording = any(CollectorLock.is_held(path) for path in paths.locks(venue))
@@ -340,14 +348,14 @@ class _Checker:
 
     def take(self, run: JournalRun, on_part: Callable[[RunPart], None]) -> None:
         """Replay a run and compare its rows, one bucket at a time."""
-        result = Replayed(run_id=run.run_id)
+        result = Replayed(run_id=run.run_id, shard=run.shard)
         missing: list[_Missing] = []
         for bucket, rows in self._buckets_of(run, result, on_part):
             missing += self._compare(bucket, rows)
         proof = self._proof
         proof.runs += 1
         proof.frames += result.frames
-        self._known += result.known
+        self._known.setdefault(run.shard, []).extend(result.known)
         self._replays.append(result)
         self._holes += [hole for hole in result.holes if not (self._recording and hole.why.startswith(JOURNAL_ENDS))]
         self._newest_ms = max(self._newest_ms, result.last_ms)
@@ -462,12 +470,15 @@ class _Checker:
                 continue
             times = stored.rows.column("ts_recv").to_numpy()[left]
             known = np.zeros(len(left), np.bool_)
-            for stretch in self._known:
-                known |= (times > stretch.from_ms) & (times < stretch.to_ms)
-            # Of a row whose time was altered the bucket's own time tells whether it could be known.
             end_ms = start_ms + (self._bucket_ms or HOUR_MS)
             outside = (times < start_ms) | (times >= end_ms)
-            known |= outside & any(s.from_ms < end_ms and s.to_ms > start_ms for s in self._known)
+            for shard, stretches in self._known.items():
+                told = np.zeros(len(left), np.bool_)
+                for stretch in stretches:
+                    told |= (times > stretch.from_ms) & (times < stretch.to_ms)
+                # Of a row whose time was altered the bucket's own time tells whether it could be known.
+                told |= outside & any(s.from_ms < end_ms and s.to_ms > start_ms for s in stretches)
+                known |= told & stored.of_shard(shard)[left]
             unknown = ~known
             if self._recording:
                 waiting = unknown & (times >= self._newest_ms)

@@ -11,9 +11,9 @@ from typing import NamedTuple
 from overround.collector.rerun import Tally
 from overround.collector.runs import Replayed, Stretch, Tallies, add_tallies
 from overround.errors import NothingStored
-from overround.market import MarketId, OutcomeId
+from overround.market import MarketId, OutcomeId, Share
 from overround.storage.coverage import coverage_of
-from overround.storage.paths import LakePaths
+from overround.storage.paths import LakePaths, Shard
 from overround.timebucket import day_start_ms
 
 __all__ = ["Count", "LedgerCounts", "compare_counts"]
@@ -83,18 +83,27 @@ def compare_counts(
     """
     expected: Tallies = {}
     outcomes: dict[MarketId, tuple[OutcomeId, ...]] = {}
-    unknown: list[Stretch] = []
+    by_shard: dict[Shard, list[Replayed]] = {}
     for run in runs:
         add_tallies(expected, run.tallies)
         outcomes |= run.outcomes
-        unknown += _unknown_of(run)
+        by_shard.setdefault(run.shard, []).append(run)
+    unknown = {shard: [stretch for run in own for stretch in _unknown_of(run)] for shard, own in by_shard.items()}
     if open_from_ms is not None:
-        unknown.append(Stretch(from_ms=open_from_ms - UNSAVED_MS, to_ms=1 << 62))
+        for stretches in unknown.values():
+            stretches.append(Stretch(from_ms=open_from_ms - UNSAVED_MS, to_ms=1 << 62))
+    owners: dict[MarketId, set[Shard]] = {}
     stored = _stored(paths, venue, date, market)
     equal = unsure = 0
     wrong: list[Count] = []
     for minute in _minutes_of(date, hours):
-        known = _is_known(minute, runs, unknown)
+        end = minute + MINUTE_MS
+        told = {run.shard for run in runs if any(each.from_ms < end and each.to_ms > minute for each in run.known)}
+        doubtful = {
+            shard
+            for shard, stretches in unknown.items()
+            if any(each.from_ms <= end and each.to_ms >= minute for each in stretches)
+        }
         due = {
             (market_id, outcome_id): tally
             for market_id, tally in expected.get(minute, {}).items()
@@ -104,7 +113,11 @@ def compare_counts(
         held = stored.get(minute, {})
         for key in sorted(due.keys() | held.keys()):
             tally = due.get(key) or Tally()
-            if not (known and tally.whole):
+            # Of several where the number of collectors has changed.
+            shards = owners.get(key[0])
+            if shards is None:
+                shards = owners[key[0]] = {shard for shard in by_shard if Share(*shard).owns(key[0])}
+            if not tally.whole or told.isdisjoint(shards) or not doubtful.isdisjoint(shards):
                 unsure += 1
                 continue
             pairs = zip(COLUMNS, held.get(key, (0, 0)), (tally.snapshots, tally.updates), strict=True)
@@ -140,9 +153,3 @@ def _unknown_of(run: Replayed) -> list[Stretch]:
     After a pause the ledger may count the first rows to the minute before it.
     """
     return [*(Stretch(from_ms=hole.from_ms - UNSAVED_MS, to_ms=hole.to_ms) for hole in run.holes), *run.pauses]
-
-
-def _is_known(minute: int, runs: Sequence[Replayed], unknown: Sequence[Stretch]) -> bool:
-    end = minute + MINUTE_MS
-    told = any(known.from_ms < end and known.to_ms > minute for run in runs for known in run.known)
-    return told and not any(stretch.from_ms <= end and stretch.to_ms >= minute for stretch in unknown)

@@ -240,7 +240,7 @@ def _write(
     }
     count = counted(runs, on_progress)
     for run in runs:
-        replayed = Replayed(run_id=run.run_id)
+        replayed = Replayed(run_id=run.run_id, shard=run.shard)
         files = _Files(target, str(venue), run.shard, origin, level, clock, gaps)
         for cut in replay_run(run, replayed, until_ms=span.to_ms + TAIL_MS, on_part=count):
             settings = replayed.settings

@@ -11,7 +11,7 @@ import structlog
 from overround.clock import Clock
 from overround.config import Settings
 from overround.errors import NothingStored, OverroundError, StorageError
-from overround.market import Origin, Venue
+from overround.market import Origin, Share, Venue
 from overround.pipelines.counted import count_run
 from overround.scanner import ScanSummary, scan
 from overround.storage import LakePaths, newest_universe
@@ -75,7 +75,8 @@ async def scan_every(settings: Settings, *, venues: Sequence[Venue], clock: Cloc
     """Keep the listings fresh until cancelled.
 
     Each venue is listed when its newest universe is ``polling.catalogue_secs`` old. A failed scan is reported
-    and tried again; the universe is then as it was.
+    and tried again; the universe is then as it was. Of several collectors the first lists for all; each further one
+    steps in five minutes after the one before it did not.
     """
     paths = LakePaths(settings.data_dir)
     async with asyncio.TaskGroup() as tasks:
@@ -87,8 +88,10 @@ async def _keep_fresh(
     settings: Settings, venue: Venue, paths: LakePaths, *, clock: Clock, rng: Random, origin: Origin
 ) -> None:
     period_ms = settings.polling.catalogue_secs * 1000
+    patience_ms = period_ms + Share.parse(settings.cluster.shard).number * RETRY_S * 1000
     while True:
-        await clock.sleep_ms(period_ms - await asyncio.to_thread(_age_ms, paths, venue, clock.now_ms()))
+        while (left_ms := patience_ms - await asyncio.to_thread(_age_ms, paths, venue, clock.now_ms())) > 0:
+            await clock.sleep_ms(left_ms)
         try:
             await _scan_one(settings, venue, paths, clock=clock, rng=rng, origin=origin, progress=None)
         except OverroundError as exc:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
         catalogue_spans,
     )
     from overround.storage.journal import FrameJournal, JournalEntry, read_journal
-    from overround.storage.lock import CollectorLock
+    from overround.storage.lock import CollectorLock, refuse_other_counts
     from overround.storage.origin import claim_origin, read_origin
     from overround.storage.paths import (
         COVERAGE,
@@ -93,7 +93,7 @@ _HOMES = {
         "catalogue_spans",
     ),
     "journal": ("FrameJournal", "JournalEntry", "read_journal"),
-    "lock": ("CollectorLock",),
+    "lock": ("CollectorLock", "refuse_other_counts"),
     "origin": ("claim_origin", "read_origin"),
     "paths": ("COVERAGE", "GAPS", "INCLUSION", "JOURNAL", "SNAPSHOTS", "TRADES", "LakePaths", "Shard", "TablePlace"),
     "pipeline_runs": ("STAGES", "RunCount", "note_run", "read_run_counts"),
@@ -166,6 +166,7 @@ __all__ = [
     "read_quarantine",
     "read_run_counts",
     "read_stats",
+    "refuse_other_counts",
     "runs_of",
     "scan_snapshots",
     "shares_of",

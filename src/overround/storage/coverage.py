@@ -97,7 +97,7 @@ def coverage_of(paths: LakePaths, venue: str, dates: Dates, *, markets: Iterable
 
 
 def runs_of(paths: LakePaths, venue: str, dates: Dates) -> pl.LazyFrame:
-    """One row per minute in which the collector ran.
+    """One row per minute in which the collector ran; of several the one that ran longest.
 
     Returns
     -------
@@ -110,11 +110,8 @@ def runs_of(paths: LakePaths, venue: str, dates: Dates) -> pl.LazyFrame:
         If no ledger was kept on these days.
     """
     rows = _minutes(paths, venue, _days(dates)).filter(pl.col("market_id") == "")
-    return rows.select(
-        "minute",
-        "venue",
-        pl.sum_horizontal(STATE_COLUMNS).alias("ran_s"),
-        pl.col("unverified_s").alias("connected_s"),
+    return rows.group_by("minute", "venue").agg(
+        pl.sum_horizontal(STATE_COLUMNS).max().alias("ran_s"), pl.col("unverified_s").max().alias("connected_s")
     )
 
 

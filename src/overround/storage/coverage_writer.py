@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import structlog
 
 from overround.errors import FileDamaged
+from overround.market import Share
 from overround.storage.bucket import conformed, refused_by_system
 from overround.storage.coverage_tables import (
     COVERAGE_TABLE,
@@ -43,6 +44,7 @@ LOOKBACK_DAYS = 31
 _BUCKETS_S = {COVERAGE_TABLE.name: 900, GAPS_TABLE.name: 3_600, INCLUSION_TABLE.name: 3_600}
 # Ends arrive after their bucket is over: most of them while it still waits.
 _GRACE_MS = 300_000
+_SHARD = "_shard"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,12 +59,15 @@ class LeftOpen:
         Time of the newest row that it stored, 0 where there is none; None if nobody looked.
     gaps : tuple of GapRow
     stays : tuple of InclusionRow
+    shards : frozenset of Shard
+        Whose files say so; others than the present one where the number of collectors has changed.
     """
 
     until_ms: int | None = None
     rows_until_ms: int | None = None
     gaps: tuple[GapRow, ...] = ()
     stays: tuple[InclusionRow, ...] = ()
+    shards: frozenset[Shard] = frozenset()
 
     @property
     def crashed(self) -> bool:
@@ -134,13 +139,14 @@ class CoverageWriter:
         """Finish the files that an earlier run left, and tell what it left open."""
         for writer in self._writers:
             writer.recover(now_ms=now_ms)
-        gaps = [GapRow(**{name: row[name] for name in GapRow._fields}) for row in self._open_rows(GAPS_TABLE)]
-        stays = [
-            InclusionRow(**{name: row[name] for name in InclusionRow._fields})
-            for row in self._open_rows(INCLUSION_TABLE)
-        ]
-        until_ms = self._accounted_until() if gaps or stays else None
-        return LeftOpen(until_ms=until_ms, gaps=tuple(gaps), stays=tuple(stays))
+        gaps, stays = self._open_rows(GAPS_TABLE), self._open_rows(INCLUSION_TABLE)
+        shards = frozenset(shard for _, shard in (*gaps, *stays))
+        return LeftOpen(
+            until_ms=self._accounted_until(shards) if shards else None,
+            gaps=tuple(GapRow(**{name: row[name] for name in GapRow._fields}) for row, _ in gaps),
+            stays=tuple(InclusionRow(**{name: row[name] for name in InclusionRow._fields}) for row, _ in stays),
+            shards=shards,
+        )
 
     def add(
         self,
@@ -183,36 +189,59 @@ class CoverageWriter:
     # -- what the last run left ---------------------------------------------------------------------
 
     def _days(self, table: TableSpec) -> Iterator[pa.Table]:
-        """Rows of our shard, one day at a time, newest day first, as far back as is looked."""
+        """Rows of all shards, one day at a time, newest day first, as far back as is looked; each row tells its shard.
+
+        A run may have begun what another shard has to end: the number of collectors may have changed.
+        """
         for date in reversed(self._paths.days(table.place, self._venue)[-LOOKBACK_DAYS:]):
             parts = []
             for path in self._paths.bucket_files(table.place, self._venue, date):
                 named = parse_bucket_name(path.name)
-                if named is None or (named[1] or (0, 1)) != self._shard:
+                if named is None:
                     continue
                 try:
-                    parts.append(conformed(pq.read_table(io.BytesIO(path.read_bytes()), use_threads=False), table))
+                    rows = conformed(pq.read_table(io.BytesIO(path.read_bytes()), use_threads=False), table)
+                except FileNotFoundError:
+                    continue
                 except (pa.ArrowException, OSError, FileDamaged) as exc:
                     if refused_by_system(exc):
                         raise
                     log.warning("ledger.file_damaged", path=str(path), reason=str(exc))
-            # What a full disk kept from becoming Parquet.
+                    continue
+                parts.append(_of_shard(rows, named[1] or (0, 1)))
+            # What a full disk kept from becoming Parquet, and what others are at.
             for wal in self._paths.wal_files(table.place, self._venue, date):
-                if wal.shard == self._shard:
+                try:
                     batches = read_wal(wal.path).batches
-                    parts += [conformed(pa.Table.from_batches(batches), table)] if batches else []
+                except FileNotFoundError:
+                    continue
+                if batches:
+                    parts.append(_of_shard(conformed(pa.Table.from_batches(batches), table), wal.shard))
             if parts and table.compact is not None:
                 yield table.compact(pa.concat_tables(parts))
 
-    def _open_rows(self, table: TableSpec) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = []
+    def _open_rows(self, table: TableSpec) -> list[tuple[dict[str, Any], Shard]]:
+        """Rows without an end, of markets of our share."""
+        share = Share(*self._shard)
+        rows: list[tuple[dict[str, Any], Shard]] = []
         for day in self._days(table):
-            rows += day.filter(pc.is_null(day.column("end_ms"))).to_pylist()
+            found = day.filter(pc.is_null(day.column("end_ms"))).to_pylist()
+            rows += [(row, Share.parse(row[_SHARD])) for row in found if share.owns(row["market_id"])]
         return rows
 
-    def _accounted_until(self) -> int | None:
+    def _accounted_until(self, shards: frozenset[Shard]) -> int | None:
+        """The earliest of the last instants that each of the shards accounted for."""
+        found: dict[Shard, int] = {}
         for day in self._days(COVERAGE_TABLE):
             of_venue = day.filter(pc.equal(day.column("market_id"), pa.scalar("")))
-            if of_venue.num_rows:
-                return int(pc.max(of_venue.column("until_ms")).as_py())
-        return None
+            for name, until_ms in zip(*(of_venue.column(n).to_pylist() for n in (_SHARD, "until_ms")), strict=True):
+                shard = Share.parse(name)
+                if shard in shards:
+                    found[shard] = max(until_ms, found.get(shard, 0))
+            if len(found) == len(shards):
+                break
+        return min(found.values(), default=None)
+
+
+def _of_shard(rows: pa.Table, shard: Shard) -> pa.Table:
+    return rows.append_column(_SHARD, pa.array([str(Share(*shard))] * rows.num_rows, pa.string()))

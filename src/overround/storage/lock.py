@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,7 +16,20 @@ import msgspec
 from overround.errors import UNREADABLE, LakeLocked, StorageError
 from overround.storage.paths import LakePaths, Shard
 
-__all__ = ["CollectorLock"]
+__all__ = ["CollectorLock", "refuse_other_counts"]
+
+
+# Whoever asks whether a lock is held has it for an instant; who borrows one to finish files, for longer.
+_ASKED_S = 1.0
+_BORROWED_S = 60.0
+
+
+class _Owner(msgspec.Struct, frozen=True):
+    """Who holds a lock."""
+
+    pid: int = 0
+    host: str = ""
+    borrowed: bool = False
 
 
 class CollectorLock:
@@ -26,10 +40,13 @@ class CollectorLock:
     paths : LakePaths
     venue : str
     shard : Shard
+    borrowed : bool
+        Taken to finish a dead shard's files: whoever is to record that shard waits for it to be given back.
     """
 
-    def __init__(self, paths: LakePaths, venue: str, shard: Shard = (0, 1)) -> None:
+    def __init__(self, paths: LakePaths, venue: str, shard: Shard = (0, 1), *, borrowed: bool = False) -> None:
         self._venue, self._shard, self._root = venue, shard, paths.root
+        self._borrowed = borrowed
         self._path = paths.lock(venue, shard)
         self._lock = filelock.FileLock(self._path)
 
@@ -45,9 +62,7 @@ class CollectorLock:
         """
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(timeout=0)
-        except filelock.Timeout:
-            raise self._refusal() from None
+            self._wait()
         except OSError as exc:
             raise StorageError(
                 f"{self._root} cannot be written: {exc.strerror or exc}",
@@ -56,7 +71,21 @@ class CollectorLock:
         # The owner is named beside the lock: a locked file cannot be read on Windows. The name is a courtesy, the lock
         # is held without it: a start on a full disk goes on, and records once there is room.
         with contextlib.suppress(OSError):
-            self._owner_file().write_bytes(msgspec.json.encode({"pid": os.getpid(), "host": platform.node()}))
+            owner = _Owner(pid=os.getpid(), host=platform.node(), borrowed=self._borrowed)
+            self._owner_file().write_bytes(msgspec.json.encode(owner))
+
+    def _wait(self) -> None:
+        """Take the lock, waiting for those who only ask whether it is held, and for a borrower."""
+        began = time.monotonic()
+        while True:
+            try:
+                self._lock.acquire(timeout=0 if self._borrowed else _ASKED_S)
+            except filelock.Timeout:
+                owner = self._owner()
+                if self._borrowed or not owner.borrowed or time.monotonic() - began > _BORROWED_S:
+                    raise self._refusal(owner) from None
+            else:
+                return
 
     def release(self) -> None:
         """Give the lock back; fine when it is not held."""
@@ -89,14 +118,35 @@ class CollectorLock:
     def _owner_file(self) -> Path:
         return self._path.with_suffix(".json")
 
-    def _refusal(self) -> LakeLocked:
+    def _owner(self) -> _Owner:
         try:
-            pid = msgspec.json.decode(self._owner_file().read_bytes(), type=dict[str, object]).get("pid")
+            return msgspec.json.decode(self._owner_file().read_bytes(), type=_Owner)
         except (OSError, *UNREADABLE):
-            pid = None
-        owner = f"process {pid}" if pid else "another process"
-        what = self._venue if self._shard[1] == 1 else f"{self._venue} shard {self._shard[0]} of {self._shard[1]}"
+            return _Owner()
+
+    def _refusal(self, by: _Owner) -> LakeLocked:
+        owner = f"process {by.pid}" if by.pid else "another process"
+        what = self._venue if self._shard[1] == 1 else f"{self._venue} shard {self._shard[0]}/{self._shard[1]}"
         return LakeLocked(
             f"{owner} is already recording {what} into {self._root}",
-            hint=f"stop {owner}, or record into another folder (data_dir)",
+            hint=f"stop {owner}, {'give this one another shard, ' if self._shard[1] > 1 else ''}"
+            "or record into another folder (data_dir)",
         )
+
+
+def refuse_other_counts(paths: LakePaths, venue: str, shard: Shard) -> None:
+    """Refuse to record beside collectors that divide the markets by another number.
+
+    Raises
+    ------
+    LakeLocked
+        If one of them runs: markets would be recorded twice.
+    """
+    for path in paths.locks(venue):
+        theirs = paths.lock_shard(path)
+        if theirs is not None and theirs[1] != shard[1] and CollectorLock.is_held(path):
+            raise LakeLocked(
+                f"shard {theirs[0]}/{theirs[1]} of {venue} is being recorded into {paths.root}: beside it {shard[0]}/{shard[1]}"
+                " would record markets a second time",
+                hint="stop all collectors of the venue before their number changes",
+            )

@@ -28,6 +28,7 @@ Shard = tuple[int, int]
 _DAY = re.compile(r"^date=(\d{4}-\d{2}-\d{2})$")
 _HOUR = re.compile(r"^hour=([01]\d|2[0-3])$")
 _WAL = re.compile(r"^\.(?P<name>[a-z_]+_\d{4}-\d{2}-\d{2}T\d{2}-\d{2}(?:\.s\d+of\d+)?)\.(?P<id>[0-9a-f]{16})\.wal$")
+_LOCK = re.compile(r"^collect_[a-z]+(?:\.s(\d+)of(\d+))?\.lock$")
 _RUN = re.compile(r"\.r(\d+)\.jsonl\.zst$")
 
 
@@ -309,6 +310,12 @@ class LakePaths:
     def locks(self, venue: str) -> list[Path]:
         """Lock files of all shards of a venue that were ever recorded."""
         return sorted((self.root / ".locks").glob(f"collect_{venue}*.lock"))
+
+    @staticmethod
+    def lock_shard(path: Path) -> Shard | None:
+        """Whose lock a file is."""
+        found = _LOCK.match(path.name)
+        return (int(found[1] or 0), int(found[2] or 1)) if found else None
 
     def _dated(self, folder: str, venue: str, name: str) -> list[Path]:
         base = self.root / folder / f"venue={venue}"

@@ -21,7 +21,7 @@ from overround.storage.bucket import finalise_bucket
 from overround.storage.columns import mask, numbers
 from overround.storage.fileops import FileOps, FileShortened
 from overround.storage.lock import CollectorLock
-from overround.storage.manifest import ManifestLine, read_manifests
+from overround.storage.manifest import ManifestLine, read_manifest
 from overround.storage.paths import LakePaths, Shard
 from overround.storage.schema import TableSpec
 from overround.storage.wal import Wal, new_wal_id, read_wal
@@ -202,8 +202,8 @@ class TableWriter:
         waiting = [ms for wal in self._open.values() if (ms := wal.unsaved_since_ms) is not None]
         return min(waiting, default=None)
 
-    def newest_row_ms(self) -> int | None:
-        """Time of the newest row on disk, of all shards; None where there is none.
+    def newest_row_ms(self, shard: Shard) -> int | None:
+        """Time of a shard's newest row on disk; None where there is none.
 
         Raises
         ------
@@ -212,11 +212,13 @@ class TableWriter:
         """
         place = self._table.place
         for date in reversed(self._paths.days(place, self._venue)):
-            listed = read_manifests(self._paths.manifests(place, self._venue, date))
+            listed = read_manifest(self._paths.manifest(place, self._venue, date, shard))
             newest = [line.last_ts for line in listed.values() if line.rows]
             # What a full disk kept from becoming Parquet.
             for hour in self._paths.hours(place, self._venue, date):
                 for wal in self._paths.wal_files(place, self._venue, date, hour):
+                    if wal.shard != shard:
+                        continue
                     batches = [batch for batch in read_wal(wal.path).batches if batch.num_rows]
                     newest += [int(numbers(batch.column(self._table.time_column)).max()) for batch in batches]
             if newest:
@@ -298,7 +300,7 @@ class TableWriter:
                 self.finalise(bucket, now_ms=now_ms)
                 continue
             try:
-                with CollectorLock(self._paths, self._venue, shard):
+                with CollectorLock(self._paths, self._venue, shard, borrowed=True):
                     self._finalise(bucket, shard, wals, now_ms)
             except LakeLocked:
                 continue  # that shard's own process is at work

@@ -7,6 +7,7 @@ compression of ended buckets in another, so that neither holds up the sockets no
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -257,15 +258,16 @@ class SnapshotWriter:
         """Time of the oldest row that the disk refused so far, or None."""
         return self._table.unsaved_since_ms
 
-    def newest_row_ms(self) -> int | None:
-        """Time of the venue's newest row on disk; None where there is none.
+    def newest_row_ms(self, shards: Iterable[Shard]) -> int | None:
+        """Time of each shard's newest row on disk, the earliest of them; None where one of them has none.
 
         Raises
         ------
         OSError
             If the folder cannot be read.
         """
-        return self._table.newest_row_ms()
+        newest = [self._table.newest_row_ms(shard) for shard in shards]
+        return min((ms or 0 for ms in newest), default=0) or None
 
     @property
     def stats(self) -> WriterStats:
