@@ -1,4 +1,4 @@
-"""``overround lake ls|verify|rebuild``."""
+"""``overround lake ls|stats|verify|rebuild``; what keeps the lake small stands in ``lake_keep``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from overround.cli.console import console, file_bar, many
+from overround.cli.lake_keep import KEEPING
 from overround.cli.options import (
     App,
     app_options,
@@ -25,7 +26,7 @@ __all__ = ["lake"]
 
 @click.group()
 def lake() -> None:
-    """List, check and rebuild what is stored.
+    """List, check, rebuild and thin out what is stored.
 
     Example: overround lake ls
     """
@@ -79,6 +80,51 @@ def ls(*, app: App, venue: str | None, date_text: str | None, data_dir: Path | N
     unlisted = sum(entry.unlisted for entry in entries)
     if unlisted:
         click.echo(f"{unlisted} files are in no manifest: `overround lake verify` says which", err=True)
+
+
+@lake.command()
+@data_dir_option
+@json_option
+@app_options()
+def stats(*, app: App, data_dir: Path | None, as_json: bool) -> None:
+    """Show what each table takes, how it grows, and how long the disk lasts.
+
+    Example: overround lake stats
+    """
+    import msgspec
+    from rich.table import Table
+
+    from overround.pipelines.lake import lake_stats
+    from overround.storage import LakePaths
+
+    app.start_logging(to_stdout=False)
+    found = lake_stats(LakePaths(data_dir or app.loaded.settings.data_dir), today=parse_date("today"))
+    if as_json:
+        click.echo(msgspec.json.encode(found))
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in ("table", "venue", "from", "to"):
+        table.add_column(name, no_wrap=True)
+    for name in ("days", "files", "rows", "MB", "bytes/row", "MB a day"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for each in found.tables:
+        table.add_row(
+            each.table,
+            each.venue,
+            each.first,
+            each.last,
+            f"{each.days:,}",
+            f"{each.files:,}",
+            "" if each.rows is None else f"{each.rows:,}",
+            f"{each.bytes / 1e6:,.2f}",
+            f"{each.bytes / each.rows:.1f}" if each.rows else "",
+            "" if each.day_bytes is None else f"{each.day_bytes / 1e6:,.2f}",
+        )
+    console().print(table)
+    left = "" if found.days_left is None else f"; it lasts {found.days_left:,.0f} days if nothing is removed"
+    click.echo(
+        f"{found.bytes / 1e9:,.2f} GB in all; {found.disk_free / 1e9:,.1f} of {found.disk_bytes / 1e9:,.1f} GB of the disk are free{left}"
+    )
 
 
 def _clock(ts_ms: int | None) -> str:
@@ -214,3 +260,7 @@ def rebuild(
         f"{many(result.frames, 'frame')} of {many(result.runs, 'run')} in {result.seconds:.1f} s"
     )
     return result.exit_code
+
+
+for _command in KEEPING:
+    lake.add_command(_command)

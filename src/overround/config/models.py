@@ -21,6 +21,7 @@ __all__ = [
     "MonitoringSettings",
     "PollingSettings",
     "PolymarketSettings",
+    "RetentionSettings",
     "Settings",
     "SilenceSettings",
     "StorageSettings",
@@ -289,6 +290,27 @@ class StorageSettings(_Table):
             raise ValueError(f"{exc}; {exc.hint}") from exc
 
 
+class RetentionSettings(_Table):
+    """``[retention]``: what `overround lake retain` removes; 0 keeps for ever.
+
+    Statistics, reports, coverage, listings and the rest are kept.
+
+    Attributes
+    ----------
+    journal_days, snapshots_days, trades_days : int
+        Whole UTC days kept, today not counted.
+    journal_gb, snapshots_gb, trades_gb : float
+        Gigabytes (10^9 bytes) of disk that a table may take, all venues together; its oldest days go first.
+    """
+
+    journal_days: NotNegative = 30
+    snapshots_days: NotNegative = 90
+    trades_days: NotNegative = 90
+    journal_gb: Annotated[float, Field(ge=0)] = 0.0
+    snapshots_gb: Annotated[float, Field(ge=0)] = 0.0
+    trades_gb: Annotated[float, Field(ge=0)] = 0.0
+
+
 class MockSettings(_Table):
     """``[mock]``: run against the local exchange, in this process, with no network."""
 
@@ -343,6 +365,7 @@ class Settings(_Table):
     cluster: ClusterSettings = ClusterSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
     storage: StorageSettings = StorageSettings()
+    retention: RetentionSettings = RetentionSettings()
     mock: MockSettings = MockSettings()
     exchange: ExchangeSettings = ExchangeSettings()
     db: DbSettings = DbSettings()

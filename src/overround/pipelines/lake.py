@@ -1,7 +1,8 @@
-"""What is in the lake, and whether it is in order (``overround lake ls`` and ``overround lake verify``)."""
+"""What is in the lake, and whether it is in order (``overround lake ls``, ``stats`` and ``verify``)."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from overround.storage.paths import JOURNAL, LakePaths
 from overround.storage.schema import SNAPSHOT_TABLE, TableSpec
 from overround.storage.verify import Problem, ProblemKind, check_day
 
-__all__ = ["LakeEntry", "VerifyReport", "list_lake", "verify_lake"]
+__all__ = ["LakeEntry", "LakeStats", "TableStats", "VerifyReport", "lake_stats", "list_lake", "verify_lake"]
 
 TABLES: tuple[TableSpec, ...] = (SNAPSHOT_TABLE, COVERAGE_TABLE, GAPS_TABLE, INCLUSION_TABLE)
 
@@ -58,6 +59,61 @@ class LakeEntry:
     def bytes_per_row(self) -> float | None:
         """Bytes of disk per row; None without rows."""
         return self.bytes / self.rows if self.rows else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableStats:
+    """All days of one table and venue.
+
+    Attributes
+    ----------
+    table, venue : str
+    days : int
+    first, last : str
+        Oldest and newest day.
+    files : int
+    rows : int or None
+        Of finished files, as their manifests say; None where a table has no manifest.
+    bytes : int
+    day_bytes : int or None
+        Mean of the last seven days that are over; None before the first is.
+    """
+
+    table: str
+    venue: str
+    days: int
+    first: str
+    last: str
+    files: int
+    rows: int | None
+    bytes: int
+    day_bytes: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LakeStats:
+    """What a lake takes and how it grows.
+
+    Attributes
+    ----------
+    tables : list of TableStats
+    bytes : int
+    day_bytes : int
+        What all tables together grow by in a day.
+    disk_free, disk_bytes : int
+        Of the lake's file system.
+    """
+
+    tables: list[TableStats]
+    bytes: int
+    day_bytes: int
+    disk_free: int
+    disk_bytes: int
+
+    @property
+    def days_left(self) -> float | None:
+        """Days until the disk is full, nothing being removed; None while the growth is not known."""
+        return self.disk_free / self.day_bytes if self.day_bytes else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +169,68 @@ def list_lake(paths: LakePaths, *, venue: str | None = None, date: str | None = 
     if not found:
         raise _nothing(paths, venue, date)
     return found
+
+
+def lake_stats(paths: LakePaths, *, today: str) -> LakeStats:
+    """Files, rows, bytes and growth of every table and venue, of all that has days.
+
+    Parameters
+    ----------
+    paths : LakePaths
+    today : str
+        The UTC day that is not over.
+
+    Raises
+    ------
+    NothingStored
+        If there is nothing.
+    """
+    by_table: dict[tuple[str, str], list[LakeEntry]] = {}
+    listed = {table.name for table in TABLES} | {JOURNAL.folder}
+    entries = list_lake(paths)
+    for folder in paths.day_folders():
+        if folder.table not in listed:
+            files = folder.files()
+            size = sum(map(_size, files))
+            entries.append(
+                LakeEntry(
+                    table=folder.table,
+                    venue=folder.venue,
+                    date=folder.date,
+                    files=len(files),
+                    rows=None,
+                    open_files=0,
+                    bytes=size,
+                )
+            )
+    for entry in entries:
+        by_table.setdefault((entry.table, entry.venue), []).append(entry)
+    tables = []
+    for (table, venue), days in by_table.items():
+        days.sort(key=lambda entry: entry.date)
+        over = [entry.bytes for entry in days if entry.date < today][-7:]
+        rows = [entry.rows for entry in days if entry.rows is not None]
+        tables.append(
+            TableStats(
+                table=table,
+                venue=venue,
+                days=len(days),
+                first=days[0].date,
+                last=days[-1].date,
+                files=sum(entry.files + entry.open_files for entry in days),
+                rows=sum(rows) if rows else None,
+                bytes=sum(entry.bytes for entry in days),
+                day_bytes=sum(over) // len(over) if over else None,
+            )
+        )
+    disk = shutil.disk_usage(paths.root)
+    return LakeStats(
+        tables=tables,
+        bytes=sum(table.bytes for table in tables),
+        day_bytes=sum(table.day_bytes or 0 for table in tables),
+        disk_free=disk.free,
+        disk_bytes=disk.total,
+    )
 
 
 def _table_entry(paths: LakePaths, table: TableSpec, venue: str, date: str) -> LakeEntry:

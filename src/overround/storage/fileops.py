@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -101,6 +102,18 @@ class FileOps:
     def remove(self, path: Path) -> None:
         """Remove a file; fine when it is gone already."""
         path.unlink(missing_ok=True)
+
+    def remove_folder(self, folder: Path) -> None:
+        """Remove a folder and all in it; readers see it whole or not at all.
+
+        What a crash leaves behind is hidden, and removed by the next call for a folder beside it.
+        """
+        for left in folder.parent.glob(".removed.*"):
+            shutil.rmtree(left)
+        aside = folder.with_name(f".removed.{folder.name}")
+        folder.replace(aside)
+        self.sync_folder(folder.parent)
+        shutil.rmtree(aside)
 
     def sync(self, fd: int) -> None:
         """Make a file's content durable."""

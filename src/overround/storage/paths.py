@@ -16,6 +16,7 @@ __all__ = [
     "JOURNAL",
     "SNAPSHOTS",
     "TRADES",
+    "DayFolder",
     "LakePaths",
     "Shard",
     "TablePlace",
@@ -64,6 +65,27 @@ COVERAGE = TablePlace("coverage", "coverage", by_hour=False)
 GAPS = TablePlace("coverage", "gaps", by_hour=False, guest=True)
 INCLUSION = TablePlace("coverage", "inclusion", by_hour=False, guest=True)
 JOURNAL = TablePlace("raw", "frames")
+
+
+class DayFolder(NamedTuple):
+    """Folder of one table, venue and UTC day, of whatever kind.
+
+    Attributes
+    ----------
+    table : str
+        Folder under the data folder: ``orderbook_snapshots``, ``raw``, ``reports/mm_viability``, ...
+    venue, date : str
+    path : Path
+    """
+
+    table: str
+    venue: str
+    date: str
+    path: Path
+
+    def files(self) -> list[Path]:
+        """Every file in it, by name."""
+        return sorted(path for path in self.path.rglob("*") if path.is_file())
 
 
 class WalFile(NamedTuple):
@@ -205,6 +227,16 @@ class LakePaths:
         named = parse_bucket_name(_RUN.sub(".jsonl.zst", path.name))
         start_ms, shard = named or (0, None)
         return (start_ms, int(run[1]) if run else 0, shard or (0, 1))
+
+    def day_folders(self, venue: str | None = None) -> list[DayFolder]:
+        """Folders of all tables and days, also of those that no module of this version knows; by table, venue and day."""
+        found = []
+        for path in (path for depth in ("*", "*/*") for path in self.root.glob(f"{depth}/venue=*/date=*")):
+            named = path.parent.name.removeprefix("venue=")
+            if _DAY.match(path.name) and path.is_dir() and venue in (None, named):
+                table = path.parent.parent.relative_to(self.root).as_posix()
+                found.append(DayFolder(table, named, path.name.removeprefix("date="), path))
+        return sorted(found)
 
     # -- single files -------------------------------------------------------------------------------
 
