@@ -17,8 +17,8 @@ REPAIR = DOCS.parent / "explanation" / "repair.md"
 REPORT = Path(__file__).parent / "fault_matrix.md"
 """Written by ``overround exchange selftest --out scripts/fault_matrix.md``."""
 ROOMS = (
-    "errors clock timebucket config market book ops logic fills storage net venue scheduler analytics arbitrage replay scanner "
-    "collector exchange pipelines"
+    "errors clock timebucket config market book ops logic fills storage net venue scheduler analytics rules arbitrage replay "
+    "scanner collector exchange pipelines"
 )
 
 

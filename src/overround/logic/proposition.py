@@ -175,12 +175,10 @@ class Proposition(msgspec.Struct, frozen=True, kw_only=True):
         Key of the set of which at most one market is paid, else empty.
     open_set : bool
         The set may grow, or legs of it are missing: it is not exhaustive.
-    residue : str
-        Hash of the rules with this market's own number, date and name taken out; equal for equal templates.
     text_hash : str
         Hash of everything that was read; decisions of a review are keyed to it.
     template_hash : str
-        As ``residue``, but over the title too.
+        Hash of title and rules without numbers and dates; a review's decision carries over to equal ones.
     fields : dict of str to Field
         Confidence and spans by the name of the field.
     confidence : float
@@ -207,7 +205,6 @@ class Proposition(msgspec.Struct, frozen=True, kw_only=True):
     game: str = ""
     exclusive_set: str = ""
     open_set: bool = False
-    residue: str = ""
     text_hash: str = ""
     template_hash: str = ""
     fields: dict[str, Field] = msgspec.field(default_factory=dict)

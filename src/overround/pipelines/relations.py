@@ -1,0 +1,159 @@
+"""Relations of markets in files, and their score against labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from overround.errors import UNREADABLE, FileDamaged, FrameMalformed, NothingStored
+from overround.logic import Constraint
+from overround.market import Market
+from overround.rules import (
+    GoldRow,
+    PairRow,
+    PairScores,
+    Reading,
+    Scores,
+    Wording,
+    evaluate,
+    evaluate_pairs,
+    read,
+    relate,
+    wording_of_market,
+    wording_of_record,
+)
+
+__all__ = ["Evaluation", "RelationMarket", "RelationRow", "evaluate_rules", "read_wordings", "relations_of"]
+
+_MARKET = msgspec.json.Decoder(Market)
+T = Any
+
+
+class RelationMarket(msgspec.Struct, frozen=True, kw_only=True):
+    """One outcome of a printed relation; Polymarket markets by Gamma id where they have one."""
+
+    venue: str
+    event_key: str
+    market_id: str
+    outcome: str
+    label: str
+
+
+class RelationRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One printed relation; see ``logic.Constraint``."""
+
+    relation: str
+    confidence: str
+    score: float
+    markets: list[RelationMarket]
+    antecedent: int | None = None
+    consequent: int | None = None
+    conditions: list[str]
+    premises: list[str]
+    rule: str
+
+
+class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
+    """Scores of relations and, where pairs were given, of pairs across venues."""
+
+    markets: int
+    relations: int
+    scores: Scores
+    pairs: PairScores | None = None
+
+
+def read_wordings(paths: Iterable[Path]) -> list[Wording]:
+    """Markets of files with one JSON object a line: a venue's record beside its event, or a line of ``universe.jsonl``.
+
+    A market that comes twice counts as it comes last.
+
+    Raises
+    ------
+    NothingStored
+        If a file is not there or no file has a market.
+    FileDamaged
+        If a line is no market; the file and the line are named.
+    """
+    found: dict[tuple[str, str], Wording] = {}
+    for path in paths:
+        for number, line in _lines(path):
+            try:
+                record = msgspec.json.decode(line)
+                of_venue = isinstance(record, dict) and "market" in record
+                words = wording_of_record(record) if of_venue else wording_of_market(_MARKET.decode(line))
+            except (FrameMalformed, *UNREADABLE) as exc:
+                raise FileDamaged(
+                    f"{path} line {number} is no market: {exc}",
+                    hint="one JSON object a line: venue, event_key, event, market; or a line of universe.jsonl",
+                ) from exc
+            found[words.venue, words.named] = words
+    if not found:
+        raise NothingStored("the files have no markets")
+    return list(found.values())
+
+
+def _lines(path: Path) -> Iterable[tuple[int, bytes]]:
+    try:
+        data = path.read_bytes()
+    except OSError as exc:
+        raise NothingStored(f"{path} cannot be read: {exc.strerror}") from exc
+    return ((number, line) for number, line in enumerate(data.splitlines(), 1) if line.strip())
+
+
+def relations_of(paths: Sequence[Path]) -> list[RelationRow]:
+    """Every relation between the markets of some files."""
+    return [_row(constraint) for constraint in relate([read(words) for words in read_wordings(paths)])]
+
+
+def _row(constraint: Constraint) -> RelationRow:
+    return RelationRow(
+        relation=constraint.relation,
+        confidence=constraint.confidence,
+        score=constraint.score,
+        markets=[
+            RelationMarket(
+                venue=leg.venue, event_key=leg.event_id, market_id=leg.ref or leg.market_id, outcome=leg.outcome, label=leg.label
+            )
+            for leg in constraint.legs
+        ],
+        antecedent=constraint.antecedent,
+        consequent=constraint.consequent,
+        conditions=list(constraint.conditions),
+        premises=[f"{one.market_id} {one.field}: {one.text}".strip() if one.market_id else one.text for one in constraint.premises],
+        rule=constraint.rule,
+    )  # fmt: skip
+
+
+def evaluate_rules(markets: Sequence[Path], gold: Path, pairs: Path | None = None) -> Evaluation:
+    """Read the markets, relate them and score the result.
+
+    Raises
+    ------
+    NothingStored, FileDamaged
+        If a file is missing, or a line of it is not what it should be.
+    """
+    readings: list[Reading] = [read(words) for words in read_wordings(markets)]
+    constraints = relate(readings)
+    labels = {(one.wording.venue.value, one.wording.named): one.wording.outcomes for one in readings}
+    return Evaluation(
+        markets=len(readings),
+        relations=len(constraints),
+        scores=evaluate(constraints, _rows(gold, GoldRow), labels),
+        pairs=evaluate_pairs(_rows(pairs, PairRow)) if pairs is not None else None,
+    )
+
+
+def _rows(path: Path, of: type[T]) -> list[T]:
+    decoder = msgspec.json.Decoder(of)
+    rows = []
+    for number, line in _lines(path):
+        try:
+            rows.append(decoder.decode(line))
+        except UNREADABLE as exc:
+            raise FileDamaged(
+                f"{path} line {number} is no {of.__name__}: {exc}", hint="one JSON object a line"
+            ) from exc
+    return rows

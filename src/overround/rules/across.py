@@ -1,0 +1,263 @@
+"""Relations between events that measure one number or one deed: other windows, other shapes, the same question twice."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from overround.logic import Constraint, Family, Interval, Relation, WindowKind
+from overround.rules.draw import differences, draw
+from overround.rules.grammar import Reading
+from overround.rules.ranges import Tiling
+from overround.rules.sets import grouped, lie
+from overround.rules.template import clusters
+
+__all__ = ["across_events"]
+
+_CANDLE = re.compile(r"^\w+ [a-z0-9]+/[a-z]+ \d+[mh]$")
+_MOST = 400
+"""Markets of one number: more are compared only inside their events, which bounds the work."""
+_ONCE = (WindowKind.AT, WindowKind.NONE)
+_WORDS = re.compile(r"[a-z]{4,}")
+
+
+class _Value(msgspec.Struct, frozen=True):
+    """A market on the line of its number, the shared ends of its event settled."""
+
+    reading: Reading
+    values: Interval
+    exact: bool = True
+
+
+def across_events(readings: Sequence[Reading]) -> Iterator[Constraint]:
+    """What holds between markets of different events of one venue."""
+    numeric = [one for one in readings if one.prop.values is not None and not one.prop.game and one.wording.rules]
+    for group in grouped(numeric, _number).values():
+        if len({one.wording.event_id for one in group}) < 2 or len(group) > _MOST:
+            continue
+        touches = [one for one in group if one.prop.family is Family.TOUCH]
+        fixed = [one for one in group if one.prop.family is not Family.TOUCH and one.prop.window.kind in _ONCE]
+        yield from _touches(touches)
+        if _is_candle(group[0]):
+            yield from _moments(fixed, touches)
+        for same_time in grouped(fixed, _time).values():
+            yield from _one_number(same_time)
+    plain = [one for one in readings if one.prop.values is None and not one.prop.game and not one.wording.kind]
+    dated = [one for one in plain if one.due is not None and one.wording.title and one.wording.rules and one.stem]
+    for group in grouped(dated, lambda one: (one.wording.venue, one.stem)).values():
+        yield from _deadlines(group)
+    for group in grouped(plain, lambda one: (one.wording.venue, one.wording.title, one.series)).values():
+        yield from _twice(group)
+
+
+def _is_candle(one: Reading) -> bool:
+    return _CANDLE.match(one.prop.measure) is not None
+
+
+def _number(one: Reading) -> tuple[str, ...]:
+    return (one.wording.venue, one.prop.measure, "" if _is_candle(one) else one.stem)
+
+
+def _time(one: Reading) -> tuple[object, ...]:
+    """When a number is measured once; days that the rules name tell times apart where the title names none."""
+    window = one.prop.window
+    days = (
+        ()
+        if _is_candle(one)
+        else tuple(mark for mark in one.form.marks if mark.startswith("@") and mark not in one.form.own)
+    )
+    return (window.kind, *((window.start_ms, window.end_ms) if window.kind is WindowKind.AT else ()), *days)
+
+
+def _touches(touches: Sequence[Reading]) -> Iterator[Constraint]:
+    """A touch inside one window is one inside every wider window, and of every easier level."""
+    for strict in touches:
+        for loose in touches:
+            if (
+                strict.wording.event_id == loose.wording.event_id
+                or strict.direction != loose.direction
+                or strict is loose
+            ):
+                continue
+            inner, outer = strict.prop.values, loose.prop.values
+            assert inner is not None
+            assert outer is not None
+            if not inner.within(outer) or strict.prop.window.inside(loose.prop.window) is not True:
+                continue
+            like = strict.series == loose.series or _is_candle(strict)
+            again = loose.prop.window.inside(strict.prop.window) is True and outer.within(inner)
+            if again and strict.wording.market_id > loose.wording.market_id:
+                continue
+            yield draw(
+                Relation.EQUIVALENT if again else Relation.IMPLIES, [(strict, 0), (loose, 0)],
+                rule="touch_windows", conditions=[] if like else [differences(strict, loose)],
+            )  # fmt: skip
+
+
+def _moments(fixed: Sequence[Reading], touches: Sequence[Reading]) -> Iterator[Constraint]:
+    """A candle that closes at or past a level has touched it."""
+    settled = {id(one.reading): one.values for part in _by_event(fixed) for one in part[0]}
+    for moment in fixed:
+        values = settled.get(id(moment)) or moment.prop.values
+        assert values is not None
+        for touch in touches:
+            outer = touch.prop.values
+            assert outer is not None
+            if (
+                values.within(outer)
+                and moment.prop.window.inside(touch.prop.window) is True
+                and moment.prop.window.start_ms != touch.prop.window.end_ms
+            ):
+                yield draw(Relation.IMPLIES, [(moment, 0), (touch, 0)], rule="close_is_touch")
+
+
+def _by_event(readings: Sequence[Reading]) -> list[tuple[list[_Value], Tiling | None]]:
+    """Each event's markets, their shared ends settled where they are ranges."""
+    found: list[tuple[list[_Value], Tiling | None]] = []
+    for members in grouped(readings, lambda one: one.wording.event_id).values():
+        lain = lie(members) if len(members) > 1 else None
+        if lain is not None and lain.apart:
+            found.append(
+                (
+                    [
+                        _Value(one, values, not lain.shared_ends)
+                        for one, values in zip(members, lain.intervals, strict=True)
+                    ],
+                    lain,
+                )
+            )
+        else:
+            found.append(([_Value(one, one.prop.values) for one in members if one.prop.values is not None], None))
+    return found
+
+
+def _one_number(readings: Sequence[Reading]) -> Iterator[Constraint]:
+    """Thresholds and ranges of one number at one time."""
+    events = _by_event(readings)
+    for place, (first, first_lain) in enumerate(events):
+        for second, second_lain in events[place + 1 :]:
+            for one in first:
+                for other in second:
+                    yield from _pair(one, other)
+            if second_lain is not None and second_lain.complete:
+                yield from _unions(first, second)
+            if first_lain is not None and first_lain.complete:
+                yield from _unions(second, first)
+
+
+def _conditions(one: Reading, other: Reading) -> list[str]:
+    if one.series == other.series or _is_candle(one):
+        return []
+    return [differences(one, other)]
+
+
+def _pair(one: _Value, other: _Value) -> Iterator[Constraint]:
+    a, b = one.reading, other.reading
+    conditions = _conditions(a, b) + ([] if one.exact and other.exact else ["no value exactly where two ranges meet"])
+    inside, around = one.values.within(other.values), other.values.within(one.values)
+    if inside and around:
+        yield draw(Relation.EQUIVALENT, [(a, 0), (b, 0)], rule="same_values", conditions=conditions)
+    elif inside or around:
+        pair = [(a, 0), (b, 0)] if inside else [(b, 0), (a, 0)]
+        yield draw(Relation.IMPLIES, pair, rule="values_inside", conditions=conditions)
+    elif one.values.apart(other.values):
+        yield draw(Relation.MUTUALLY_EXCLUSIVE, [(a, 0), (b, 0)], rule="values_apart", conditions=conditions)
+    else:
+        for strict, loose in ((one, other), (other, one)):
+            edge = _edge(strict.values, loose.values)
+            if edge is not None:
+                yield draw(
+                    Relation.IMPLIES, [(strict.reading, 0), (loose.reading, 0)], rule="values_inside",
+                    conditions=[*conditions, f"the value is not exactly {edge}"],
+                )  # fmt: skip
+
+
+def _edge(strict: Interval, loose: Interval) -> str | None:
+    """The one number that keeps a set from lying inside another."""
+    closed = Interval(lo=loose.lo, hi=loose.hi, lo_closed=True, hi_closed=True)
+    if not strict.within(closed):
+        return None
+    return str(strict.lo if strict.lo == loose.lo and loose.lo is not None else strict.hi)
+
+
+def _unions(singles: Sequence[_Value], tiles: Sequence[_Value]) -> Iterator[Constraint]:
+    """A market whose values are a union of another event's ranges, or are with them all there is."""
+    for single in singles:
+        values = single.values
+        conditions = (
+            [] if single.exact and all(tile.exact for tile in tiles) else ["no value exactly where two ranges meet"]
+        )
+        for tile in tiles[:1]:
+            conditions += _conditions(single.reading, tile.reading)
+        inside = [tile for tile in tiles if tile.values.within(values)]
+        outside = [tile for tile in tiles if tile.values.apart(values)]
+        crossing = [tile for tile in tiles if not tile.values.within(values) and not tile.values.apart(values)]
+        if len(inside) >= 2 and not crossing:
+            legs = [(single.reading, 1), *((tile.reading, 0) for tile in inside)]
+            yield draw(Relation.PARTITION, legs, rule="union_of_ranges", conditions=conditions)
+        edges = [_edge(tile.values, values) for tile in crossing]
+        if crossing and len(crossing) == 1 and edges[0] is not None and len(inside) + 1 >= 2:
+            legs = [(single.reading, 1), *((tile.reading, 0) for tile in (*crossing, *inside))]
+            yield draw(
+                Relation.PARTITION,
+                legs,
+                rule="union_of_ranges",
+                conditions=[*conditions, f"the value is not exactly {edges[0]}"],
+            )
+        if outside and len(outside) + len(crossing) < len(tiles):
+            legs = [(single.reading, 0), *((tile.reading, 0) for tile in (*outside, *crossing))]
+            yield draw(Relation.EXHAUSTIVE, legs, rule="threshold_and_ranges", conditions=conditions)
+
+
+def _deadlines(group: Sequence[Reading]) -> Iterator[Constraint]:
+    """One deed by several days, asked in several events: certain only where the texts are one and no start comes later."""
+    if len({one.wording.event_id for one in group}) < 2 or len(group) > _MOST:
+        return
+    ordered = sorted(group, key=lambda one: one.prop.window.end_ms or 0)
+    for place, strict in enumerate(ordered):
+        for loose in ordered[place + 1 :]:
+            if strict.wording.event_id == loose.wording.event_id:
+                continue
+            ends = strict.prop.window.end_ms == loose.prop.window.end_ms
+            conditions = []
+            if clusters([strict.form, loose.form])[0] != [0, 1]:
+                conditions.append(differences(strict, loose))
+            if (loose.prop.window.start_ms or 0) > (strict.prop.window.start_ms or 0):
+                conditions.append("nothing decisive happened before the later of the two markets was made")
+            yield draw(
+                Relation.EQUIVALENT if ends else Relation.IMPLIES,
+                [(strict, 0), (loose, 0)],
+                rule="deadlines",
+                conditions=conditions,
+            )
+
+
+def _twice(group: Sequence[Reading]) -> Iterator[Constraint]:
+    """The same words in two events, where the words themselves say which thing is meant."""
+    for place, one in enumerate(group):
+        for other in group[place + 1 :]:
+            if (
+                one.wording.event_id == other.wording.event_id
+                or one.form.marks != other.form.marks
+                or not one.wording.rules
+            ):
+                continue
+            if (
+                len(one.wording.title) < 20
+                or one.prop.window.end_ms != other.prop.window.end_ms
+                or (one.due is not None and one.stem)
+            ) and not (
+                one.due is not None
+                and one.prop.window.end_ms == other.prop.window.end_ms
+                and len(one.wording.title) >= 20
+            ):
+                continue
+            shared = set(_WORDS.findall(one.wording.event_title.lower())) & set(
+                _WORDS.findall(other.wording.event_title.lower())
+            )
+            subject = set(_WORDS.findall(one.wording.title.lower()))
+            if not shared & subject:
+                continue
+            yield draw(Relation.EQUIVALENT, [(one, 0), (other, 0)], rule="same_words")

@@ -1,0 +1,37 @@
+"""All relations between the markets of a listing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from overround.logic import Constraint, Family
+from overround.rules.across import across_events
+from overround.rules.grammar import Reading
+from overround.rules.sets import event_constraints, grouped
+
+__all__ = ["relate"]
+
+
+def relate(readings: Sequence[Reading]) -> list[Constraint]:
+    """Every constraint that the laws of ``rules`` give, each once, the more certain first.
+
+    Parameters
+    ----------
+    readings : sequence of Reading
+        Of any venues and events; those of one event together hold the most.
+    """
+    found: dict[str, Constraint] = {}
+    order = {"certain": 0, "conditional": 1, "doubtful": 2}
+    for constraint in _all(readings):
+        known = found.get(constraint.key)
+        if known is None or order[constraint.confidence] < order[known.confidence]:
+            found[constraint.key] = constraint
+    return list(found.values())
+
+
+def _all(readings: Sequence[Reading]) -> Iterator[Constraint]:
+    ruled = frozenset(one.wording.series_id for one in readings if one.wording.rules and one.wording.series_id)
+    for members in grouped(readings, lambda one: (one.wording.venue, one.wording.event_id)).values():
+        yield from event_constraints(members, ruled)
+    known = [one for one in readings if one.prop.family is not Family.UNREAD]
+    yield from across_events(known)
