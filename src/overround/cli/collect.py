@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import os
 import random
 import sys
@@ -76,9 +75,7 @@ def collect(*, app: App, venue: str | None, duration: float | None, shard: str |
     venues = enabled_venues(settings, venue)
     terminal = sys.stdout.isatty()
     # A terminal shows the live view and keeps warnings; elsewhere every event is a JSON line on stdout.
-    if terminal and app.log_level == "info":
-        app = dataclasses.replace(app, log_level="warning")
-    app.start_logging(to_stdout=not terminal)
+    app.start_logging(to_stdout=not terminal, quiet=terminal)
     clock, rng = SystemClock(), random.Random()
 
     async def main(stop: asyncio.Event) -> int:

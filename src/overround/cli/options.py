@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
 import sys
 from collections.abc import Callable
@@ -16,6 +18,7 @@ from overround.market import Venue
 
 if TYPE_CHECKING:
     from overround.config import Loaded
+    from overround.ops import LogFiles
 
 __all__ = [
     "App",
@@ -37,7 +40,7 @@ class App:
     """What every command starts from: the settings as read, and how to log."""
 
     loaded: Loaded
-    log_level: str
+    log_level: str | None
 
     def start_logging(self, *, to_stdout: bool, json_lines: bool | None = None, quiet: bool = False) -> None:
         """Set up logging: long-running commands log to stdout, commands that print a result to stderr.
@@ -46,10 +49,25 @@ class App:
         """
         from overround.ops import configure_logging, register_secret
 
-        stream = sys.stdout if to_stdout else sys.stderr
-        level = "warning" if quiet and self.log_level == "info" else self.log_level
-        configure_logging(level=level, stream=stream, json=json_lines)
         settings = self.loaded.settings
+        wanted = settings.logging
+        stream = sys.stdout if to_stdout else sys.stderr
+        level = self.log_level or wanted.level
+        level = "warning" if quiet and level == "info" else level
+        files = None
+        if wanted.directory is not None:
+            context = click.get_current_context(silent=True)
+            name = "-".join(context.command_path.split()[1:]) if context is not None else ""
+            files = _log_files(
+                wanted.directory,
+                name or "overround",
+                days=wanted.debug_days,
+                error_days=wanted.error_days,
+                max_mb=wanted.max_file_mb,
+            )
+        configure_logging(level=level, stream=stream, json=json_lines, files=files, file_level=wanted.file_level)
+        if files is not None:
+            files.open()
         for secret in (
             settings.venues.kalshi.api_secret.get_secret_value(),
             settings.venues.polymarket.api_secret.get_secret_value(),
@@ -67,7 +85,7 @@ def app_options(*, positional: bool = False) -> Callable[[F], F]:
             above: dict[str, str | None] = ctx.find_root().obj or {}
             path = kwargs.pop("config_path", None) or kwargs.pop("config_argument", None) or above.get("config")
             kwargs.pop("config_argument", None)
-            level = kwargs.pop("log_level", None) or above.get("log_level") or "info"
+            level = kwargs.pop("log_level", None) or above.get("log_level")
             kwargs["app"] = load_app(path, log_level=level)
             return function(*args, **kwargs)
 
@@ -92,7 +110,17 @@ def app_options(*, positional: bool = False) -> Callable[[F], F]:
     return decorate
 
 
-def load_app(path: str | None, *, log_level: str) -> App:
+@functools.cache
+def _log_files(directory: Path, name: str, **kept: int) -> LogFiles:
+    """Files that are written until the process ends, whenever logging is set up anew."""
+    from overround.ops import LogFiles
+
+    files = LogFiles(directory, name, **kept)
+    atexit.register(files.close)
+    return files
+
+
+def load_app(path: str | None, *, log_level: str | None) -> App:
     """Read the settings and show their warnings on stderr."""
     from overround.config import load_settings
 

@@ -17,6 +17,7 @@ __all__ = [
     "ExchangeSettings",
     "IngestionSettings",
     "KalshiSettings",
+    "LoggingSettings",
     "MockSettings",
     "MonitoringSettings",
     "PollingSettings",
@@ -35,6 +36,7 @@ __all__ = [
 Positive = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[int, Field(ge=0)]
 MOST_SHARDS = 999
+Level = Literal["debug", "info", "warning", "error"]
 
 
 class _Table(BaseModel):
@@ -249,6 +251,36 @@ class MonitoringSettings(_Table):
     min_free_disk_share: Annotated[float, Field(ge=0, le=1)] = 0.05
 
 
+class LoggingSettings(_Table):
+    """``[logging]``: how much is said, and what is kept of it in files.
+
+    Attributes
+    ----------
+    level : str
+        Least level on the stream; ``--log-level`` wins.
+    directory : Path or None
+        Where each command keeps its files; none without it.
+    file_level : str
+        Least level in the files.
+    debug_days, error_days : int
+        How long the files of all lines, and those of errors, are kept.
+    max_file_mb : int
+        Most megabytes of one day's file of all lines.
+    """
+
+    level: Level = "info"
+    directory: Path | None = None
+    file_level: Level = "debug"
+    debug_days: Positive = 30
+    error_days: Positive = 90
+    max_file_mb: Positive = 1_000
+
+    @field_validator("directory", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return value or None
+
+
 class StorageSettings(_Table):
     """``[storage]``: the lake.
 
@@ -364,6 +396,7 @@ class Settings(_Table):
     drift: DriftSettings = DriftSettings()
     cluster: ClusterSettings = ClusterSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
+    logging: LoggingSettings = LoggingSettings()
     storage: StorageSettings = StorageSettings()
     retention: RetentionSettings = RetentionSettings()
     mock: MockSettings = MockSettings()

@@ -7,6 +7,7 @@ their logger with ``structlog.get_logger()``; nothing is set up until a command 
 
 from __future__ import annotations
 
+import contextlib
 import json as stdlib_json
 import logging
 import math
@@ -17,6 +18,8 @@ from typing import Any, TextIO
 from urllib.parse import quote
 
 import structlog
+
+from overround.ops.files import LogFiles
 
 __all__ = ["MASK", "configure_logging", "register_secret"]
 
@@ -45,7 +48,14 @@ def register_secret(text: str) -> None:
         _pattern = re.compile("|".join(re.escape(secret) for secret in sorted(_secrets, key=len, reverse=True)))
 
 
-def configure_logging(*, level: str = "info", stream: TextIO | None = None, json: bool | None = None) -> None:
+def configure_logging(
+    *,
+    level: str = "info",
+    stream: TextIO | None = None,
+    json: bool | None = None,
+    files: LogFiles | None = None,
+    file_level: str = "debug",
+) -> None:
     """Set up logging for this process; a second call replaces the first.
 
     Parameters
@@ -56,6 +66,9 @@ def configure_logging(*, level: str = "info", stream: TextIO | None = None, json
         Long-running commands give standard output, commands that print a result standard error (the default).
     json : bool, optional
         One JSON object per line, or readable lines; by default JSON unless the stream is a terminal.
+    files : LogFiles, optional
+        Take every line from ``file_level`` on as well, always as JSON.
+    file_level : str
 
     Notes
     -----
@@ -73,29 +86,28 @@ def configure_logging(*, level: str = "info", stream: TextIO | None = None, json
         # Tracebacks become text here, so that they are masked like everything else and show no local variables.
         structlog.processors.format_exc_info,
     ]
+    both = least if files is None else min(least, _LEVELS[file_level])
     last: list[structlog.typing.Processor] = [
         _mask_secrets,
+        *([] if files is None else [_Beside(files, _LEVELS[file_level], least)]),
         _render_json if as_json else structlog.dev.ConsoleRenderer(colors=out.isatty(), timestamp_key="ts"),
     ]
     structlog.configure(
         processors=[*shared, *last],
-        wrapper_class=structlog.make_filtering_bound_logger(least),
+        wrapper_class=structlog.make_filtering_bound_logger(both),
         logger_factory=lambda *_: _Lines(out),
         # A logger made before this call must follow it; a line costs a few us more, and lines are rare.
         cache_logger_on_first_use=False,
     )
-    foreign = _Foreign(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
-        ),
-        out,
+    foreign = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
     )
     root = logging.getLogger()
     for handler in [handler for handler in root.handlers if isinstance(handler, _Foreign)]:
         root.removeHandler(handler)
-    root.addHandler(foreign)
-    root.setLevel(logging.INFO if least <= logging.DEBUG else max(least, logging.WARNING))
+    root.addHandler(_Foreign(foreign, out))
+    root.setLevel(logging.INFO if both <= logging.DEBUG else max(both, logging.WARNING))
 
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
@@ -121,6 +133,25 @@ class _Lines:
     debug = info = warning = error = critical = fatal = log = msg
 
 
+class _Beside:
+    """Gives lines to the files, and lets those pass that the stream takes as well."""
+
+    def __init__(self, files: LogFiles, level: int, stream_level: int) -> None:
+        self._files = files
+        self._level, self._stream_level = level, stream_level
+
+    def __call__(self, logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        level = _LEVELS.get(str(event.get("level")), logging.ERROR)
+        if level >= self._level:
+            self._files.write(_render_json(logger, method, event), level)
+        least = self._stream_level
+        if "logger" in event:  # a library's
+            least = logging.INFO if least <= logging.DEBUG else max(least, logging.WARNING)
+        if level < least:
+            raise structlog.DropEvent
+        return event
+
+
 class _Foreign(logging.Handler):
     """Lines of libraries that use the standard library's logging."""
 
@@ -130,7 +161,8 @@ class _Foreign(logging.Handler):
         self._lines = _Lines(out)
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._lines.msg(self.format(record))
+        with contextlib.suppress(structlog.DropEvent):
+            self._lines.msg(self.format(record))
 
 
 def _render_json(_: Any, __: str, event: MutableMapping[str, Any]) -> str:
