@@ -25,7 +25,7 @@ def test_the_shipped_file_states_every_default() -> None:
 def test_overlays_and_environment_win_in_order_and_their_source_is_told(tmp_path: Path) -> None:
     main = write(tmp_path / "surveillance.toml", "top_k = 10\n[venues.kalshi]\nhot_count = 1\nmax_subs_per_venue = 9\n")
     write(tmp_path / "local.toml", "[venues.kalshi]\nhot_count = 2\n")
-    write(tmp_path / "secrets.local.toml", '[venues.kalshi]\napi_secret = "s3cret"\n')
+    write(tmp_path / "secrets.local.toml", '[venues.kalshi]\napi_secret = "s3cret"\n').chmod(0o600)
     loaded = load_settings(main, environ={"OVERROUND_TOP_K": "20", "OVERROUND_VENUES__KALSHI__API_KEY": "abcdef"})
     kalshi = loaded.settings.venues.kalshi
     assert (loaded.settings.top_k, kalshi.hot_count, kalshi.max_subs_per_venue, kalshi.api_key) == (20, 2, 9, "abcdef")

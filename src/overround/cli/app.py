@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib
 import sys
+import threading
+import traceback
 from collections.abc import Sequence
 
 import click
@@ -83,7 +85,12 @@ def root(ctx: click.Context, config_path: str | None, log_level: str | None) -> 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 misused, 3 done but incomplete."""
-    sys.exit(run(argv))
+    threading.excepthook = lambda args: _show_trace(args.exc_value)
+    try:
+        code = run(argv)
+    except Exception as exc:  # noqa: BLE001 - where the process ends
+        code = _crashed(exc)
+    sys.exit(code)
 
 
 def run(argv: Sequence[str] | None = None) -> int:
@@ -114,10 +121,35 @@ def run(argv: Sequence[str] | None = None) -> int:
 
 def report(exc: OverroundError) -> int:
     """Print an error and its remedy on stderr; returns its exit code."""
-    click.echo(f"error: {exc}", err=True)
+    _say(f"error: {exc}")
     if exc.hint:
-        click.echo(f"hint:  {exc.hint}", err=True)
+        _say(f"hint:  {exc.hint}")
     return exc.exit_code
+
+
+def _crashed(exc: Exception) -> int:
+    """Leave the trace of a defect: in the log, if there is one, else on stderr."""
+    import structlog
+
+    if structlog.is_configured():
+        structlog.get_logger().error("process.crashed", exc_info=exc)
+        _say(f"error: {type(exc).__name__}: {exc}")
+        _say("hint:  this is a defect; its trace is in the log (process.crashed)")
+    else:
+        _show_trace(exc)
+    return 1
+
+
+def _show_trace(exc: BaseException | None) -> None:
+    if exc is not None:
+        _say("".join(traceback.format_exception(exc)).rstrip())
+
+
+def _say(text: str) -> None:
+    """Write on stderr, without the secrets that have been read."""
+    from overround.ops import mask_secrets
+
+    click.echo(mask_secrets(text), err=True)
 
 
 def _first_of_ours(group: BaseExceptionGroup[BaseException]) -> OverroundError | None:

@@ -47,7 +47,7 @@ class App:
 
         Where a bar shows how far a command is (``quiet``), a line per file would only tear it.
         """
-        from overround.ops import configure_logging, register_secret
+        from overround.ops import configure_logging
 
         settings = self.loaded.settings
         wanted = settings.logging
@@ -68,12 +68,6 @@ class App:
         configure_logging(level=level, stream=stream, json=json_lines, files=files, file_level=wanted.file_level)
         if files is not None:
             files.open()
-        for secret in (
-            settings.venues.kalshi.api_secret.get_secret_value(),
-            settings.venues.polymarket.api_secret.get_secret_value(),
-        ):
-            if secret:
-                register_secret(secret)
 
 
 def app_options(*, positional: bool = False) -> Callable[[F], F]:
@@ -121,12 +115,15 @@ def _log_files(directory: Path, name: str, **kept: int) -> LogFiles:
 
 
 def load_app(path: str | None, *, log_level: str | None) -> App:
-    """Read the settings and show their warnings on stderr."""
-    from overround.config import load_settings
+    """Read the settings, see to it that no secret of theirs is ever shown, and tell their warnings on stderr."""
+    from overround.config import load_settings, secret_texts
+    from overround.ops import mask_secrets, register_secret
 
     loaded = load_settings(Path(path) if path else None, environ=os.environ)
+    for secret in secret_texts(loaded.settings):
+        register_secret(secret)
     for warning in loaded.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        click.echo(f"warning: {mask_secrets(warning)}", err=True)
     return App(loaded=loaded, log_level=log_level)
 
 

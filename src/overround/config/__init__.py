@@ -23,6 +23,7 @@ from overround.config.models import (
     VenuesSettings,
     parse_shard,
 )
+from overround.config.secrets import secret_texts
 
 __all__ = [
     "ClusterSettings",
@@ -48,4 +49,5 @@ __all__ = [
     "describe",
     "load_settings",
     "parse_shard",
+    "secret_texts",
 ]

@@ -1,8 +1,8 @@
 """Reading the settings: files, overlays, environment, and where each value came from.
 
 Order, later wins: defaults, ``surveillance.toml`` (or the file named), ``local.toml`` and
-``secrets.local.toml`` beside it, then ``OVERROUND_…`` environment variables, where two underscores
-descend into a table (``OVERROUND_VENUES__KALSHI__API_KEY``). The layering is ours rather than
+``secrets.local.toml`` beside it, the files of ``OVERROUND_SECRETS_DIR``, then ``OVERROUND_…`` environment
+variables, where two underscores descend into a table (``OVERROUND_VENUES__KALSHI__API_KEY``). The layering is ours rather than
 pydantic-settings', which cannot tell afterwards where a value came from.
 """
 
@@ -19,14 +19,15 @@ import msgspec
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from overround.config.models import Settings
+from overround.config.secrets import SECRETS_DIR, check_rights, holds_secret, read_mounted
 from overround.errors import UNREADABLE, ConfigError
 
 __all__ = ["Loaded", "describe", "load_settings"]
 
 DEFAULT_PATH = Path("config/surveillance.toml")
 PREFIX = "OVERROUND_"
-# Variables of the same prefix that are no settings: the test suite's switches.
-NOT_SETTINGS = ("OVERROUND_CAPTURES", "OVERROUND_TESTS_")
+# Variables of the same prefix that are no settings: the test suite's switches, and where secrets lie.
+NOT_SETTINGS = ("OVERROUND_CAPTURES", "OVERROUND_TESTS_", SECRETS_DIR)
 FALSE_SOCKET = "gamma-api.polymarket.com/ws"
 
 
@@ -54,11 +55,12 @@ def load_settings(path: Path | None, *, environ: Mapping[str, str]) -> Loaded:
     ------
     ConfigError
         If a named file is missing, a file is no TOML, a key is unknown (the nearest known one is
-        named), or a value is of the wrong type or out of range.
+        named), a value is of the wrong type or out of range, or somebody else can read a file with a secret.
     """
     main = path or (DEFAULT_PATH if DEFAULT_PATH.is_file() else None)
     layers: list[tuple[str, dict[str, Any]]] = []
     files: list[Path] = []
+    warnings: list[str | None] = []
     if main is not None:
         if main.is_dir():
             main = main / "surveillance.toml"
@@ -68,8 +70,15 @@ def load_settings(path: Path | None, *, environ: Mapping[str, str]) -> Loaded:
             )
         overlays = [main.with_name("local.toml"), main.with_name("secrets.local.toml")]
         for file in [main, *(p for p in overlays if p.is_file() and p != main)]:
-            layers.append((str(file), _read_toml(file)))
+            tree = _read_toml(file)
+            layers.append((str(file), tree))
             files.append(file)
+            if holds_secret(tree):
+                warnings.append(check_rights(file))
+    if environ.get(SECRETS_DIR):
+        for file, name, text in read_mounted(Path(environ[SECRETS_DIR])):
+            if name.upper().startswith(PREFIX) or "__" in name:
+                layers.append((str(file), _tree_of(name, text)))
     layers.append(("environment", _from_environ(environ)))
 
     merged: dict[str, Any] = {}
@@ -83,7 +92,15 @@ def load_settings(path: Path | None, *, environ: Mapping[str, str]) -> Loaded:
         settings = Settings.model_validate(merged)
     except ValidationError as exc:
         raise ConfigError(*_first_problem(exc, sources)) from None
-    return Loaded(settings=settings, sources=sources, warnings=_warnings(settings), files=tuple(files))
+    keys = (settings.venues.polymarket.private_key_path, settings.venues.kalshi.private_key_path)
+    warnings += [check_rights(key) for key in keys if key is not None and not _is_mounted(key, environ)]
+    told = (*(warning for warning in warnings if warning), *_warnings(settings))
+    return Loaded(settings=settings, sources=sources, warnings=told, files=tuple(files))
+
+
+def _is_mounted(path: Path, environ: Mapping[str, str]) -> bool:
+    directory = environ.get(SECRETS_DIR)
+    return bool(directory) and path.is_relative_to(Path(str(directory)))
 
 
 def describe(loaded: Loaded) -> list[tuple[str, str, str]]:
@@ -102,7 +119,7 @@ def describe(loaded: Loaded) -> list[tuple[str, str, str]]:
         elif dotted[-1] == "api_key" and value:
             shown = f"{str(value)[:4]}…"
         else:
-            shown = str(value) if value is not None else ""
+            shown = _mask(str(value)) if value is not None else ""
         rows.append((name, shown, loaded.sources.get(name, "default")))
     return rows
 
@@ -127,9 +144,19 @@ def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
     for name, text in sorted(environ.items()):
         if not name.startswith(PREFIX) or name.startswith(NOT_SETTINGS):
             continue
-        dotted = tuple(part.lower() for part in name.removeprefix(PREFIX).split("__"))
-        _assign(tree, dotted, text)
+        _assign(tree, _dotted(name), text)
     return tree
+
+
+def _tree_of(name: str, text: str) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    _assign(tree, _dotted(name), text)
+    return tree
+
+
+def _dotted(name: str) -> tuple[str, ...]:
+    """Where the value of a variable, or of a file named like it, belongs."""
+    return tuple(part.lower() for part in name.upper().removeprefix(PREFIX).split("__"))
 
 
 def _assign(tree: dict[str, Any], dotted: tuple[str, ...], value: object) -> None:
@@ -169,7 +196,7 @@ def _check_keys(tree: Mapping[str, Any], model: type[BaseModel], *, where: str, 
         below = model.model_fields[key].annotation
         if isinstance(below, type) and issubclass(below, BaseModel):
             if not isinstance(value, dict):
-                raise ConfigError(f"{prefix}{key} is a table, not {value!r} ({where})", hint=f"write [{prefix}{key}]")
+                raise ConfigError(f"{prefix}{key} is a table, no single value ({where})", hint=f"write [{prefix}{key}]")
             _check_keys(value, below, where=where, prefix=f"{prefix}{key}.")
 
 

@@ -102,6 +102,7 @@ class LogFiles:
 class _Writer(logging.handlers.QueueListener):
     def enqueue_sentinel(self) -> None:
         """Wait for room, but not for ever."""
+        assert isinstance(self.queue, queue.Queue)
         self.queue.put(None, timeout=GOODBYE_S)
 
 

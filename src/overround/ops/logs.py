@@ -21,7 +21,7 @@ import structlog
 
 from overround.ops.files import LogFiles
 
-__all__ = ["MASK", "configure_logging", "register_secret"]
+__all__ = ["MASK", "configure_logging", "mask_secrets", "register_secret"]
 
 MASK = "********"
 
@@ -172,7 +172,7 @@ def _render_json(_: Any, __: str, event: MutableMapping[str, Any]) -> str:
 
 def _mask_secrets(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Turn every value into what it will look like, and cover what must not be seen."""
-    return {_masked(str(key)): _plain(value) for key, value in event.items()}
+    return {mask_secrets(str(key)): _plain(value) for key, value in event.items()}
 
 
 def _plain(value: Any) -> Any:
@@ -181,13 +181,14 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)  # JSON has no NaN
     if isinstance(value, str):
-        return _masked(value)
+        return mask_secrets(value)
     if isinstance(value, Mapping):
-        return {_masked(str(key)): _plain(below) for key, below in value.items()}
+        return {mask_secrets(str(key)): _plain(below) for key, below in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [_plain(below) for below in value]
-    return _masked(str(value))
+    return mask_secrets(str(value))
 
 
-def _masked(text: str) -> str:
+def mask_secrets(text: str) -> str:
+    """The text with every registered secret covered."""
     return text if _pattern is None else _pattern.sub(MASK, text)

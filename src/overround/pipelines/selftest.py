@@ -268,6 +268,7 @@ def _run(
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "settings.toml"
     key_file = folder / "key.pem"
+    key_file.touch(mode=0o600)
     key_file.write_bytes(key.private_pem)
     config.write_text(_toml(_plain(settings, key_file, venues)))
     problems: dict[Venue, list[str]] = {venue: [] for venue in venues}

@@ -22,6 +22,7 @@ from overround.config import MonitoringSettings
 from overround.errors import ConfigError
 from overround.net.reach import http_url
 from overround.net.serving import QuietServer, listen
+from overround.ops import mask_secrets
 from overround.services.exposition import CollectorFigures
 from overround.services.health import Health, judge
 from overround.storage import LakePaths
@@ -133,7 +134,7 @@ class Endpoint:
         async def health() -> Response:
             found = self.health()
             return Response(
-                msgspec.json.encode(found),
+                mask_secrets(msgspec.json.encode(found).decode()),
                 status_code=503 if found.state == "failing" else 200,
                 media_type="application/json",
             )

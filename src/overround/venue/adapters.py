@@ -16,6 +16,7 @@ from overround.config import KalshiSettings, PolymarketSettings, Settings
 from overround.errors import ConfigError
 from overround.market import Origin, Venue
 from overround.net import HttpClient, Socket, open_socket
+from overround.ops import register_secret
 from overround.venue.kalshi.calendar import KalshiCalendar
 from overround.venue.kalshi.client import KalshiBooks, KalshiCatalog, KalshiClient
 from overround.venue.kalshi.commands import BOOKS
@@ -251,6 +252,7 @@ def _kalshi_signer(settings: KalshiSettings) -> Signer | None:
                 f"venues.kalshi.private_key_path: cannot read {path}: {exc.strerror}",
                 hint="name the PEM file of your key",
             ) from exc
+        register_secret(pem.decode(errors="replace"))
     if not settings.api_key and not pem:
         return None
     if not settings.api_key or not pem:
