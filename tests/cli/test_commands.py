@@ -27,6 +27,7 @@ HEAVY = (
     "picows",
     "rich",
     "structlog",
+    "textual",
 )
 
 

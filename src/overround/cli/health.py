@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING
 import click
 
 from overround.cli.options import App, app_options, json_option
-from overround.errors import OverroundError, UsageError
 
 if TYPE_CHECKING:
     from overround.services import Health
 
 __all__ = ["health"]
 
-_TIMEOUT_S = 5.0
 EXIT_CODES = {"ok": 0, "failing": 1, "degraded": 3}
 
 
@@ -29,29 +27,13 @@ def health(*, app: App, url: str | None, as_json: bool) -> int:
 
     Example: overround health --url http://127.0.0.1:9464
     """
-    import httpx2
-    import msgspec
-
-    from overround.net.reach import http_url
+    from overround.cli.asking import ask, endpoint_url
     from overround.services.health import Health
 
-    settings = app.loaded.settings.monitoring
-    base = (url or http_url(settings.host, settings.port)).rstrip("/")
-    if not base.startswith(("http://", "https://")):
-        raise UsageError(f"{base!r} is no address", hint="write it as http://host:port")
-    try:
-        answer = httpx2.get(f"{base}/health", timeout=_TIMEOUT_S)
-        found = msgspec.json.decode(answer.content, type=Health)
-    except httpx2.HTTPError as exc:
-        raise OverroundError(
-            f"no collector answers at {base}: {exc or type(exc).__name__}",
-            hint="start `overround collect`, or name its endpoint with --url",
-        ) from exc
-    except (msgspec.MsgspecError, httpx2.InvalidURL) as exc:
-        raise OverroundError(
-            f"what answers at {base} is no collector: {exc}", hint="name the collector's endpoint with --url"
-        ) from exc
+    found = ask(endpoint_url(url, app.loaded.settings.monitoring), "/health", Health)
     if as_json:
+        import msgspec
+
         click.echo(msgspec.json.encode(found).decode())
     else:
         _show(found)

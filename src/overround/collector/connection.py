@@ -112,6 +112,11 @@ class Connection:
         """Whether the socket stands."""
         return self._socket is not None
 
+    @property
+    def since_ms(self) -> int:
+        """Since when it stands, or is down."""
+        return self._opened_ms if self.down_since_ms is None else self.down_since_ms
+
     def add(self, markets: Sequence[Market]) -> None:
         """Carry more markets."""
         self.feed.add(markets, now_ms=self._clock.now_ms())

@@ -169,6 +169,11 @@ class GapLedger:
         """How many :meth:`take_changed` would give."""
         return len(self._changed)
 
+    def newest(self, count: int) -> list[Gap]:
+        """The open gaps, and after them the last closed ones, at most ``count`` together."""
+        found = list(self._open.values())[:count]
+        return found + (self._closed[-(count - len(found)) :][::-1] if count > len(found) else [])
+
     @property
     def n_open(self) -> int:
         """Markets whose book is not right at this moment."""

@@ -143,6 +143,8 @@ class BookPoller:
         self.feed: PolledFeed | TapedFeed = feed if journal is None else TapedFeed(feed, self._mark)
         self.down_since_ms: int | None = None
         self.name = self.log_id = name
+        self.reconnects = 0
+        self._began_ms = clock.now_ms()
         self._feed = feed
         self._source = source
         self._clock = clock
@@ -153,6 +155,16 @@ class BookPoller:
     def untaped(self) -> Feed:
         """The feed itself."""
         return self._feed
+
+    @property
+    def connected(self) -> bool:
+        """Whether the last poll was answered."""
+        return self.down_since_ms is None
+
+    @property
+    def since_ms(self) -> int:
+        """Since when it has been so."""
+        return self._began_ms if self.down_since_ms is None else self.down_since_ms
 
     def set_intervals(self, wanted: Mapping[MarketId, tuple[Market, int]]) -> None:
         """Poll exactly these markets, each every so many milliseconds."""
@@ -189,6 +201,7 @@ class BookPoller:
         if self.down_since_ms is not None:
             log.info("polling.recovered", venue=self.name, down_ms=now_ms - self.down_since_ms)
             self.down_since_ms = None
+            self._began_ms = now_ms
         self._keep(books, now_ms)
         for book in books:
             self._feed.rest_book(book, now_ms=now_ms)

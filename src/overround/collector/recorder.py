@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from random import Random
 
@@ -500,7 +500,7 @@ class VenueRecorder:
         if now_ms < self._state_due_ms:
             return
         started_ns = self._clock.monotonic_ns()
-        carriers = self._connections if self._poller is None else [self._poller]
+        carriers = self.carriers
         state = Checkpoint(
             shelf=self._shelf,
             budgets=self._adapter.repair_budgets,
@@ -549,7 +549,7 @@ class VenueRecorder:
                     self.figures.repair.observe((now_ms - gap.start_ms) / 1000)
                     told.info(
                         "book.repaired",
-                        repair=self._log_id(gap.repair_no),
+                        repair=self.repair_name(gap.repair_no),
                         market_id=market_id,
                         cause=gap.cause,
                         by=gap.repair,
@@ -572,7 +572,7 @@ class VenueRecorder:
                     self._repairs[carrier.name] = repair_no
                 told.warning(
                     "book.gap",
-                    repair=self._log_id(repair_no),
+                    repair=self.repair_name(repair_no),
                     market_id=market_id,
                     cause=event.detail,
                     markets=len(hit),
@@ -591,7 +591,7 @@ class VenueRecorder:
                 told.debug(
                     "feed.event",
                     # A step for all of a connection's markets names none.
-                    repair=self._repair_id(market_id) or self._log_id(self._repairs.get(carrier.name, 0)),
+                    repair=self._repair_id(market_id) or self.repair_name(self._repairs.get(carrier.name, 0)),
                     market_id=market_id,
                     what=kind,
                     detail=event.detail,
@@ -614,9 +614,9 @@ class VenueRecorder:
                 told.debug("feed.event", market_id=market_id, what=kind, detail=event.detail)
 
     def _repair_id(self, market_id: MarketId) -> str | None:
-        return self._log_id(self.gaps.repair_of(market_id))
+        return self.repair_name(self.gaps.repair_of(market_id))
 
-    def _log_id(self, repair_no: int) -> str | None:
+    def repair_name(self, repair_no: int) -> str | None:
         """The repair's name in the log, as no other repair of any run bears it: ``kalshi-r17@1a2b3c4d``."""
         return f"{self.venue}-r{repair_no}@{self.log_run}" if repair_no else None
 
@@ -646,11 +646,28 @@ class VenueRecorder:
         """All connection slots opened so far."""
         return tuple(self._connections)
 
+    @property
+    def carriers(self) -> Sequence[Connection | BookPoller]:
+        """Whatever brings books: the connections, or the poller."""
+        return tuple(self._connections) if self._poller is None else (self._poller,)
+
+    @property
+    def polls(self) -> bool:
+        """Whether books are polled."""
+        return self._poller is not None
+
+    def held(self) -> Iterator[tuple[Market, Book]]:
+        """The markets subscribed at present, and their books."""
+        return ((self._markets[m], book) for m, book in self._shelf.items() if m in self._markets)
+
+    def listing(self, market_id: MarketId) -> Market | None:
+        """What is known of a market."""
+        return self._markets.get(market_id)
+
     def counters(self) -> FeedCounters:
         """The sum of all connections' counters."""
         total = FeedCounters()
-        feeds = [self._poller.feed] if self._poller is not None else [c.feed for c in self._connections]
-        for feed in feeds:
+        for feed in (carrier.feed for carrier in self.carriers):
             for name in FeedCounters.__struct_fields__:
                 if name == "unknown":
                     for kind, n in feed.counters.unknown.items():

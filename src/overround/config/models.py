@@ -237,7 +237,7 @@ class MonitoringSettings(_Table):
     enabled : bool
     host : str
     port : int
-        ``/metrics``, ``/health``, ``/livez``, ``/readyz``; 0 for any free port.
+        ``/metrics``, ``/health``, ``/livez``, ``/readyz``, ``/status``; 0 for any free port.
     min_verified_share : float
         Below this part of the live books verified, a venue is degraded.
     min_free_disk_share : float

@@ -1,4 +1,4 @@
-"""A collector's own HTTP endpoint: ``/metrics`` for Prometheus, ``/health``, ``/livez`` and ``/readyz``."""
+"""A collector's own HTTP endpoint: ``/metrics`` for Prometheus, ``/health``, ``/livez``, ``/readyz``, ``/status``."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from overround.errors import ConfigError
 from overround.net.reach import http_url
 from overround.net.serving import QuietServer, listen
 from overround.ops import mask_secrets
+from overround.services.detail import CollectorDetail, Detailer
 from overround.services.exposition import CollectorFigures
 from overround.services.health import Health, judge
 from overround.storage import LakePaths
@@ -60,6 +61,7 @@ class Endpoint:
         self._data_dir = data_dir
         self._clock = clock
         self._began_ns = clock.monotonic_ns()
+        self._detailer = Detailer()
 
     def show(self, recorders: Sequence[VenueRecorder]) -> None:
         """These recorders run from now on."""
@@ -75,6 +77,12 @@ class Endpoint:
             disk_total_bytes=total,
             up_s=(self._clock.monotonic_ns() - self._began_ns) / 1e9,
             version=__version__,
+        )
+
+    def detail(self) -> CollectorDetail:
+        """Every connection, the most active markets and the newest gaps."""
+        return self._detailer.detail(
+            self.recorders, self.health(), now_ms=self._clock.now_ms(), monotonic_ns=self._clock.monotonic_ns()
         )
 
     async def run(self) -> None:
@@ -139,7 +147,16 @@ class Endpoint:
                 media_type="application/json",
             )
 
-        for path, answer in (("/metrics", metrics), ("/livez", livez), ("/readyz", readyz), ("/health", health)):
+        async def status() -> Response:
+            return Response(mask_secrets(msgspec.json.encode(self.detail()).decode()), media_type="application/json")
+
+        for path, answer in (
+            ("/metrics", metrics),
+            ("/livez", livez),
+            ("/readyz", readyz),
+            ("/health", health),
+            ("/status", status),
+        ):
             app.add_api_route(path, answer, methods=["GET"], response_class=Response)
         return app
 
