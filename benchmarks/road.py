@@ -12,7 +12,7 @@ A sender on core 0 answers the handshake and the subscription and then sends a t
 - *limit*: `recv_into` of the same bytes, and msgspec scanning each frame without keeping a field; both times added;
 - *ours*: `open_socket` (picows, uvloop), `Connection`, the venue's feed, `Snapshotter` with a row for every 20 frames,
   both outcomes' rows at a time, on a rotating market (hash proofs within the collector's budget), `SnapshotWriter`. The time ends when the
-  last row is durable in the write-ahead file and, with the journal, when the last frame is compressed and synced.
+  last row and the last trade are durable in the write-ahead files and, with the journal, when the last frame is compressed and synced.
 
 Ours gets its time as the collector does, except that rows are due by the number of frames, not by the clock.
 """
@@ -54,6 +54,8 @@ from overround.net import ConnectionPacer, open_socket
 from overround.storage import FrameJournal, LakePaths, SnapshotWriter
 from overround.venue.polymarket.feed import PolymarketFeed
 from overround.venue.polymarket.sampling import HashBudget
+from overround.venue.prints import TradeDesk
+from overround.venue.recent import RecentFrames
 from overround.venue.sentinel import DriftSentinel
 from overround.venue.shapes import VenueShapes
 
@@ -244,8 +246,12 @@ class OneConnection:
             monotonic_ns=clock.monotonic_ns,
             on_row=self.on_row,
         )
+        self.desk = TradeDesk(tape.venue)
+        self.recent = RecentFrames(self.desk.see) if drift is not None else None
         self.sentinel = (
-            DriftSentinel(paths, tape.venue, drift[0], settings=drift[1], clock=clock) if drift is not None else None
+            DriftSentinel(paths, tape.venue, drift[0], settings=drift[1], clock=clock, recent=self.recent)
+            if drift is not None
+            else None
         )
         self._looking: asyncio.Task[None] | None = None
         self.events: list[str] = []
@@ -264,6 +270,7 @@ class OneConnection:
             pacer=ConnectionPacer(self.clock, opens_per_s=1_000),
             on_events=self._note,
             sentinel=self.sentinel,
+            recent=self.recent,
         )
         if self.sentinel is not None:
             self._looking = asyncio.create_task(self.sentinel.run())
@@ -303,10 +310,16 @@ class OneConnection:
         """As the recorder's."""
         while True:
             await asyncio.sleep(0.25)
+            self.take_trades()
             if self.writer.due(self.row_ms):
                 await self.writer.flush(self.row_ms)
             if self.journal is not None and self.journal.pending_bytes > JOURNAL_BYTES:
                 await asyncio.to_thread(self.journal.flush)
+
+    def take_trades(self) -> None:
+        """As the recorder's; without the sentinel, which hands on the frames, prints are not joined."""
+        self.desk.add(self.connection.name, self.feed.take_trades())
+        self.writer.add_trades(self.desk.take(now_ms=None if self.recent is None else self.clock.now_ms()))
 
     def take_rows(self) -> None:
         """Rows of every millisecond since the last call: a loop that was busy for long skips none."""
@@ -326,6 +339,7 @@ class OneConnection:
             await self._flushing
         if self.journal is not None:
             await asyncio.to_thread(self.journal.flush)
+        self.take_trades()
         await self.writer.flush(self.row_ms)
 
     async def close(self) -> None:

@@ -7,15 +7,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
-from overround.market import BookStatus, ErrCode, Integrity
-from overround.storage import ROW_SCHEMA, LakePaths, SnapshotWriter
+from overround.market import BookStatus, ErrCode, Integrity, MarketId, OutcomeId, Trade
+from overround.storage import ROW_SCHEMA, TRADE_SCHEMA, LakePaths, SnapshotWriter
 from overround.storage.verify import ProblemKind
 from overround.testing.clock import ManualClock
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/lake.md").read_text(encoding="utf-8")
 SNIPPETS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+PRINT = Trade(
+    market_id=MarketId("kalshi-0"),
+    outcome_id=OutcomeId("yes"),
+    first=True,
+    px=0.4,
+    sz_e6=2_500_000,
+    taker_side="buy",
+    ts_recv_ns=1_768_392_301_000_000_000,
+)
 
 
 @pytest.fixture
@@ -32,6 +42,7 @@ async def lake(
         writer = open_writer(venue=venue, paths=LakePaths(tmp_path / "data"))
         for seq in range(10):
             append(writer.buffer, clock.now_ms(), seq, market=f"{venue}-{seq % 2}")
+        writer.add_trades([PRINT])
         await writer.stop()
     clock.skip_ms(300_000)
     writer = open_writer(paths=LakePaths(tmp_path / "data"))
@@ -87,12 +98,27 @@ async def test_our_reader_includes_the_open_bucket(lake: Path) -> None:
     assert 99 in latest["seq"].to_list()
 
 
-def test_the_table_of_columns_is_the_schema() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \| (yes|no) \|", PAGE, re.MULTILINE)
-    types = {"int64": "int64", "string": "string", "double": "double", "list of double": "list<item: double>"}
-    assert [(name, types[kind], null == "yes") for name, kind, null in rows] == [
-        (field.name, str(field.type).replace("element", "item"), field.nullable) for field in ROW_SCHEMA
-    ]
+async def test_our_reader_reads_trades(lake: Path) -> None:
+    row = run(4)["prints"].row(0, named=True)
+    assert (row["market_id"], row["px"], row["sz"], row["book_sz"]) == ("kalshi-0", 0.4, 2.5, None)
+
+
+@pytest.mark.parametrize(
+    ("heading", "schema"), [("Snapshot rows", ROW_SCHEMA), ("Trades", TRADE_SCHEMA)], ids=lambda each: str(each)[:10]
+)
+def test_the_table_of_columns_is_the_schema(heading: str, schema: pa.Schema) -> None:
+    section = PAGE.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`[^|]+`) \| ([^|]+) \| (yes|no) \|", section, re.MULTILINE)
+    types = {
+        "int64": "int64",
+        "bool": "bool",
+        "string": "string",
+        "double": "double",
+        "list of double": "list<item: double>",
+    }
+    assert [
+        (name, types[kind], null == "yes") for names, kind, null in rows for name in re.findall(r"`(\w+)`", names)
+    ] == [(field.name, str(field.type).replace("element", "item"), field.nullable) for field in schema]
 
 
 def test_every_kind_of_problem_is_on_the_page() -> None:

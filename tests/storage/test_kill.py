@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from overround.pipelines.lake import verify_lake
-from overround.storage import JOURNAL, LakePaths, read_journal, scan_snapshots
+from overround.storage import JOURNAL, LakePaths, read_journal, scan_snapshots, scan_trades
 
 WRITER = """
 import asyncio, sys
 from pathlib import Path
 from overround.config import StorageSettings
-from overround.market import Origin
+from overround.market import Origin, Trade
 from overround.storage import FrameJournal, LakePaths, SnapshotWriter
 from overround.testing.clock import ManualClock
 
@@ -39,6 +39,8 @@ async def main(root, run, last):
             writer.buffer.append(keys[seq % 5], clock.now_ms(), {5000: seq * 1_000_000, 4900: 1}, {5100: 7}, seq=seq,
                                  source_ts=None, stale=False, err=None, integrity=None)
             journal.frame("k0", clock.now_ns(), b'{"seq": %d}' % seq, True)
+            writer.add_trades([Trade(market_id=f"KX-{seq % 5}", outcome_id="yes", first=True, px=0.5, sz_e6=seq * 1_000_000,
+                                     taker_side="buy", ts_recv_ns=clock.now_ns())])
             clock.skip_ms(100)
         if await writer.flush(clock.now_ms()):
             print("rows", seq, flush=True)
@@ -88,6 +90,11 @@ def kill_and_check(root: Path, kills: int, seed: int) -> None:
     first = rows.filter(outcome_id="yes")
     assert first["bid_sz"].list.first().to_list() == [float(seq) for seq in first["seq"]]
 
+    traded = Counter(round(sz) for sz in scan_trades(paths, "kalshi").collect()["sz"])
+    assert max(traded.values()) == 1
+    for run, said in enumerate(acknowledged):
+        assert all(n in traded for n in range(run * 1_000_000 + 1, said.get("rows", run * 1_000_000) + 1))
+
     frames: Counter[int] = Counter()
     for date in paths.days(JOURNAL, "kalshi"):
         for hour in paths.hours(JOURNAL, "kalshi", date):
@@ -100,7 +107,7 @@ def kill_and_check(root: Path, kills: int, seed: int) -> None:
     report = verify_lake(paths)
     assert report.problems == ()
     assert report.open_rows == 0
-    assert report.rows == len(rows)
+    assert report.rows == len(rows) + traded.total()
 
 
 def test_every_flushed_row_and_frame_is_there_exactly_once_after_some_kills(tmp_path: Path) -> None:

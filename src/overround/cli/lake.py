@@ -210,7 +210,7 @@ def rebuild(
     data_dir: Path | None,
     as_json: bool,
 ) -> int:
-    """Write a day's snapshot files again from the journal, for instance after a parser was mended.
+    """Write a day's files of snapshots and trades again from the journal, for instance after a parser was mended.
 
     Exit code 3 if a stretch cannot be rebuilt; in place, its files are left as they are.
 
@@ -256,7 +256,8 @@ def rebuild(
     for note in result.notes:
         click.echo(f"note: {note}", err=True)
     click.echo(
-        f"{many(result.files, 'file')} with {many(result.rows, 'row')} in {result.folder}, from "
+        f"{many(result.files, 'file')} with {many(result.rows, 'row')} and {many(result.trade_files, 'file')} with "
+        f"{many(result.trades, 'trade')} in {result.folder}, from "
         f"{many(result.frames, 'frame')} of {many(result.runs, 'run')} in {result.seconds:.1f} s"
     )
     return result.exit_code

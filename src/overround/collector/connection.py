@@ -16,6 +16,7 @@ from overround.market import ErrCode, Market, MarketId
 from overround.net import ConnectionPacer, Socket, reconnect_delays_ms
 from overround.storage import FrameJournal
 from overround.venue import Feed, FeedEvent, FeedEventKind
+from overround.venue.recent import RecentFrames
 from overround.venue.sentinel import DriftSentinel
 
 __all__ = ["Connection"]
@@ -52,7 +53,9 @@ class Connection:
     on_events : callable
         Takes the feed's reports.
     sentinel : DriftSentinel, optional
-        Is shown every frame.
+        Is told of frames that the feed refused.
+    recent : RecentFrames, optional
+        Where every frame is left for those who look at them beside the road.
     run : str
         Tells the connections of this run from those of others in the log.
     """
@@ -69,6 +72,7 @@ class Connection:
         pacer: ConnectionPacer,
         on_events: Callable[[Connection, Sequence[FeedEvent]], None],
         sentinel: DriftSentinel | None = None,
+        recent: RecentFrames | None = None,
         run: str = "",
     ) -> None:
         self.name = name
@@ -95,7 +99,7 @@ class Connection:
         self._feed = feed
         self._receive = feed.receive
         self._keep = journal.frame if journal is not None else None
-        self._show = sentinel.frame if sentinel is not None else None
+        self._show = recent.append if recent is not None else None
 
     @property
     def untaped(self) -> Feed:

@@ -10,7 +10,7 @@ from overround.book import Book, BookShelf
 from overround.clock import Clock
 from overround.collector.tape import TapedFeed
 from overround.errors import VenueError
-from overround.market import ErrCode, Integrity, Market, MarketId
+from overround.market import ErrCode, Integrity, Market, MarketId, Trade
 from overround.storage import FrameJournal
 from overround.venue import BookSource, Feed, FeedCounters, FeedEvent, FeedEventKind, RestBook
 
@@ -61,6 +61,10 @@ class PolledFeed:
     def receive(self, frame: bytes, recv_ns: int) -> bool:  # noqa: ARG002 - the port's signature
         """There are no frames."""
         return False
+
+    def take_trades(self) -> list[Trade]:
+        """There are no prints."""
+        return []
 
     def tick(self, *, now_ms: int) -> None:
         """There are no deadlines."""

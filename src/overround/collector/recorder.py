@@ -39,6 +39,8 @@ from overround.storage import (
 from overround.timebucket import bucket_of
 from overround.venue import FeedCounters, FeedEvent, FeedEventKind
 from overround.venue.adapters import VenueAdapter
+from overround.venue.prints import TradeDesk
+from overround.venue.recent import RecentFrames
 from overround.venue.sentinel import DriftSentinel
 
 __all__ = ["VenueRecorder"]
@@ -122,9 +124,13 @@ class VenueRecorder:
             monotonic_ns=clock.monotonic_ns,
             on_row=self._on_row,
         )
+        self.trades = TradeDesk(adapter.venue)
+        self._recent = RecentFrames(self.trades.see) if settings.drift.enabled or self.trades.joins else None
         self.drift: DriftSentinel | None = None
         if settings.drift.enabled:
-            self.drift = DriftSentinel(paths, adapter.venue, adapter.shapes, settings=settings.drift, clock=clock)
+            self.drift = DriftSentinel(
+                paths, adapter.venue, adapter.shapes, settings=settings.drift, clock=clock, recent=self._recent
+            )
             adapter.http.tap = self.drift.answer
         self._run = RunSettings(
             venue=adapter.venue,
@@ -243,6 +249,9 @@ class VenueRecorder:
     async def _finish(self) -> None:
         if self.journal is not None:
             self.journal.flush()
+        if self.drift is not None:
+            self.drift.look()
+        self._take_trades(None)
         try:
             # Rows first: what of them is lost stands in the ledger, if that can be written.
             saved = await self.writer.drain()
@@ -277,8 +286,17 @@ class VenueRecorder:
                 events, self._poller.feed.events = self._poller.feed.events, []
                 self._on_events(self._poller, events)
             self.ledger.connected(self._n_connected(), now_ms=now_ms)
+            self._take_trades(now_ms)
             self._mark_state(now_ms)
             await self._clock.sleep_ms(TICK_MS)
+
+    def _take_trades(self, now_ms: int | None) -> None:
+        """Hand prints that are ready to the writer; with None all of them."""
+        if self.drift is None and self._recent is not None:
+            self._recent.take()
+        for connection in self._connections:
+            self.trades.add(connection.name, connection.feed.take_trades())
+        self.writer.add_trades(self.trades.take(now_ms=now_ms))
 
     async def _row_loop(self) -> None:
         while True:
@@ -476,6 +494,7 @@ class VenueRecorder:
                 pacer=self._pacer,
                 on_events=self._on_events,
                 sentinel=self.drift,
+                recent=self._recent,
                 run=self.log_run,
             )
             connection.down_since_ms = now_ms

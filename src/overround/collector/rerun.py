@@ -19,11 +19,13 @@ from overround.collector.checkpoint import RunSettings, thaw
 from overround.collector.polling import PolledFeed
 from overround.collector.snapshots import Carrier, ProofBudget, Snapshotter
 from overround.errors import UNREADABLE, FileDamaged
-from overround.market import Integrity, Market, MarketId, OutcomeId
+from overround.market import Integrity, Market, MarketId, OutcomeId, Trade
 from overround.storage.buffer import Cut, SnapshotBuffer
 from overround.storage.journal import JournalEntry
 from overround.venue import Feed, RestBook
 from overround.venue.adapters import make_feed
+from overround.venue.prints import TradeDesk
+from overround.venue.recent import Frame
 from overround.venue.repair import RepairBudgets
 
 __all__ = ["Mark", "Rerun", "Tally", "decode_entry", "decode_mark"]
@@ -120,6 +122,8 @@ class Rerun:
     Parameters
     ----------
     settings : RunSettings
+    trades : bool
+        Whether ``trades`` will be asked for.
 
     Attributes
     ----------
@@ -143,7 +147,7 @@ class Rerun:
         By minute (its start, ms) and market.
     """
 
-    def __init__(self, settings: RunSettings) -> None:
+    def __init__(self, settings: RunSettings, *, trades: bool = False) -> None:
         self.settings = settings
         self._shelf = BookShelf()
         self._budgets = RepairBudgets()
@@ -165,6 +169,9 @@ class Rerun:
         self.stopped = False
         self.frames = 0
         self.diverged = ""
+        self._desk = TradeDesk(settings.venue)
+        self._joins = trades and self._desk.joins
+        self._frames: list[Frame] = []
         self._early: list[JournalEntry] = []
         if settings.poller:
             self._slots[settings.poller] = _Slot(settings.poller, PolledFeed(self._shelf), None)
@@ -188,8 +195,11 @@ class Rerun:
         if recv_ns is not None:
             if self.ready:
                 slot = self._slot(entry.conn)
-                slot.feed.receive(entry.wire, recv_ns)
+                wire = entry.wire
+                slot.feed.receive(wire, recv_ns)
                 self.frames += 1
+                if self._joins:
+                    self._frames.append((entry.conn, recv_ns, wire))
                 if slot.feed.outbox or slot.feed.events:
                     self._drain(slot)
         elif entry.sent_ns is not None:
@@ -210,6 +220,14 @@ class Rerun:
             return None
         self._taken_before += self._buffer.rows
         return self._buffer.cut()
+
+    def trades(self, *, now_ms: int | None) -> list[Trade]:
+        """Trades that are ready; with None all of them. Asked for again and again while the run is made."""
+        self._desk.see(self._frames)
+        self._frames.clear()
+        for slot in self._slots.values():
+            self._desk.add(slot.name, slot.feed.take_trades())
+        return self._desk.take(now_ms=now_ms)
 
     # -- inside ---------------------------------------------------------------------------------------
 

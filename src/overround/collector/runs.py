@@ -9,7 +9,7 @@ from pathlib import Path
 from overround.collector.checkpoint import RunSettings, code_digest
 from overround.collector.rerun import Rerun, Tally, decode_entry, decode_mark
 from overround.errors import UNREADABLE, FileDamaged
-from overround.market import MarketId, OutcomeId
+from overround.market import MarketId, OutcomeId, Trade
 from overround.storage.buffer import Cut
 from overround.storage.journal import JournalLines
 from overround.storage.paths import JOURNAL, LakePaths, Shard
@@ -35,6 +35,8 @@ PAUSE_MS = 20_000
 _OTHER_SHAPE = (AttributeError, KeyError, TypeError)
 Tallies = dict[int, dict[MarketId, Tally]]
 _BEGINNINGS = frozenset({"run", "state"})
+_TRADES_EVERY = 4_096
+"""Lines after which the trades among them are taken."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,6 +190,7 @@ def replay_run(
     *,
     until_ms: int,
     on_part: Callable[[RunPart], None] | None = None,
+    on_trades: Callable[[list[Trade]], None] | None = None,
 ) -> Iterator[Cut]:
     """Make a run's rows again; yields them in blocks, never of two buckets, in the order of time.
 
@@ -200,8 +203,11 @@ def replay_run(
         Stop after the first line of later than this.
     on_part : callable
         Told of every file when it is begun.
+    on_trades : callable, optional
+        Is given the run's trades, some at a time.
     """
     rerun: Rerun | None = None
+    unread = 0
     known_from = hole_from = 0
     why = "the journal does not go back to where the run or a checkpoint of it begins"
     due = run.parts[0].number
@@ -226,13 +232,13 @@ def replay_run(
             if event == "dropped":
                 broken = "the disk refused the journal for too long: lines were given up"
             if broken and rerun is not None:
-                yield from _end(rerun, result, known_from)
+                yield from _end(rerun, result, known_from, on_trades)
                 hole_from, why, rerun = rerun.now_ms or result.last_ms, broken, None
             broken = ""
             now_ms = entry.at_ns // 1_000_000
             if now_ms > until_ms:
                 if rerun is not None:
-                    yield from _end(rerun, result, known_from)
+                    yield from _end(rerun, result, known_from, on_trades)
                 elif hole_from or why:
                     result.holes.append(Stretch(from_ms=hole_from or part.start_ms, to_ms=now_ms, why=why))
                 return
@@ -247,7 +253,7 @@ def replay_run(
                 if rerun is None and event in _BEGINNINGS:
                     settings = decode_mark(line).settings
                     if settings is not None:
-                        rerun = Rerun(settings)
+                        rerun = Rerun(settings, trades=on_trades is not None)
                         result.settings = settings
                         known_from = now_ms
                         if event == "state":
@@ -255,29 +261,37 @@ def replay_run(
                             known_from = 0
                 if rerun is not None:
                     yield from rerun.take(entry, line)
+                    unread += 1
+                    if on_trades is not None and unread >= _TRADES_EVERY:
+                        unread = 0
+                        on_trades(rerun.trades(now_ms=now_ms))
             except (FileDamaged, *_OTHER_SHAPE) as exc:
                 if not isinstance(exc, FileDamaged) and (rerun is None or rerun.settings.code == code_digest()):
                     raise
                 if rerun is not None:
-                    yield from _end(rerun, result, known_from)
+                    yield from _end(rerun, result, known_from, on_trades)
                 hole_from, why, rerun = (rerun.now_ms if rerun is not None else 0) or result.last_ms, str(exc), None
         if reader.damage or not reader.ended:
             torn = f"{part.path.name} is torn: {reader.damage}"
             why_torn = torn if reader.damage else f"{JOURNAL_ENDS}: {part.path.name} was not ended"
             if rerun is not None:
-                yield from _end(rerun, result, known_from)
+                yield from _end(rerun, result, known_from, on_trades)
                 hole_from, why = rerun.now_ms or result.last_ms, why_torn
                 rerun = None
     if rerun is not None:
-        yield from _end(rerun, result, known_from)
+        yield from _end(rerun, result, known_from, on_trades)
         if not result.stopped:
             result.holes.append(Stretch(from_ms=result.last_ms, to_ms=result.last_ms, why=JOURNAL_ENDS))
     elif run.run_id:
         result.holes.append(Stretch(from_ms=hole_from or run.parts[0].start_ms, to_ms=result.last_ms, why=why))
 
 
-def _end(rerun: Rerun, result: Replayed, known_from: int) -> Iterator[Cut]:
+def _end(
+    rerun: Rerun, result: Replayed, known_from: int, on_trades: Callable[[list[Trade]], None] | None
+) -> Iterator[Cut]:
     """Hand on what is left and note what was reached."""
+    if on_trades is not None:
+        on_trades(rerun.trades(now_ms=None))
     cut = rerun.cut()
     if cut is not None:
         yield cut

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from overround.book import Book
-from overround.market import Integrity, Market, MarketId
+from overround.market import Integrity, Market, MarketId, Trade
 from overround.venue import Feed, FeedCounters, FeedEvent, RestBook
 
 __all__ = ["TapedFeed"]
@@ -108,6 +108,10 @@ class TapedFeed:
     def receive(self, frame: bytes, recv_ns: int) -> bool:
         """See ``Feed``; the shell journals frames itself."""
         return self._feed.receive(frame, recv_ns)
+
+    def take_trades(self) -> list[Trade]:
+        """See ``Feed``; what is read changes nothing that a replay needs."""
+        return self._feed.take_trades()
 
     # -- journalled -------------------------------------------------------------------------------------
 

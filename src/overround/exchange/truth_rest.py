@@ -129,6 +129,24 @@ def truth_router(
         hub = polymarket if venue is Venue.POLYMARKET else None
         return _json(msgspec.json.encode(_state(key, truths[venue][key].now(), hub)))
 
+    @router.get("/{venue}/trades")
+    async def trades(venue: Venue) -> Response:
+        if venue not in sources:
+            return _absent(venue)
+        truth = truths[venue]
+        rows = [
+            {
+                "key": key,
+                "ts_ms": each.ts_ms,
+                "px_e4": each.px_e4,
+                "sz_e6": each.sz_e6,
+                "taker_buys": each.taker_buys,
+            }
+            for key in sorted(truth.keys())
+            for each in truth[key].trades()
+        ]
+        return _json(msgspec.json.encode(rows))
+
     @router.get("/{venue}/planted")
     async def planted(venue: Venue) -> Response:
         if venue not in sources:

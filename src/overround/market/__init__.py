@@ -15,10 +15,13 @@ from overround.market.scale import (
     sz_text,
 )
 from overround.market.share import WHOLE, Share
+from overround.market.trades import BUY, SELL, Trade
 
 __all__ = [
+    "BUY",
     "HISTORIC_FIELDS",
     "PX_ONE_E4",
+    "SELL",
     "SZ_ONE_E6",
     "WHOLE",
     "BookStatus",
@@ -41,6 +44,7 @@ __all__ = [
     "Share",
     "Strike",
     "TickBand",
+    "Trade",
     "Trait",
     "Venue",
     "px_e4",

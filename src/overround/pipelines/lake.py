@@ -14,11 +14,12 @@ from overround.storage.lock import CollectorLock
 from overround.storage.manifest import read_manifests
 from overround.storage.paths import JOURNAL, LakePaths
 from overround.storage.schema import SNAPSHOT_TABLE, TableSpec
+from overround.storage.trades import TRADE_TABLE
 from overround.storage.verify import Problem, ProblemKind, check_day
 
 __all__ = ["LakeEntry", "LakeStats", "TableStats", "VerifyReport", "lake_stats", "list_lake", "verify_lake"]
 
-TABLES: tuple[TableSpec, ...] = (SNAPSHOT_TABLE, COVERAGE_TABLE, GAPS_TABLE, INCLUSION_TABLE)
+TABLES: tuple[TableSpec, ...] = (SNAPSHOT_TABLE, TRADE_TABLE, COVERAGE_TABLE, GAPS_TABLE, INCLUSION_TABLE)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,10 +1,10 @@
-"""Snapshot rows written again from the journal, for instance after a parser was mended."""
+"""Snapshot rows and trades written again from the journal, for instance after a parser was mended."""
 
 from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -14,7 +14,7 @@ import structlog
 from overround.clock import Clock
 from overround.collector.runs import JournalRun, Replayed, replay_run
 from overround.errors import NothingStored, StorageError, UsageError
-from overround.market import Origin, Venue
+from overround.market import Origin, Trade, Venue
 from overround.pipelines.prove import Span, UnprovedStretch, counted, prove_day, runs_of
 from overround.storage.buffer import rows_of
 from overround.storage.fileops import FileOps
@@ -22,8 +22,9 @@ from overround.storage.lock import CollectorLock
 from overround.storage.manifest import append_line, read_manifests
 from overround.storage.origin import claim_origin, read_origin
 from overround.storage.paths import SNAPSHOTS, LakePaths, Shard
-from overround.storage.schema import SNAPSHOT_TABLE
+from overround.storage.schema import SNAPSHOT_TABLE, TableSpec
 from overround.storage.table_writer import TableWriter
+from overround.storage.trades import TRADE_TABLE, trade_batch
 from overround.timebucket import Bucket, parse_bucket_name
 
 __all__ = ["RebuildResult", "rebuild_lake"]
@@ -32,6 +33,7 @@ log = structlog.get_logger()
 
 TAIL_MS = 5_000
 STAGING = ".rebuild"
+TABLES = (SNAPSHOT_TABLE, TRADE_TABLE)
 
 
 class RebuildResult(msgspec.Struct, kw_only=True):
@@ -43,6 +45,8 @@ class RebuildResult(msgspec.Struct, kw_only=True):
     folder : str
         The data folder that holds the rebuilt files.
     files, rows, frames, runs : int
+        Files and rows of snapshots.
+    trade_files, trades : int
     kept : list of str
         In place only: files left as they are, because not all of their time can be rebuilt.
     holes : list of UnprovedStretch
@@ -62,6 +66,8 @@ class RebuildResult(msgspec.Struct, kw_only=True):
     holes: list[UnprovedStretch] = msgspec.field(default_factory=list)
     seconds: float = 0.0
     notes: list[str] = msgspec.field(default_factory=list)
+    trade_files: int = 0
+    trades: int = 0
 
     @property
     def exit_code(self) -> int:
@@ -80,7 +86,7 @@ def rebuild_lake(
     clock: Clock,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> RebuildResult:
-    """Write a day's snapshot files, or those of some of its hours, again from the journal.
+    """Write a day's files of snapshots and trades, or those of some of its hours, again from the journal.
 
     Parameters
     ----------
@@ -153,9 +159,10 @@ def _make_room(target: LakePaths, venue: str, span: Span, *, overwrite: bool) ->
 def _files_of(paths: LakePaths, venue: str, span: Span) -> list[Path]:
     return [
         path
-        for hour in paths.hours(SNAPSHOTS, venue, span.date)
+        for table in TABLES
+        for hour in paths.hours(table.place, venue, span.date)
         if int(hour) in span.hours
-        for path in paths.bucket_files(SNAPSHOTS, venue, span.date, hour)
+        for path in paths.bucket_files(table.place, venue, span.date, hour)
     ]
 
 
@@ -177,41 +184,57 @@ def _write_in_place(
     """
     for shard in sorted({run.shard for run in runs}):
         # Rows that a crash left in write-ahead files belong to the files that are about to be replaced.
-        writer = TableWriter(
-            paths, SNAPSHOT_TABLE, str(venue), bucket_s=_bucket_s(paths, venue, span), level=level,
-            origin=origin.value, shard=shard,
-        )  # fmt: skip
-        writer.recover(now_ms=clock.now_ms())
+        for table in TABLES:
+            writer = TableWriter(
+                paths, table, str(venue), bucket_s=_bucket_s(paths, venue, span), level=level,
+                origin=origin.value, shard=shard,
+            )  # fmt: skip
+            writer.recover(now_ms=clock.now_ms())
     # What the journal cannot give must not be lost: files with such rows, or with holes, stay.
     unproved = prove_day(paths, venue, span, on_progress=on_progress).unproved
     staging = LakePaths(paths.root / STAGING)
     shutil.rmtree(staging.root, ignore_errors=True)
     try:
         result = _write(paths, staging, venue, span, runs, origin, level=level, clock=clock, on_progress=on_progress)
-        result.folder, result.files, result.rows = str(paths.root), 0, 0
-        ops = FileOps()
-        manifests = read_manifests(staging.manifests(SNAPSHOTS, str(venue), span.date))
-        for name, line in sorted(manifests.items()):
-            built = staging.day(SNAPSHOTS, str(venue), span.date) / name
-            named = parse_bucket_name(built.name)
-            final = paths.day(SNAPSHOTS, str(venue), span.date) / name
-            if named is None:
-                continue
-            start_ms, shard = named[0], named[1] or (0, 1)
-            end_ms = start_ms + line.bucket_s * 1000
-            if final.exists() and any(each.from_ms < end_ms and each.to_ms >= start_ms for each in unproved):
-                result.kept.append(name)
-                continue
-            final.parent.mkdir(parents=True, exist_ok=True)
-            ops.publish(built, final)
-            append_line(ops, paths.manifest(SNAPSHOTS, str(venue), span.date, shard), line)
-            result.files += 1
-            result.rows += line.rows
+        result.folder = str(paths.root)
+        result.files, result.rows = _publish(paths, staging, venue, span, SNAPSHOT_TABLE, unproved, result.kept)
+        result.trade_files, result.trades = _publish(paths, staging, venue, span, TRADE_TABLE, unproved, result.kept)
         result.holes = unproved
     finally:
         shutil.rmtree(staging.root, ignore_errors=True)
     log.info("lake.rebuilt", venue=venue, date=span.date, files=result.files, kept=len(result.kept))
     return result
+
+
+def _publish(
+    paths: LakePaths,
+    staging: LakePaths,
+    venue: Venue,
+    span: Span,
+    table: TableSpec,
+    unproved: Sequence[UnprovedStretch],
+    kept: list[str],
+) -> tuple[int, int]:
+    """Put a table's files in their places; those that ``unproved`` touches stay. Returns files and rows."""
+    ops, place = FileOps(), table.place
+    files = rows = 0
+    for name, line in sorted(read_manifests(staging.manifests(place, str(venue), span.date)).items()):
+        built = staging.day(place, str(venue), span.date) / name
+        named = parse_bucket_name(built.name)
+        final = paths.day(place, str(venue), span.date) / name
+        if named is None:
+            continue
+        start_ms, shard = named[0], named[1] or (0, 1)
+        end_ms = start_ms + line.bucket_s * 1000
+        if final.exists() and any(each.from_ms < end_ms and each.to_ms >= start_ms for each in unproved):
+            kept.append(name)
+            continue
+        final.parent.mkdir(parents=True, exist_ok=True)
+        ops.publish(built, final)
+        append_line(ops, paths.manifest(place, str(venue), span.date, shard), line)
+        files += 1
+        rows += line.rows
+    return files, rows
 
 
 def _bucket_s(paths: LakePaths, venue: Venue, span: Span) -> int:
@@ -242,15 +265,19 @@ def _write(
     for run in runs:
         replayed = Replayed(run_id=run.run_id, shard=run.shard)
         files = _Files(target, str(venue), run.shard, origin, level, clock, gaps)
-        for cut in replay_run(run, replayed, until_ms=span.to_ms + TAIL_MS, on_part=count):
+        trades = _TradeFiles(target, venue, run.shard, origin, level, clock, span, replayed)
+        for cut in replay_run(run, replayed, until_ms=span.to_ms + TAIL_MS, on_part=count, on_trades=trades.add):
             settings = replayed.settings
             assert settings is not None
             batch = rows_of(cut, venue=str(venue), top_k=settings.top_k)
             if span.holds(batch.column("ts_recv")[0].as_py()):
                 files.add(batch, settings.bucket_s)
         files.close()
+        trades.close()
         result.files += files.n_files
         result.rows += files.n_rows
+        result.trade_files += trades.n_files
+        result.trades += trades.n_rows
         result.frames += replayed.frames
         result.runs += 1
         if replayed.diverged:
@@ -298,21 +325,71 @@ class _Files:
                 shard=self._shard,
             )
         self._writer.add(batch, tallies=tallies, now_ms=bucket.start_ms)
-        self._save(self._writer)
+        _save(self._writer, self._paths, self._clock)
 
     def close(self) -> None:
         """Turn what was taken into finished files."""
         writer, self._writer = self._writer, None
-        if writer is None:
-            return
-        self._save(writer)
-        for bucket in writer.end(None):
-            line = writer.finalise(bucket, now_ms=self._clock.now_ms())
-            if line is None:
-                raise StorageError(f"bucket {bucket.stamp} cannot be written: see the log")
-            self.n_files += 1
-        self.n_rows += writer.counters.rows_saved
+        if writer is not None:
+            _save(writer, self._paths, self._clock)
+            self.n_files += _finish(writer, self._clock)
+            self.n_rows += writer.counters.rows_saved
 
-    def _save(self, writer: TableWriter) -> None:
-        if not writer.save(now_ms=self._clock.now_ms()):
-            raise StorageError(f"{self._paths.root} cannot be written: {writer.counters.last_error}")
+
+class _TradeFiles:
+    """One run's trades on their way into bucket files, which are finished at the end: a trade may come late."""
+
+    def __init__(
+        self,
+        paths: LakePaths,
+        venue: Venue,
+        shard: Shard,
+        origin: Origin,
+        level: int,
+        clock: Clock,
+        span: Span,
+        replayed: Replayed,
+    ) -> None:
+        self._paths, self._venue, self._shard, self._origin = paths, str(venue), shard, origin
+        self._level, self._clock, self._span, self._replayed = level, clock, span, replayed
+        self._writer: TableWriter | None = None
+        self.n_files = self.n_rows = 0
+
+    def add(self, trades: list[Trade]) -> None:
+        """Take those of the span."""
+        mine = [trade for trade in trades if self._span.holds(trade.ts_recv_ns // 1_000_000)]
+        settings = self._replayed.settings
+        if not mine or settings is None:
+            return
+        if self._writer is None:
+            self._writer = TableWriter(
+                self._paths,
+                TRADE_TABLE,
+                self._venue,
+                bucket_s=settings.bucket_s,
+                level=self._level,
+                origin=self._origin.value,
+                shard=self._shard,
+            )
+        self._writer.add(trade_batch(mine, self._venue))
+        _save(self._writer, self._paths, self._clock)
+
+    def close(self) -> None:
+        """Turn what was taken into finished files."""
+        if self._writer is not None:
+            self.n_files = _finish(self._writer, self._clock)
+            self.n_rows = self._writer.counters.rows_saved
+
+
+def _save(writer: TableWriter, paths: LakePaths, clock: Clock) -> None:
+    if not writer.save(now_ms=clock.now_ms()):
+        raise StorageError(f"{paths.root} cannot be written: {writer.counters.last_error}")
+
+
+def _finish(writer: TableWriter, clock: Clock) -> int:
+    """Finish every bucket; returns how many."""
+    buckets = writer.end(None)
+    for bucket in buckets:
+        if writer.finalise(bucket, now_ms=clock.now_ms()) is None:
+            raise StorageError(f"bucket {bucket.stamp} cannot be written: see the log")
+    return len(buckets)

@@ -56,9 +56,10 @@ if TYPE_CHECKING:
     )
     from overround.storage.pipeline_runs import STAGES, RunCount, note_run, read_run_counts
     from overround.storage.quarantine import Quarantine, QuarantineEntry, count_quarantined, read_quarantine
-    from overround.storage.readers import Partition, partitions, scan_snapshots
+    from overround.storage.readers import Partition, partitions, scan_snapshots, scan_trades
     from overround.storage.schema import ROW_SCHEMA, SNAPSHOT_TABLE, TableSpec
     from overround.storage.stats import STATS_SCHEMA, newest_stats, read_stats, write_stats
+    from overround.storage.trades import TRADE_SCHEMA, TRADE_TABLE
     from overround.storage.universe import FoundUniverse, UniverseChange, newest_universe, write_universe
     from overround.storage.writer import SnapshotWriter, WriterStats
 
@@ -110,9 +111,10 @@ _HOMES = {
     ),
     "pipeline_runs": ("STAGES", "RunCount", "note_run", "read_run_counts"),
     "quarantine": ("Quarantine", "QuarantineEntry", "count_quarantined", "read_quarantine"),
-    "readers": ("Partition", "partitions", "scan_snapshots"),
+    "readers": ("Partition", "partitions", "scan_snapshots", "scan_trades"),
     "schema": ("ROW_SCHEMA", "SNAPSHOT_TABLE", "TableSpec"),
     "stats": ("STATS_SCHEMA", "newest_stats", "read_stats", "write_stats"),
+    "trades": ("TRADE_SCHEMA", "TRADE_TABLE"),
     "universe": ("FoundUniverse", "UniverseChange", "newest_universe", "write_universe"),
     "writer": ("SnapshotWriter", "WriterStats"),
 }
@@ -132,6 +134,8 @@ __all__ = [
     "STAGES",
     "STATS_SCHEMA",
     "TRADES",
+    "TRADE_SCHEMA",
+    "TRADE_TABLE",
     "Catalogue",
     "CatalogueHistory",
     "CollectorLock",
@@ -182,6 +186,7 @@ __all__ = [
     "refuse_other_counts",
     "runs_of",
     "scan_snapshots",
+    "scan_trades",
     "shares_of",
     "trusted",
     "verified_share",

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-__all__ = ["column", "lists", "mask", "numbers", "texts"]
+__all__ = ["column", "lists", "mask", "numbers", "optional", "texts"]
 
 _TYPES: dict[str, pa.DataType] = {"int32": pa.int32(), "int64": pa.int64(), "float64": pa.float64()}
 
@@ -22,6 +22,13 @@ def column(values: npt.NDArray[Any], *, present: npt.NDArray[np.bool_] | None = 
     """Numbers as an Arrow array over the same memory; ``present`` is False where it is null."""
     validity = None if present is None else _bits(present)
     return pa.Array.from_buffers(_TYPES[values.dtype.name], len(values), [validity, _buffer(values)])
+
+
+def optional(values: Sequence[int | None], *, scale: int = 1) -> pa.Array[Any]:
+    """Whole numbers, some of which are absent, as an Arrow array; of floats where they are divided by a scale."""
+    present = np.array([value is not None for value in values], np.bool_)
+    held = np.array([value or 0 for value in values], np.int64)
+    return column(held if scale == 1 else held / scale, present=None if present.all() else present)
 
 
 def mask(values: npt.NDArray[np.bool_]) -> pa.Array[Any]:

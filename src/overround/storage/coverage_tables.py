@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from overround.storage.bucket import sort_order
-from overround.storage.columns import column, numbers, texts
+from overround.storage.columns import column, numbers, optional, texts
 from overround.storage.paths import COVERAGE, GAPS, INCLUSION
 from overround.storage.schema import TableSpec
 
@@ -196,14 +196,14 @@ def gap_batch(rows: Sequence[GapRow], venue: str) -> pa.RecordBatch:
     """Rows as a batch."""
     return pa.RecordBatch.from_arrays(
         [
-            _whole([row.start_ms for row in rows]),
-            _whole([row.end_ms for row in rows]),
-            _whole([row.detected_ms for row in rows]),
+            optional([row.start_ms for row in rows]),
+            optional([row.end_ms for row in rows]),
+            optional([row.detected_ms for row in rows]),
             texts([venue] * len(rows)),
             texts([row.market_id for row in rows]),
             texts([row.cause for row in rows]),
             texts([row.repair for row in rows]),
-            _whole([row.repair_steps for row in rows]),
+            optional([row.repair_steps for row in rows]),
             texts([row.connection for row in rows]),
             texts([row.detail for row in rows]),
         ],
@@ -215,8 +215,8 @@ def inclusion_batch(rows: Sequence[InclusionRow], venue: str) -> pa.RecordBatch:
     """Rows as a batch."""
     return pa.RecordBatch.from_arrays(
         [
-            _whole([row.start_ms for row in rows]),
-            _whole([row.end_ms for row in rows]),
+            optional([row.start_ms for row in rows]),
+            optional([row.end_ms for row in rows]),
             texts([venue] * len(rows)),
             texts([row.market_id for row in rows]),
             texts([row.set for row in rows]),
@@ -225,11 +225,6 @@ def inclusion_batch(rows: Sequence[InclusionRow], venue: str) -> pa.RecordBatch:
         ],
         schema=_INCLUSION_SCHEMA,
     )
-
-
-def _whole(values: Sequence[int | None]) -> pa.Array[Any]:
-    present = np.array([value is not None for value in values], np.bool_)
-    return column(np.array([value or 0 for value in values], np.int64), present=None if present.all() else present)
 
 
 # -- rows of one key become one ----------------------------------------------------------------------------

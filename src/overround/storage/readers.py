@@ -21,10 +21,11 @@ from overround.errors import UNREADABLE, FileDamaged, NothingStored
 from overround.storage.bucket import FileMeta, conformed, file_meta_of, refused_by_system
 from overround.storage.paths import LakePaths
 from overround.storage.schema import SNAPSHOT_TABLE, TableSpec
+from overround.storage.trades import TRADE_TABLE
 from overround.storage.wal import WalContent, read_wal
 from overround.timebucket import Bucket
 
-__all__ = ["HIVE_SCHEMA", "Partition", "Piece", "partitions", "polars_schema", "scan_snapshots"]
+__all__ = ["HIVE_SCHEMA", "Partition", "Piece", "partitions", "polars_schema", "scan_snapshots", "scan_trades"]
 
 HIVE_SCHEMA: dict[str, Any] = {"venue": pl.String, "date": pl.Date, "hour": pl.Int8}
 """Types of the values in folder names, for ``polars.scan_parquet(..., hive_schema=HIVE_SCHEMA)``."""
@@ -243,11 +244,49 @@ def scan_snapshots(
     NothingStored
         If there is no such partition.
     """
-    frames = [part.scan(open_bucket=open_bucket) for part in partitions(paths, venue, date=date, hours=hours)]
+    return _scan(paths, venue, SNAPSHOT_TABLE, "snapshots", date, hours, open_bucket=open_bucket)
+
+
+def scan_trades(
+    paths: LakePaths,
+    venue: str,
+    *,
+    date: str | None = None,
+    hours: Iterable[int] | None = None,
+    open_bucket: bool = True,
+) -> pl.LazyFrame:
+    """Trades of one venue as one lazy frame; see `scan_snapshots`.
+
+    Returns
+    -------
+    polars.LazyFrame
+        The columns of ``TRADE_SCHEMA``, in no particular order of rows.
+
+    Raises
+    ------
+    NothingStored
+        If there is no such partition.
+    """
+    return _scan(paths, venue, TRADE_TABLE, "trades", date, hours, open_bucket=open_bucket)
+
+
+def _scan(
+    paths: LakePaths,
+    venue: str,
+    table: TableSpec,
+    what: str,
+    date: str | None,
+    hours: Iterable[int] | None,
+    *,
+    open_bucket: bool,
+) -> pl.LazyFrame:
+    frames = [
+        part.scan(open_bucket=open_bucket) for part in partitions(paths, venue, date=date, hours=hours, table=table)
+    ]
     if not frames:
         when = f" on {date}" if date else ""
         raise NothingStored(
-            f"no snapshots for {venue}{when} under {paths.table(SNAPSHOT_TABLE.place)}",
+            f"no {what} for {venue}{when} under {paths.table(table.place)}",
             hint="`overround collect` writes them; `overround lake ls` lists the days on disk",
         )
     return pl.concat(frames, how="vertical")

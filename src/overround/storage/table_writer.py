@@ -130,6 +130,11 @@ class TableWriter:
         self._lost_ms: tuple[int, int] | None = None
         self.counters = TableCounters()
 
+    @property
+    def name(self) -> str:
+        """The table's name."""
+        return self._table.name
+
     # -- rows in ------------------------------------------------------------------------------------
 
     def add(self, batch: pa.RecordBatch, *, tallies: Mapping[str, int] | None = None, now_ms: int = 0) -> None:

@@ -16,11 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from overround.market import BookStatus, ErrCode, Integrity
+from overround.market import BUY, SELL, BookStatus, ErrCode, Integrity
 from overround.storage.bucket import file_meta_of, refused_by_system, sort_order
 from overround.storage.manifest import ManifestLine, read_manifests
 from overround.storage.paths import LakePaths
 from overround.storage.schema import LEVEL_COLUMNS, SNAPSHOT_TABLE, TableSpec
+from overround.storage.trades import TRADE_TABLE
 from overround.storage.wal import read_wal
 from overround.timebucket import parse_bucket_name
 
@@ -206,6 +207,8 @@ def _check_file(
             found.append((ProblemKind.ORDER, f"rows are not sorted by {', '.join(table.sort_key)}"))
         if table is SNAPSHOT_TABLE:
             found += _snapshot_problems(rows, top_k)
+        elif table is TRADE_TABLE:
+            found += [(ProblemKind.ROW, detail) for detail in _trade_problems(rows)]
     return rows.num_rows, [Problem(path=path, kind=kind, detail=detail) for kind, detail in found]
 
 
@@ -267,6 +270,19 @@ def _snapshot_problems(rows: pa.Table, top_k: int | None) -> list[tuple[ProblemK
     if bids or asks or not rows.num_rows:
         return found
     found += [(ProblemKind.ROW, detail) for detail in _row_problems(rows, lists)]
+    return found
+
+
+def _trade_problems(rows: pa.Table) -> list[str]:
+    found = []
+    words = {str(word) for word in rows.column("taker_side").drop_null().unique().to_pylist()}
+    found += [f"taker_side {word!r} is no documented word" for word in sorted(words - {BUY, SELL})]
+    px, sz = rows.column("px").to_numpy(), rows.column("sz").to_numpy()
+    if not (np.all((px >= 0) & (px <= 1)) and np.all(np.isfinite(sz) & (sz > 0))):
+        found.append("a trade has a price outside [0, 1] or a size that is not positive")
+    joined = np.nan_to_num(rows.column("book_sz").to_numpy())
+    if not np.all((joined >= 0) & (joined <= sz)):
+        found.append("a trade's changes of the book took more than was traded")
     return found
 
 

@@ -1,4 +1,4 @@
-"""The snapshot writer: books in, rows durable every few seconds, one Parquet file per bucket.
+"""The writer of snapshots and trades: rows in, durable every few seconds, one Parquet file per bucket and table.
 
 The event loop only swaps the buffer's arrays; making rows, writing and syncing run in one thread, the
 compression of ended buckets in another, so that neither holds up the sockets nor one the other.
@@ -7,7 +7,7 @@ compression of ended buckets in another, so that neither holds up the sockets no
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ import structlog
 
 from overround.clock import Clock
 from overround.config import StorageSettings
-from overround.market import Origin
+from overround.market import Origin, Trade
 from overround.storage.buffer import Cut, SnapshotBuffer, rows_of
 from overround.storage.fileops import FileOps
 from overround.storage.lock import CollectorLock
@@ -23,6 +23,7 @@ from overround.storage.origin import claim_origin
 from overround.storage.paths import LakePaths, Shard
 from overround.storage.schema import SNAPSHOT_TABLE
 from overround.storage.table_writer import UNSAVED_BYTES_LIMIT, TableWriter
+from overround.storage.trades import TRADE_TABLE, trade_batch
 from overround.timebucket import Bucket, bucket_of
 
 __all__ = ["SnapshotWriter", "WriterStats"]
@@ -32,6 +33,8 @@ log = structlog.get_logger()
 _BLOCK_BOOKS = 2_000
 _LAST_TRIES = 3
 _LAST_PAUSE_MS = 500
+# A print waits for its change of the book, and is a row of the bucket in which it came.
+_TRADES_GRACE_MS = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +63,8 @@ class WriterStats:
         The system's words while a failure lasts, else empty.
     verdicts : dict of str to int
         ``rows`` by their word in the column ``integrity``.
+    trades, trades_waiting : int
+        Trades taken in, and those not durable yet.
     """
 
     rows: int
@@ -76,10 +81,12 @@ class WriterStats:
     gaps: int
     last_error: str
     verdicts: dict[str, int]
+    trades: int = 0
+    trades_waiting: int = 0
 
 
 class SnapshotWriter:
-    """Writes one venue's (and shard's) snapshot rows.
+    """Writes one venue's (and shard's) snapshot rows and trades.
 
     Parameters
     ----------
@@ -119,23 +126,27 @@ class SnapshotWriter:
         self.buffer = SnapshotBuffer(outcomes=settings.outcomes)
         self._paths, self._venue, self._origin, self._top_k = paths, str(venue), origin, top_k
         self._settings, self._clock, self._ops = settings, clock, ops
-        self._table = TableWriter(
-            paths,
-            SNAPSHOT_TABLE,
-            self._venue,
-            bucket_s=settings.bucket_secs,
-            level=settings.compression_level,
-            origin=origin.value,
-            shard=shard,
-            ops=ops,
-            unsaved_limit=unsaved_limit,
+        self._table, self._trades = (
+            TableWriter(
+                paths,
+                table,
+                self._venue,
+                bucket_s=settings.bucket_secs,
+                level=settings.compression_level,
+                origin=origin.value,
+                shard=shard,
+                ops=ops,
+                unsaved_limit=unsaved_limit,
+            )
+            for table in (SNAPSHOT_TABLE, TRADE_TABLE)
         )
+        self._new_trades: list[Trade] = []
         self._lock = CollectorLock(paths, self._venue, shard)
         self._mutex = asyncio.Lock()
         self._rows_pool: ThreadPoolExecutor | None = None
         self._files_pool: ThreadPoolExecutor | None = None
-        self._finalising: dict[int, Future[None]] = {}
-        self._rows_taken = 0
+        self._finalising: dict[tuple[str, int], Future[None]] = {}
+        self._rows_taken = self._trades_taken = 0
         self._flushes = 0
         self._last_flush_ms = 0.0
         self._last_flush_ts = 0
@@ -159,6 +170,7 @@ class SnapshotWriter:
             claim_origin(self._paths, self._origin, ops=self._ops)
             self._last_flush_ts = self._clock.now_ms()
             self._table.recover(now_ms=self._last_flush_ts)
+            self._trades.recover(now_ms=self._last_flush_ts)
         except BaseException:
             self._lock.release()
             raise
@@ -168,6 +180,11 @@ class SnapshotWriter:
     def note_gaps(self, total: int) -> None:
         """Tell how many gaps there have been since the start; new ones count for the present bucket."""
         self._gaps = total
+
+    def add_trades(self, trades: Sequence[Trade]) -> None:
+        """Take trades in; each belongs to the bucket in which it came."""
+        self._new_trades += trades
+        self._trades_taken += len(trades)
 
     def due(self, now_ms: int) -> bool:
         """Whether :meth:`flush` has something to do: the bucket changed, rows or seconds have piled up."""
@@ -196,9 +213,10 @@ class SnapshotWriter:
             self._rows_taken += self.buffer.rows
             gaps, self._gaps_saved = self._gaps - self._gaps_saved, self._gaps
             cut = self.buffer.cut()
+            trades, self._new_trades = self._new_trades, []
             # Shielded: a cancelled flush still completes in its thread, so nothing of the cut is lost.
             saved = await asyncio.shield(
-                asyncio.wrap_future(self._pool(self._rows_pool).submit(self._save, cut, gaps, now_ms))
+                asyncio.wrap_future(self._pool(self._rows_pool).submit(self._save, cut, trades, gaps, now_ms))
             )
             self._flushes += 1
             self._last_flush_ms = (self._clock.monotonic_ns() - started_ns) / 1e6
@@ -232,13 +250,15 @@ class SnapshotWriter:
         await self.settle()
         self._finalise_ended(None)
         await self.settle()
-        if self._table.counters.rows_unsaved:
-            log.error(
-                "storage.rows_lost",
-                venue=self._venue,
-                rows=self._table.counters.rows_unsaved,
-                reason=self._table.counters.last_error,
-            )
+        for table in (self._table, self._trades):
+            if table.counters.rows_unsaved:
+                log.error(
+                    "storage.rows_lost",
+                    table=table.name,
+                    venue=self._venue,
+                    rows=table.counters.rows_unsaved,
+                    reason=table.counters.last_error,
+                )
         self.abandon()
 
     def abandon(self) -> None:
@@ -250,13 +270,15 @@ class SnapshotWriter:
         self._lock.release()
 
     def take_lost_ms(self) -> tuple[int, int] | None:
-        """From when to when rows were given up, or removed by another's hand, since the last call."""
-        return self._table.take_lost_ms()
+        """From when to when rows of either table were given up, or removed by another's hand, since the last call."""
+        lost = [span for table in (self._table, self._trades) if (span := table.take_lost_ms()) is not None]
+        return (min(first for first, _ in lost), max(last for _, last in lost)) if lost else None
 
     @property
     def unsaved_since_ms(self) -> int | None:
         """Time of the oldest row that the disk refused so far, or None."""
-        return self._table.unsaved_since_ms
+        since = [ms for table in (self._table, self._trades) if (ms := table.unsaved_since_ms) is not None]
+        return min(since, default=None)
 
     def newest_row_ms(self, shards: Iterable[Shard]) -> int | None:
         """Time of each shard's newest row on disk, the earliest of them; None where one of them has none.
@@ -272,48 +294,58 @@ class SnapshotWriter:
     @property
     def stats(self) -> WriterStats:
         """What has been done so far."""
-        counters = self._table.counters
+        counters, trades = self._table.counters, self._trades.counters
         return WriterStats(
             rows=self._rows_taken + self.buffer.rows,
             rows_waiting=self.buffer.rows + counters.rows_unsaved,
             rows_dropped=counters.rows_dropped,
             rows_removed=counters.rows_removed,
             flushes=self._flushes,
-            failures=counters.save_failures + counters.finalise_failures,
+            failures=sum(each.save_failures + each.finalise_failures for each in (counters, trades)),
             last_flush_ms=self._last_flush_ms,
             files=counters.files,
             bytes_written=counters.file_bytes,
             file_rows=counters.file_rows,
             wal_bytes=counters.wal_bytes,
             gaps=self._gaps,
-            last_error=counters.last_error,
+            last_error=counters.last_error or trades.last_error,
             verdicts=self.buffer.verdicts(),
+            trades=self._trades_taken,
+            trades_waiting=len(self._new_trades) + trades.rows_unsaved,
         )
 
     # -- threads ------------------------------------------------------------------------------------
 
-    def _save(self, cut: Cut, gaps: int, now_ms: int) -> bool:
+    def _save(self, cut: Cut, trades: Sequence[Trade], gaps: int, now_ms: int) -> bool:
         tallies = {"gaps": gaps} if gaps else None
         for block in cut.blocks(_BLOCK_BOOKS) if cut.heads or gaps else ():
             self._table.add(rows_of(block, venue=self._venue, top_k=self._top_k), tallies=tallies, now_ms=now_ms)
             tallies = None
-        return self._table.save(now_ms=now_ms)
+        if trades:
+            self._trades.add(trade_batch(trades, self._venue), now_ms=now_ms)
+        saved = self._table.save(now_ms=now_ms)
+        return self._trades.save(now_ms=now_ms) and saved
 
     def _finalise_ended(self, now_ms: int | None) -> None:
         self._reap()
-        for bucket in self._table.end(now_ms):
-            if bucket.start_ms not in self._finalising:
-                job = self._pool(self._files_pool).submit(self._finalise, bucket, now_ms or self._clock.now_ms())
-                self._finalising[bucket.start_ms] = job
+        for table, grace_ms in ((self._table, 0), (self._trades, _TRADES_GRACE_MS)):
+            for bucket in table.end(None if now_ms is None else now_ms - grace_ms):
+                key = (table.name, bucket.start_ms)
+                if key not in self._finalising:
+                    job = self._pool(self._files_pool).submit(
+                        self._finalise, table, bucket, now_ms or self._clock.now_ms()
+                    )
+                    self._finalising[key] = job
 
-    def _finalise(self, bucket: Bucket, now_ms: int) -> None:
-        self._table.finalise(bucket, now_ms=now_ms)
+    @staticmethod
+    def _finalise(table: TableWriter, bucket: Bucket, now_ms: int) -> None:
+        table.finalise(bucket, now_ms=now_ms)
 
     def _reap(self) -> None:
         """Forget finished jobs; one that died of a mistake of ours says so here."""
-        for start, job in list(self._finalising.items()):
+        for key, job in list(self._finalising.items()):
             if job.done():
-                del self._finalising[start]
+                del self._finalising[key]
                 job.result()
 
     @staticmethod

@@ -14,9 +14,10 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from overround.book import Book
-from overround.market import Integrity, Market, MarketId
+from overround.market import Integrity, Market, MarketId, Trade
 
 __all__ = [
+    "PRINTS_MAX",
     "BookSource",
     "Feed",
     "FeedCounters",
@@ -27,6 +28,9 @@ __all__ = [
     "RestBook",
     "TradingCalendar",
 ]
+
+PRINTS_MAX = 50_000
+"""Prints that a feed keeps for whoever takes them; beyond it the oldest are dropped."""
 
 
 class MarketCatalog(Protocol):
@@ -272,6 +276,13 @@ class Feed(Protocol):
 
     def receive(self, frame: bytes, recv_ns: int) -> bool:
         """Apply one frame; returns whether it was JSON (the journal stores it verbatim then)."""
+        ...
+
+    def take_trades(self) -> list[Trade]:
+        """Prints of held markets since the last call, as they came: also those sent twice; none in replay.
+
+        They are read here and not in ``receive``: nothing waits for them.
+        """
         ...
 
     def tick(self, *, now_ms: int) -> None:

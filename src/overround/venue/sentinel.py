@@ -27,6 +27,7 @@ from overround.errors import UNREADABLE, StorageError
 from overround.market import Drift, DriftSort, DriftState
 from overround.storage import LakePaths, Quarantine, add_drift, read_drift
 from overround.venue.drift import DriftLedger
+from overround.venue.recent import RecentFrames
 from overround.venue.shapes import NO_JSON, Departure, Examined, VenueShapes
 
 __all__ = ["DriftSentinel", "SentinelCounters"]
@@ -36,8 +37,6 @@ log = structlog.get_logger()
 DRAIN_MS = 250
 SAVE_FOUND_MS = 5_000
 SAVE_MS = 60_000
-RECENT_MAX = 8_192
-"""Frames kept between two looks; they are in the journal's memory anyway."""
 REFUSED_MAX = 256
 ANSWERS_MAX = 16
 RECORDS_PER_ANSWER = 5
@@ -90,6 +89,8 @@ class DriftSentinel:
     worked_ns : callable, optional
         The budget's clock: processor time of this thread, so that a busy machine does not eat up what may be looked at;
         the time that passes where the system counts it too coarsely.
+    recent : RecentFrames, optional
+        Where the road leaves its frames, if others look at them too.
 
     Attributes
     ----------
@@ -106,10 +107,11 @@ class DriftSentinel:
         settings: DriftSettings,
         clock: Clock,
         worked_ns: Callable[[], int] | None = None,
+        recent: RecentFrames | None = None,
     ) -> None:
         self._paths, self._venue, self._shapes = paths, str(venue), shapes
         self._settings, self._clock = settings, clock
-        self._recent: deque[tuple[str, int, bytes]] = deque(maxlen=RECENT_MAX)
+        self._recent = RecentFrames() if recent is None else recent
         self.frame = self._recent.append
         self._refused: deque[tuple[str, int, bytes]] = deque(maxlen=REFUSED_MAX)
         self._strange: deque[tuple[str, int, bytes]] = deque(maxlen=REFUSED_MAX)
@@ -198,11 +200,9 @@ class DriftSentinel:
         self._spent_ns += spent_ns
 
     def _look_at_frames(self, ends_ns: int, refused: set[tuple[str, int]]) -> None:
-        recent = self._recent
-        if not recent:
+        frames = self._recent.take()
+        if not frames:
             return
-        frames = list(recent)
-        recent.clear()
         self._frames += len(frames)
         for number, (connection, recv_ns, frame) in enumerate(self._chosen(frames)):
             if number and self._worked_ns() > ends_ns:

@@ -1299,9 +1299,15 @@ def test_prints_and_ticks_of_strangers_and_prints_that_do_not_read() -> None:
     send(feed, stranger, event | {"event_type": "best_bid_ask", "best_bid": "0.1"})
     assert feed.counters.ignored == 2
     event = {"event_type": "last_trade_price", "market": script.market_id, "asset_id": script.tokens[0]}
-    for price in ("0.123456789123456789", "", None, "0.5"):
-        send(feed, script, event | {"price": price})
+    for price in ("1.5", "", None, "0.5", "0.4876543"):
+        send(feed, script, event | {"price": price, "size": "3", "side": "SELL", "timestamp": str(T0)})
     assert feed.counters.rejected == 3
+    # Half of the venue's prices are averages, finer than any tick.
+    assert [(trade.px, trade.sz_e6, trade.taker_side) for trade in feed.take_trades()] == [
+        (0.5, 3_000_000, "sell"),
+        (0.4876543, 3_000_000, "sell"),
+    ]
+    assert feed.take_trades() == []
     assert feed.books[MarketId(script.market_id)].live  # a print is no part of the book
 
 

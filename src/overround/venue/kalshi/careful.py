@@ -7,17 +7,18 @@ be named, all of them).
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
 import msgspec
 
 from overround.book import Side
 from overround.errors import UNREADABLE, WireError
-from overround.market import PX_ONE_E4, ErrCode, Integrity, MarketId, px_e4
+from overround.market import PX_ONE_E4, ErrCode, Integrity, MarketId, Trade, px_e4
 from overround.venue.kalshi.commands import BOOKS, Commander
 from overround.venue.kalshi.markets import Markets, Report
 from overround.venue.kalshi.parse import NO_AS_ASK, PX_BY_TEXT, ladders, ms_of, stamp_of
-from overround.venue.kalshi.prints import print_of
+from overround.venue.kalshi.prints import print_of, trade_of
 from overround.venue.kalshi.state import Channel, Sizes, Stage, Verb
 from overround.venue.kalshi.wire import (
     DeltaFrame,
@@ -32,9 +33,10 @@ from overround.venue.kalshi.wire import (
     SubscribedMsg,
     TextTimedFrame,
     TickerMsg,
+    TradeFrame,
     TradeMsg,
 )
-from overround.venue.ports import FeedCounters, FeedEventKind
+from overround.venue.ports import PRINTS_MAX, FeedCounters, FeedEventKind
 
 __all__ = ["CarefulRoad", "DecodeDelta", "decode_stamped", "in_full"]
 
@@ -51,6 +53,7 @@ _decode_ok = msgspec.json.Decoder(OkMsg).decode
 _decode_error = msgspec.json.Decoder(ErrorMsg).decode
 _decode_lifecycle = msgspec.json.Decoder(LifecycleMsg).decode
 _decode_trade = msgspec.json.Decoder(TradeMsg).decode
+_decode_trade_frame = msgspec.json.Decoder(TradeFrame).decode
 _decode_ticker = msgspec.json.Decoder(TickerMsg).decode
 _decode_market_only = msgspec.json.Decoder(MarketOnly).decode
 _decode_anything = msgspec.json.decode
@@ -102,6 +105,8 @@ class CarefulRoad:
         What was taken here.
     n_bytes, n_weighed : int
         Bytes of the frames weighed here, and their number.
+    prints : deque of (bytes, int)
+        Frames of held markets' prints and when they came, whatever their number; nobody takes them in replay.
     """
 
     def __init__(
@@ -122,6 +127,7 @@ class CarefulRoad:
         self.sizes = Sizes()
         self.n_frames = self.n_changes = self.n_trades = 0
         self.n_bytes = self.n_weighed = 0
+        self.prints: deque[tuple[bytes, int]] = deque(maxlen=0 if passive else PRINTS_MAX)
         self._channels = channels
         self._markets, self._held = markets, markets.held
         self._commander = commander
@@ -220,6 +226,9 @@ class CarefulRoad:
             channel = self._stranger(env.sid, env.seq, kind)
             if channel is None:
                 return True
+        if kind == "trade" and _ticker_of(env) in self._held:
+            # Before its number is looked at: a late one is no duplicate, and a print changes no book.
+            self.prints.append((frame, recv_ns))
         if (
             channel is not None
             and env.seq is not None
@@ -237,6 +246,17 @@ class CarefulRoad:
             # Only now: what it broke was right up to the frame before it.
             channel.heard_ns = recv_ns
         return True
+
+    def take_trades(self) -> list[Trade]:
+        """Prints since the last call, read."""
+        trades: list[Trade] = []
+        while self.prints:
+            frame, recv_ns = self.prints.popleft()
+            try:
+                trades.append(trade_of(_decode_trade_frame(frame).msg, recv_ns))
+            except (*UNREADABLE, WireError) as exc:
+                self._rejected(f"trade: {exc}", recv_ns, ())
+        return trades
 
     def _take(self, kind: str, env: Envelope, channel: Channel | None, recv_ns: int) -> None:
         """Act on a frame whose number is in order; raises what the message's decoder or parser raises."""

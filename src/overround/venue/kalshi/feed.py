@@ -27,7 +27,7 @@ import msgspec
 
 from overround.book import NO_ASK_E4, NO_BID_E4, Book, BookShelf
 from overround.errors import UNREADABLE, WireError
-from overround.market import ErrCode, Integrity, Market, MarketId
+from overround.market import ErrCode, Integrity, Market, MarketId, Trade
 from overround.venue.kalshi.careful import CarefulRoad, DecodeDelta, decode_stamped, in_full
 from overround.venue.kalshi.commands import BOOKS, Commander
 from overround.venue.kalshi.markets import Markets
@@ -157,6 +157,7 @@ class KalshiFeed:
         )
         self._by_sid, self._sizes = self._careful.by_sid, self._careful.sizes
         self._change, self._other = self._careful.change, self._careful.other
+        self._prints = self._careful.prints
 
     # -- what is wanted --------------------------------------------------------------------------------------
 
@@ -371,7 +372,13 @@ class KalshiFeed:
         if head.seq - channel.last != 1 or channel.name != "trade" or head.msg.market_ticker in self._watched:
             return self._other(frame, recv_ns)
         channel.last = head.seq
+        if head.msg.market_ticker in self._held:
+            self._prints.append((frame, recv_ns))
         return True
+
+    def take_trades(self) -> list[Trade]:
+        """Prints of held markets since the last call."""
+        return self._careful.take_trades()
 
     # -- small things ------------------------------------------------------------------------------------------
 

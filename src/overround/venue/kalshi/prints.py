@@ -6,11 +6,11 @@ See ``watch`` for why and when a market is watched.
 from __future__ import annotations
 
 from overround.book import Side
-from overround.market import px_e4, sz_e6
+from overround.market import BUY, PX_ONE_E4, MarketId, OutcomeId, Trade, px_e4, sz_e6
 from overround.venue.kalshi.state import TimedBook
 from overround.venue.kalshi.wire import TradeMsg
 
-__all__ = ["Print", "Watch", "print_of"]
+__all__ = ["Print", "Watch", "print_of", "trade_of"]
 
 WAIT_MS = 5_000
 """How long a print may wait for its change; receive times trail venue times by up to 2.4 s (99th percentile)."""
@@ -174,3 +174,31 @@ def print_of(msg: TradeMsg) -> Print | None:
         return None
     level = (Side.ASK if taker == "yes" else Side.BID, px_e4(msg.yes_price_dollars, field="yes_price_dollars"))
     return Print(level, sz_e6(msg.count_fp, field="count_fp"), first_ms, last_ms)
+
+
+def trade_of(msg: TradeMsg, recv_ns: int) -> Trade:
+    """A print as a trade of the outcome that its taker bought; of YES, without a side, where none is told.
+
+    Raises
+    ------
+    ValueOutOfScale
+        If the price or the size does not fit our integers.
+    """
+    taker = msg.taker_outcome_side or msg.taker_side
+    bought = taker in {"yes", "no"}
+    first = taker != "no"
+    px = px_e4(msg.yes_price_dollars, field="yes_price_dollars")
+    coarse = msg.ts_ms is None and isinstance(msg.ts, int)
+    return Trade(
+        market_id=MarketId(msg.market_ticker),
+        outcome_id=OutcomeId("yes" if first else "no"),
+        first=first,
+        px=(px if first else PX_ONE_E4 - px) / PX_ONE_E4,
+        sz_e6=sz_e6(msg.count_fp, field="count_fp"),
+        taker_side=BUY if bought else None,
+        ts_recv_ns=recv_ns,
+        ts_venue_ms=msg.ts * 1000 if coarse and isinstance(msg.ts, int) else msg.ts_ms,
+        coarse=coarse,
+        trade_id=msg.trade_id or None,
+        block=msg.is_block_trade,
+    )

@@ -54,6 +54,7 @@ __all__ = [
     "TextTimedFrame",
     "TextTimedMsg",
     "TickerMsg",
+    "TradeFrame",
     "TradeHead",
     "TradeMsg",
     "TradesPage",
@@ -170,6 +171,12 @@ class TradeMsg(Struct, gc=False):
     is_block_trade: bool = False
     ts: str | int | None = None
     ts_ms: int | None = None
+
+
+class TradeFrame(Struct, gc=False, tag_field="type", tag="trade"):
+    """A whole ``trade`` frame."""
+
+    msg: TradeMsg
 
 
 class TickerMsg(Struct, gc=False):

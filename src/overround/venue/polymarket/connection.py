@@ -14,11 +14,11 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from overround.book import Book, BookShelf
-from overround.market import Market, MarketId, OutcomeId
+from overround.market import Market, MarketId, OutcomeId, Trade
 from overround.venue.polymarket.hash import HashEra
 from overround.venue.polymarket.held import NEVER, Held
 from overround.venue.polymarket.sampling import HashBudget
-from overround.venue.ports import FeedCounters, FeedEvent, FeedEventKind
+from overround.venue.ports import PRINTS_MAX, FeedCounters, FeedEvent, FeedEventKind
 from overround.venue.repair import Ladder, Pace, RepairBudgets, Saw
 
 __all__ = ["PACE", "Connection"]
@@ -89,9 +89,11 @@ class Connection:
         "_hot",
         "_hot_frames",
         "_ladder",
+        "_odd_trades",
         "_passive",
         "_ping_ms",
         "_pings",
+        "_prints",
         "_recv_at_ping",
         "_rng",
         "_sample_every",
@@ -128,6 +130,9 @@ class Connection:
         # of the hot path is one change.
         self._hot_frames = self._frames = self._bytes = self._changes = 0
         self._counters = FeedCounters()
+        # Prints of the common form, unread, and those of any other.
+        self._prints: deque[tuple[Held, bytes, int]] = deque(maxlen=PRINTS_MAX)
+        self._odd_trades: deque[Trade] = deque(maxlen=PRINTS_MAX)
         self._shelf = shelf
         self._rng = rng
         self._heartbeat_ms = heartbeat_ms

@@ -28,7 +28,7 @@ import msgspec
 
 from overround.book import NO_ASK_E4, NO_BID_E4, Side
 from overround.errors import UNREADABLE, WireError
-from overround.market import SZ_ONE_E6, ErrCode, Integrity, MarketId
+from overround.market import SZ_ONE_E6, ErrCode, Integrity, MarketId, Trade
 from overround.venue.polymarket.held import NEVER, Announced, Change, Claim, Held
 from overround.venue.polymarket.parse import (
     Delta,
@@ -42,6 +42,7 @@ from overround.venue.polymarket.parse import (
     px_by_text,
     timestamp_ms,
 )
+from overround.venue.polymarket.prints import trade_of
 from overround.venue.polymarket.repair import Repair
 from overround.venue.polymarket.wire import (
     BookFrame,
@@ -165,6 +166,8 @@ class PolymarketFeed(Repair):
         else:
             self._counters.trades += 1
             self._note_trade(held, said.price)
+            if not self._passive:
+                self._prints.append((held, frame, recv_ns))
         return True
 
     def _long(self, frame: bytes, recv_ns: int) -> bool:
@@ -273,7 +276,7 @@ class PolymarketFeed(Repair):
             case "book":
                 self._on_book(event, recv_ns)
             case "last_trade_price":
-                self._on_trade(event)
+                self._on_trade(event, recv_ns)
             case "best_bid_ask":
                 self._on_best(event, recv_ns // 1_000_000)
             case "tick_size_change":
@@ -438,14 +441,28 @@ class PolymarketFeed(Repair):
 
     # --- other events -----------------------------------------------------------------------------------------------
 
-    def _on_trade(self, event: Event) -> None:
+    def take_trades(self) -> list[Trade]:
+        """Prints since the last call; those of the common form are read only here."""
+        trades: list[Trade] = []
+        while self._prints:
+            held, frame, recv_ns = self._prints.popleft()
+            try:
+                trades.append(trade_of(decode_event(frame), held, recv_ns))
+            except WireError as exc:
+                self._reject(held.market_id, exc, recv_ns)
+        trades += self._odd_trades
+        self._odd_trades.clear()
+        return trades
+
+    def _on_trade(self, event: Event, recv_ns: int) -> None:
         self._counters.trades += 1
         held = self._held.get(MarketId(event.market)) or self._by_token.get(event.asset_id or event.token_id)
         if held is None:
             return
-        text = decimal_text(event.price)
-        self._note_trade(held, text)
-        price_e4(text)
+        self._note_trade(held, decimal_text(event.price))
+        trade = trade_of(event, held, recv_ns)
+        if not self._passive:
+            self._odd_trades.append(trade)
 
     @staticmethod
     def _note_trade(held: Held, text: str) -> None:
