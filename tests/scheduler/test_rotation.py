@@ -100,6 +100,37 @@ def test_first_fill_takes_the_best_as_hot_and_fills_every_slot_at_once() -> None
     assert plan.counted == 0
 
 
+@given(
+    before=st.tuples(st.integers(1, 20), st.integers(0, 20)),
+    after=st.tuples(st.integers(1, 20), st.integers(0, 20)),
+    churn=st.integers(0, 10),
+)
+def test_changed_limits_are_kept_at_once_and_cost_nothing_more_than_they_must(
+    before: tuple[int, int], after: tuple[int, int], churn: int
+) -> None:
+    markets = a_universe(40)
+    scores = rising(markets)
+
+    def given_limits(pair: tuple[int, int]) -> Limits:
+        return limits(max_subs=pair[0], hot_count=pair[1], churn_per_minute=churn)
+
+    first, state = plan_rotation(
+        RotationState(), markets=markets, scores=scores, now_ms=T0, limits=given_limits(before), live=()
+    )
+    then, state = plan_rotation(
+        state, markets=markets, scores=scores, now_ms=T0 + 5_000, limits=given_limits(after), live=first.held
+    )
+    assert len(then.held) == after[0]
+    assert len(then.hot) == min(after)
+    assert len(then.remove) == max(0, before[0] - after[0])
+    assert len(then.add) == max(0, after[0] - before[0])
+    assert then.counted == 0
+    again, _ = plan_rotation(
+        state, markets=markets, scores=scores, now_ms=T0 + 10_000, limits=given_limits(after), live=then.held
+    )
+    assert again.idle
+
+
 def test_fewer_markets_than_slots_are_all_held_and_nothing_rotates() -> None:
     markets, run = a_universe(7), Run(limits())
     first = run.step(T0, markets, rising(markets))

@@ -60,12 +60,14 @@ def collect(*, app: App, venue: str | None, duration: float | None, shard: str |
 
     Example: overround collect config/surveillance.toml --venue polymarket --duration 3600
     """
+    from overround.cli.reloading import LiveSettings
     from overround.clock import SystemClock
     from overround.collector import collect as run_collect
-    from overround.collector import run_until_signal
+    from overround.collector import on_hangup, run_until_signal
     from overround.pipelines.mock import mock_exchange
-    from overround.pipelines.scan import scan_every, scan_venues
+    from overround.pipelines.scan import scan_venues
     from overround.services import Endpoint, notify_systemd
+    from overround.services.reload import Reloader
 
     settings = app.loaded.settings
     if data_dir is not None:
@@ -73,9 +75,16 @@ def collect(*, app: App, venue: str | None, duration: float | None, shard: str |
     if shard is not None:
         settings = settings.model_copy(update={"cluster": _cluster(settings, shard)})
     venues = enabled_venues(settings, venue)
+    fixed = {f"venues.{each}.enabled": "--venue was given" for each in Venue} if venue else {}
+    if app.log_level:
+        fixed["logging.level"] = "--log-level was given"
     terminal = sys.stdout.isatty()
     # A terminal shows the live view and keeps warnings; elsewhere every event is a JSON line on stdout.
-    app.start_logging(to_stdout=not terminal, quiet=terminal)
+
+    def start_logging(app: App) -> None:
+        app.start_logging(to_stdout=not terminal, quiet=terminal)
+
+    start_logging(app)
     clock, rng = SystemClock(), random.Random()
 
     async def main(stop: asyncio.Event) -> int:
@@ -99,7 +108,14 @@ def collect(*, app: App, venue: str | None, duration: float | None, shard: str |
                 if endpoint is not None:
                     endpoint.show(recorders)
 
-            scans = asyncio.create_task(scan_every(live, venues=venues, clock=clock, rng=rng, origin=origin))
+            settings_now = LiveSettings(
+                app, live=live, venues_of=lambda wanted: enabled_venues(wanted, venue), fixed=fixed,
+                endpoint=endpoint, start_logging=start_logging, clock=clock, rng=rng, origin=origin,
+            )  # fmt: skip
+            reloader = Reloader(live.data_dir, clock=clock, reload=settings_now.reload)
+            reloading = asyncio.create_task(reloader.run())
+            if not terminal:  # a terminal that is closed means something else by it
+                stack.enter_context(on_hangup(reloader.signal))
             try:
                 recorders = await run_collect(
                     live,
@@ -112,9 +128,11 @@ def collect(*, app: App, venue: str | None, duration: float | None, shard: str |
                     on_status=on_status,
                     status_ms=1_000 if terminal else 10_000,
                     on_recorders=on_recorders,
+                    changes=settings_now.changes,
                 )
             finally:
-                scans.cancel()
+                reloading.cancel()
+                settings_now.close()
                 telling.cancel()
                 if serving is not None:
                     serving.cancel()

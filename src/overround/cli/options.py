@@ -41,6 +41,7 @@ class App:
 
     loaded: Loaded
     log_level: str | None
+    path: str | None = None
 
     def start_logging(self, *, to_stdout: bool, json_lines: bool | None = None, quiet: bool = False) -> None:
         """Set up logging: long-running commands log to stdout, commands that print a result to stderr.
@@ -124,7 +125,7 @@ def load_app(path: str | None, *, log_level: str | None) -> App:
         register_secret(secret)
     for warning in loaded.warnings:
         click.echo(f"warning: {mask_secrets(warning)}", err=True)
-    return App(loaded=loaded, log_level=log_level)
+    return App(loaded=loaded, log_level=log_level, path=path)
 
 
 def venue_option(*, required: bool = False, text: str = "Venue.") -> Callable[[F], F]:

@@ -1,8 +1,9 @@
 """Recording order books: connections, rotation, rows."""
 
+from overround.collector.crew import Changes
 from overround.collector.gaps import Gap, GapLedger
 from overround.collector.recorder import VenueRecorder
-from overround.collector.run import collect, run_until_signal
+from overround.collector.run import collect, on_hangup, run_until_signal
 from overround.collector.status import VenueStatus
 
-__all__ = ["Gap", "GapLedger", "VenueRecorder", "VenueStatus", "collect", "run_until_signal"]
+__all__ = ["Changes", "Gap", "GapLedger", "VenueRecorder", "VenueStatus", "collect", "on_hangup", "run_until_signal"]

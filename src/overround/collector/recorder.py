@@ -183,12 +183,7 @@ class VenueRecorder:
         self.clock_steps = 0
         self._rest_wanted: asyncio.Queue[MarketId] = asyncio.Queue(maxsize=1_000)
         self._tasks: asyncio.TaskGroup | None = None
-        self._limits = Limits(
-            max_subs=venue_settings.max_subs_per_venue,
-            hot_count=venue_settings.hot_count,
-            rotation_period_ms=venue_settings.rotation_period_secs * 1000,
-            churn_per_minute=venue_settings.subscription_churn_limit_per_minute,
-        )
+        self._limits = _limits_of(venue_settings)
         self.figures = RecorderFigures()
         self._flushed_ms = clock.now_ms()
         # Of the newest row of this run, and of the newest on disk.
@@ -211,6 +206,16 @@ class VenueRecorder:
         """
         self._read_universe()
         return len(self._markets)
+
+    def adjust(self, settings: Settings, venue_settings: VenueSettings) -> None:
+        """Go on with other limits, intervals and periods; what else differs has no effect."""
+        self._settings, self._venue = settings, venue_settings
+        self._limits = _limits_of(venue_settings)
+        self._pacer.opens_per_s = venue_settings.open_per_second
+        if self._tasks is not None:
+            if self._poller is None:
+                self._placement.reserve(venue_settings.max_subs_per_venue)
+            self._replan()
 
     async def run(self) -> None:
         """Record until cancelled; everything taken so far is on disk when this returns."""
@@ -793,6 +798,15 @@ class VenueRecorder:
             if (carrier := self._carrier(market_id)) is not None
         )
         return max((now_ms - ms for ms in proven if ms is not None), default=0)
+
+
+def _limits_of(venue: VenueSettings) -> Limits:
+    return Limits(
+        max_subs=venue.max_subs_per_venue,
+        hot_count=venue.hot_count,
+        rotation_period_ms=venue.rotation_period_secs * 1000,
+        churn_per_minute=venue.subscription_churn_limit_per_minute,
+    )
 
 
 def _version(files: Sequence[Path]) -> str:

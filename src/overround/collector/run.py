@@ -8,24 +8,24 @@ import importlib
 import itertools
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from random import Random
 from typing import Any, TypeVar
 
 import structlog
 
 from overround.clock import Clock
+from overround.collector.crew import Change, Changes, Crew
 from overround.collector.recorder import VenueRecorder
 from overround.collector.status import VenueStatus
 from overround.collector.steady import SteadyClock
 from overround.config import Settings
-from overround.errors import NothingStored
-from overround.market import WHOLE, Origin, Venue
+from overround.market import Origin, Venue
 from overround.storage import LakePaths, claim_origin
-from overround.venue.adapters import open_adapter
 
-__all__ = ["collect", "run_until_signal"]
+__all__ = ["collect", "on_hangup", "run_until_signal"]
 
 log = structlog.get_logger()
 
@@ -51,6 +51,7 @@ async def collect(
     on_status: Callable[[Sequence[VenueStatus]], None] | None = None,
     status_ms: int = STATUS_MS,
     on_recorders: Callable[[Sequence[VenueRecorder]], None] | None = None,
+    changes: Changes | None = None,
 ) -> list[VenueRecorder]:
     """Record the venues until ``stop`` is set or the duration has passed.
 
@@ -73,7 +74,9 @@ async def collect(
     status_ms : int
         Milliseconds between two status rounds; the log line comes every ten seconds.
     on_recorders : callable, optional
-        Takes the recorders when they begin, anew after each step of the clock.
+        Takes the recorders when they begin, anew after each step of the clock and each change.
+    changes : Changes, optional
+        Brings changed settings while recording goes on.
 
     Returns
     -------
@@ -91,18 +94,30 @@ async def collect(
     steps = 0
     while True:
         steady = SteadyClock(clock)
-        recorders, step_ms = await _record(
+        run = await _record(
             settings, venues=venues, clock=steady, rng=rng, origin=origin, stop=stop, ends_ns=ends_ns,
             on_status=on_status, status_ms=status_ms, on_recorders=on_recorders, clock_steps=steps,
+            changes=changes or Changes(),
         )  # fmt: skip
-        if not step_ms:
-            return recorders
+        if not run.step_ms:
+            return run.recorders
+        settings, venues = run.settings, run.venues
         steps += 1
         log.error(
             "clock.stepped",
-            by_ms=step_ms,
+            by_ms=run.step_ms,
             remedy="none needed: everything is stored, recording begins anew under the new time; look after the time service",
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """A run that has ended: its recorders, by how much the clock was stepped (0: it was not), and what was wanted last."""
+
+    recorders: list[VenueRecorder]
+    step_ms: int
+    settings: Settings
+    venues: Sequence[Venue]
 
 
 async def _record(
@@ -118,72 +133,57 @@ async def _record(
     status_ms: int,
     on_recorders: Callable[[Sequence[VenueRecorder]], None] | None,
     clock_steps: int,
-) -> tuple[list[VenueRecorder], int]:
-    """Record under one steady time; returns the stopped recorders, and by how much the clock was stepped (0: it was not)."""
+    changes: Changes,
+) -> _Run:
+    """Record under one steady time."""
     paths = LakePaths(settings.data_dir)
     claim_origin(paths, origin)
-    adapters, recorders = [], []
+    crew = Crew(paths, clock=clock, rng=rng, origin=origin, clock_steps=clock_steps)
+    change: asyncio.Task[Change] | None = None
     try:
         for venue in venues:
-            adapter = open_adapter(venue, settings, clock=clock, rng=rng, origin=origin)
-            adapters.append(adapter)
-            venue_settings = settings.venues.polymarket if venue is Venue.POLYMARKET else settings.venues.kalshi
-            recorder = VenueRecorder(
-                adapter,
-                settings=settings,
-                venue_settings=venue_settings,
-                paths=paths,
-                clock=clock,
-                rng=rng,
-                origin=origin,
-            )
-            recorder.clock_steps = clock_steps
-            if not recorder.prepare() and recorder.share == WHOLE:
-                raise NothingStored(
-                    f"the universe of {venue} under {settings.data_dir} lists no market",
-                    hint="run `overround scan` again",
-                )
-            if not adapter.can_stream:
-                log.warning(
-                    "venue.polled",
-                    venue=venue,
-                    reason="no key configured: public books are polled, integrity unverified",
-                    remedy="set venues.kalshi.api_key and private_key_path",
-                )
-            recorders.append(recorder)
+            crew.hire(venue, settings)
         if on_recorders is not None:
-            on_recorders(recorders)
-        tasks = [asyncio.create_task(recorder.run(), name=str(recorder.venue)) for recorder in recorders]
+            on_recorders(crew.recorders)
+        crew.begin()
         stopper = asyncio.create_task(stop.wait())
-        reporter = asyncio.create_task(_report(recorders, clock, on_status, status_ms))
+        reporter = asyncio.create_task(_report(crew.recorders, clock, on_status, status_ms))
         freezer = asyncio.create_task(_keep_collections_short(clock))
         stepped = asyncio.create_task(_step_of(clock))
         left_ms = None if ends_ns is None else (ends_ns - clock.monotonic_ns()) / 1e6
         timer = asyncio.create_task(clock.sleep_ms(left_ms)) if left_ms is not None else None
-        watched: set[asyncio.Task[Any]] = {*tasks, stopper, stepped, *([timer] if timer else [])}
+        ends: set[asyncio.Task[Any]] = {stopper, stepped, *([timer] if timer else [])}
         try:
-            await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+            while not any(task.done() for task in (*ends, *crew.tasks.values())):
+                if change is None:
+                    change = asyncio.create_task(changes.next())
+                await asyncio.wait({*ends, *crew.tasks.values(), change}, return_when=asyncio.FIRST_COMPLETED)
+                if change.done():
+                    settings = change.result().settings
+                    venues = await crew.take(change.result())
+                    change = None
+                    if on_recorders is not None:
+                        on_recorders(crew.recorders)
             step_ms = stepped.result() if stepped.done() and not stop.is_set() else 0
         finally:
-            stepped.cancel()
-            reporter.cancel()
-            freezer.cancel()
-            stopper.cancel()
-            if timer:
-                timer.cancel()
-            for task in tasks:
+            for task in (
+                stepped,
+                reporter,
+                freezer,
+                stopper,
+                *([timer] if timer else []),
+                *([change] if change else []),
+            ):
                 task.cancel()
-            results = await asyncio.gather(*tasks, return_exceptions=True)
-            gc.unfreeze()
-        for result in results:
-            if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
-                raise result
-        for recorder in recorders:
+            try:
+                await crew.end()
+            finally:
+                gc.unfreeze()
+        for recorder in crew.recorders:
             log.info("collect.stopped", **_fields(recorder.status()))
-        return recorders, step_ms
+        return _Run(recorders=[*crew.ended, *crew.recorders], step_ms=step_ms, settings=settings, venues=venues)
     finally:
-        for adapter in adapters:
-            await adapter.aclose()
+        await crew.aclose()
 
 
 async def _step_of(clock: SteadyClock) -> int:
@@ -245,6 +245,24 @@ def _fields(status: VenueStatus) -> dict[str, object]:
         value = getattr(status, name)
         fields[name] = round(value, 3) if isinstance(value, float) else value
     return fields
+
+
+@contextmanager
+def on_hangup(call: Callable[[], None]) -> Iterator[None]:
+    """Call back on the loop at each SIGHUP; on Windows, which has none, this does nothing."""
+    if sys.platform == "win32":
+        yield
+        return
+    loop = asyncio.get_running_loop()
+
+    def told(*_: object) -> None:
+        loop.call_soon_threadsafe(call)
+
+    before = signal.signal(signal.SIGHUP, told)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def run_until_signal(main: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:

@@ -23,9 +23,11 @@ from overround.config.models import (
     VenuesSettings,
     parse_shard,
 )
+from overround.config.reload import LIVE, Reload, plan_reload, with_values
 from overround.config.secrets import secret_texts
 
 __all__ = [
+    "LIVE",
     "ClusterSettings",
     "DbSettings",
     "DriftSettings",
@@ -38,6 +40,7 @@ __all__ = [
     "MonitoringSettings",
     "PollingSettings",
     "PolymarketSettings",
+    "Reload",
     "RetentionSettings",
     "Settings",
     "SilenceSettings",
@@ -49,5 +52,7 @@ __all__ = [
     "describe",
     "load_settings",
     "parse_shard",
+    "plan_reload",
     "secret_texts",
+    "with_values",
 ]

@@ -22,7 +22,7 @@ from overround.config.models import Settings
 from overround.config.secrets import SECRETS_DIR, check_rights, holds_secret, read_mounted
 from overround.errors import UNREADABLE, ConfigError
 
-__all__ = ["Loaded", "describe", "load_settings"]
+__all__ = ["Loaded", "describe", "load_settings", "model_leaves"]
 
 DEFAULT_PATH = Path("config/surveillance.toml")
 PREFIX = "OVERROUND_"
@@ -106,7 +106,7 @@ def _is_mounted(path: Path, environ: Mapping[str, str]) -> bool:
 def describe(loaded: Loaded) -> list[tuple[str, str, str]]:
     """Name, shown value (secrets masked) and source of every setting, in file order."""
     rows = []
-    for dotted, value in _model_leaves(loaded.settings, ()):
+    for dotted, value in model_leaves(loaded.settings):
         name = ".".join(dotted)
         if isinstance(value, SecretStr):
             shown = (
@@ -178,11 +178,12 @@ def _leaves(tree: Mapping[str, Any], prefix: tuple[str, ...] = ()) -> Iterator[t
             yield (*prefix, key), value
 
 
-def _model_leaves(model: BaseModel, prefix: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+def model_leaves(model: BaseModel, prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every setting: its dotted name in parts, and its value."""
     for key in type(model).model_fields:
         value = getattr(model, key)
         if isinstance(value, BaseModel):
-            yield from _model_leaves(value, (*prefix, key))
+            yield from model_leaves(value, (*prefix, key))
         else:
             yield (*prefix, key), value
 

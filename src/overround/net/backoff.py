@@ -108,7 +108,7 @@ class ConnectionPacer:
             raise ValueError(f"{opens_per_s=} and {attempts_per_min=} must be positive")
         self._clock = clock
         self._rng = rng
-        self._distance_ns = int(1e9 / opens_per_s)
+        self.opens_per_s = opens_per_s
         self._attempts_per_min = attempts_per_min
         self._next_ns = clock.monotonic_ns()
         self._given: dict[str, deque[int]] = {}
@@ -128,7 +128,7 @@ class ConnectionPacer:
         # The turn is taken before the wait, so later callers queue behind it.
         turn_ns = max(now_ns, self._next_ns)
         stretch = 1.0 if self._rng is None else self._rng.uniform(1.0, 1.2)
-        self._next_ns = turn_ns + int(self._distance_ns * stretch)
+        self._next_ns = turn_ns + int(1e9 / self.opens_per_s * stretch)
         given.append(turn_ns)
         self.turns += 1
         while (now_ns := self._clock.monotonic_ns()) < turn_ns:

@@ -21,7 +21,7 @@ from overround.exchange import (
     test_signing_key,
 )
 
-__all__ = ["mock_exchange", "pointed_at", "world_of"]
+__all__ = ["lake_of", "mock_exchange", "pointed_at", "world_of"]
 
 
 def world_of(*, markets: int, seed: int) -> WorldSpec:
@@ -60,6 +60,15 @@ def mock_exchange(
         yield pointed_at(settings, thread.urls, key), thread
 
 
+def lake_of(settings: Settings) -> Path:
+    """The lake that a collector with these settings records into."""
+    return _mock_lake(settings) if settings.mock.enabled else settings.data_dir
+
+
+def _mock_lake(settings: Settings) -> Path:
+    return settings.data_dir / "mock" if settings.data_dir == Path("data") else settings.data_dir
+
+
 def pointed_at(settings: Settings, urls: ExchangeUrls, key: SigningKey) -> Settings:
     """The same settings with an exchange's addresses and the key it accepts; pace is loopback's, not a venue's."""
     quick = {"open_per_second": 20.0, "rate_fraction": 1.0}
@@ -76,7 +85,7 @@ def pointed_at(settings: Settings, urls: ExchangeUrls, key: SigningKey) -> Setti
             "private_key_path": None,
         }
     )
-    data_dir = settings.data_dir / "mock" if settings.data_dir == Path("data") else settings.data_dir
+    data_dir = _mock_lake(settings)
     return settings.model_copy(
         update={
             "data_dir": data_dir,

@@ -14,7 +14,7 @@ CHURN_WINDOW_MS = 60_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """What one venue's subscriptions must keep to; constant over the life of a rotation.
+    """What one venue's subscriptions must keep to.
 
     Attributes
     ----------

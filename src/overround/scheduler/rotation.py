@@ -137,7 +137,7 @@ def plan_rotation(
     now_ms : int
         Epoch milliseconds. A step backwards is survived: what was remembered is moved to the new time.
     limits : Limits
-        The same in every call.
+        May change between two calls; what no longer fits is let go at once, and new slots are filled at once.
     live : collection of MarketId or None
         Markets that have had a book since they were added. None takes a newcomer as live in the call after
         its addition.
@@ -150,6 +150,7 @@ def plan_rotation(
     turn = _Turn(_rebased(state, now_ms), markets=markets, scores=scores, now_ms=now_ms, limits=limits)
     turn.drop_ended()
     turn.release(live)
+    turn.shrink()
     turn.weigh_hot()
     turn.fill()
     turn.swap()
@@ -268,6 +269,21 @@ class _Turn:
             del self.leaving[market_id]
             self.removed.append(market_id)
             self.count(1)
+
+    def shrink(self) -> None:
+        """Let go of what limits that were lowered leave no room for; wanted by the operator, so not counted."""
+        limits = self.limits
+        surplus = len(self.hot) - limits.hot_slots
+        if surplus > 0:
+            for market_id in nsmallest(surplus, self.hot, key=lambda m: (self.score(m), m)):
+                self.warm[market_id] = self.hot.pop(market_id)
+        surplus = len(self.hot) + len(self.warm) - limits.max_subs
+        if surplus > 0:
+            for market_id in nsmallest(surplus, self.warm, key=lambda m: (self.warm[m], self.score(m), m)):
+                del self.warm[market_id]
+                self.visited[market_id] = self.now_ms
+                self.removed.append(market_id)
+        self.slots_used = min(self.slots_used, limits.max_subs)
 
     def weigh_hot(self) -> None:
         """Once per rotation period: compare HOT with the best scores; exchange with WARM, want the rest."""

@@ -67,6 +67,10 @@ class Endpoint:
         """These recorders run from now on."""
         self.recorders = recorders
 
+    def adjust(self, settings: MonitoringSettings) -> None:
+        """Judge by other thresholds from now on; address and port stay."""
+        self._settings = settings
+
     def health(self) -> Health:
         """The collector's health now."""
         free, total = self._disk()
