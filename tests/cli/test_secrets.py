@@ -190,6 +190,19 @@ def test_a_file_that_others_can_use_is_refused_with_the_remedy(way: str, mode: i
         assert [f"chmod 600 {path}" in line for line in told] == ([True] if mode == 0o640 else [])
 
 
+@posix
+def test_a_file_of_another_owner_is_read_by_right_of_its_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    env = planted("key file", tmp_path)
+    (tmp_path / "kalshi.pem").chmod(0o640)
+    monkeypatch.setattr(os, "getuid", lambda: 1 + (tmp_path / "kalshi.pem").stat().st_uid)
+    settings = tmp_path / "config" / "surveillance.toml"
+    assert not load_settings(settings, environ=env).warnings
+    (tmp_path / "kalshi.pem").chmod(0o644)
+    with pytest.raises(ConfigError) as caught:
+        load_settings(settings, environ=env)
+    assert caught.value.hint == f"chmod 640 {tmp_path / 'kalshi.pem'}"
+
+
 def test_an_overlay_without_a_secret_may_be_read_by_all(tmp_path: Path) -> None:
     (tmp_path / "surveillance.toml").write_text("")
     (tmp_path / "secrets.local.toml").write_text('[venues.kalshi]\napi_key = "x"\n')

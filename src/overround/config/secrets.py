@@ -31,7 +31,7 @@ _REFUSED = {
 def check_rights(path: Path) -> str | None:
     """Check who else can read or change a file with a secret; returns a warning where its group can read it.
 
-    Nothing is checked on systems without such rights (Windows: the file's access list decides).
+    A file of another owner (root) is read by right of its group, and not warned about. Nothing is checked on systems without such rights (Windows: the file's access list decides).
 
     Raises
     ------
@@ -40,12 +40,13 @@ def check_rights(path: Path) -> str | None:
     """
     if os.name != "posix" or not path.is_file():
         return None
-    mode = stat.S_IMODE(path.stat().st_mode)
-    remedy = f"chmod 600 {path}"
+    found = path.stat()
+    mode, ours = stat.S_IMODE(found.st_mode), found.st_uid == os.getuid()
+    remedy = f"chmod {'600' if ours else '640'} {path}"
     for bit, what in _REFUSED.items():
         if mode & bit:
             raise ConfigError(f"{path} holds a secret, and {what} it (mode {mode:03o})", hint=remedy)
-    if mode & stat.S_IRGRP:
+    if ours and mode & stat.S_IRGRP:
         return f"{path} holds a secret, and its group can read it (mode {mode:03o}): {remedy}"
     return None
 
