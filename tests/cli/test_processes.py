@@ -63,6 +63,23 @@ def test_a_signal_ends_collect_cleanly_with_everything_in_parquet(tmp_path: Path
     assert checked.returncode == 0, checked.stderr
 
 
+def test_a_log_folder_that_refuses_costs_no_row(tmp_path: Path) -> None:
+    (tmp_path / "logs").write_text("a file where the folder should be")
+    env = environment(tmp_path) | {"OVERROUND_LOGGING__DIRECTORY": str(tmp_path / "logs")}
+    done = subprocess.run(
+        [*OVERROUND, "collect", "--venue", "kalshi", "--duration", "4"],
+        cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    (told,) = [line for line in lines if line["event"] == "logging.file_unwritable"]
+    assert str(tmp_path / "logs") in told["path"]
+    assert "[logging] directory" in told["remedy"]
+    (stopped,) = [line for line in lines if line["event"] == "collect.stopped"]
+    assert stopped["rows"] > 0
+    assert stopped["rows_waiting"] == 0
+
+
 def test_demo_agrees_and_says_so_in_json(tmp_path: Path) -> None:
     done = subprocess.run(
         [*OVERROUND, "demo", "--duration", "8", "--markets", "200", "--json", "--data-dir", "lake"],

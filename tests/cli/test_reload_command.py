@@ -121,6 +121,7 @@ def test_limits_intervals_and_venues_change_while_nothing_is_lost(tmp_path: Path
                 # Limits and intervals at once; what cannot change is refused by name, with the reason.
                 rig.write("venues.polymarket", max_subs_per_venue=30, hot_count=20, snapshot_interval_ms_hot=250)
                 rig.write("storage", bucket_secs=60)
+                rig.write("logging", level="debug")
                 code, said = rig.reload()
                 assert code == 3, said
                 assert "venues.polymarket.max_subs_per_venue is 30 now" in said
@@ -158,7 +159,6 @@ def test_limits_intervals_and_venues_change_while_nothing_is_lost(tmp_path: Path
                 assert code == 2
                 assert "no venue is enabled" in said
                 rig.write("venues.polymarket", enabled=True, max_subs_per_venue=8, hot_count=4)
-                rig.write("logging", level="debug")
                 assert rig.reload()[0] == 0
                 until(lambda: rig.figures("subscriptions") == {"polymarket": 8})
                 time.sleep(1.5)
@@ -167,6 +167,13 @@ def test_limits_intervals_and_venues_change_while_nothing_is_lost(tmp_path: Path
                 out, err = process.communicate(timeout=40)
         assert process.returncode == 0, err
         lines = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+
+        # What libraries say is written at debug only: it begins with the change.
+        told = [
+            line["event"] for line in lines if line["event"] == "settings.reloaded" or line.get("logger") == "httpx2"
+        ]
+        assert told[0] == "settings.reloaded"
+        assert any(event.startswith("HTTP Request") for event in told)
 
         # No connection of the venue that stayed was opened anew, and the book of no market was lost.
         opened = Counter(line["connection"].split(".")[0] for line in lines if line["event"] == "connection.opened")

@@ -33,9 +33,9 @@ def machine(tmp_path: Path) -> Path:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd: systemd-analyze is not installed")
     shutil.copytree(FOLDER, tmp_path / "etc/systemd/system")
-    for program in ("opt/overround/bin/overround", "usr/bin/flock"):
+    for program in ("opt/overround/bin/overround", "usr/bin/flock", "usr/bin/kill"):
         path = tmp_path / program
-        path.parent.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o755)
     targets = tmp_path / "usr/lib/systemd/system"
     targets.mkdir(parents=True)

@@ -50,7 +50,7 @@ _REASONS = {
     "*": "it is read at the start",
 }
 # Other commands read these.
-_NOT_READ = ("exchange.*", "db.*", "strategy.*", "thresholds.*", "ingestion.buffer_rows")
+_NOT_READ = ("exchange.*", "db.*", "retention.*", "strategy.*", "thresholds.*", "ingestion.buffer_rows")
 
 
 @dataclass(frozen=True, kw_only=True)
