@@ -68,6 +68,11 @@ def test_what_is_no_certificate_is_named_in_one_line(
     assert "certificate" in error
 
 
+def test_a_file_that_is_not_there_is_named(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["rules", "verify", str(file)]) == 1
+    assert f"there is no file {file}" in capsys.readouterr().err
+
+
 def test_the_checker_loads_no_solver(file: Path) -> None:
     file.write_bytes(encode_certificate(finding()))
     script = (

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from overround.arbitrage.check import check, payoff_e10, release_e10, yearly_e6
+from overround.arbitrage.check import LEG_LIMIT, check, payoff_e10, release_e10, yearly_e6
 from overround.arbitrage.closed import forms_of
 from overround.arbitrage.program import Amounts
 from overround.arbitrage.quotes import ExclusiveSet, Limits, Quote
 from overround.book import Level
-from overround.fills import fee_bound, order_rounding_e10
+from overround.fills import USD_ONE_E10, fee_bound, order_rounding_e10
 from overround.logic import (
     Certificate,
     Component,
@@ -50,12 +50,17 @@ def certify(
     }
     best: Certificate | None = None
     for places in _circles(component, sorted({x.leg for x in bought})):
+        if len(places) > LEG_LIMIT:
+            break
         part = project(component, places) if len(places) < len(component.legs) else component
         if states(part) is None:
             continue
         found = _write(part, places, quotes, amounts, now_ms, limits, sets)
         if found is not None and (best is None or found.profit_e10 > best.profit_e10):
             best = found
+            rounding = sum(purchase.rounding_e10 for purchase in found.purchases)
+            if found.profit_e10 + rounding >= 0.9999 * amounts.profit_usd * USD_ONE_E10:
+                break
     if best is None or best.profit_e10 < limits.least_profit_e10 or check(best):
         return None
     return best

@@ -21,9 +21,11 @@ from overround.logic import (
 )
 from overround.market import PX_ONE_E4, FeeKind, FeeSchedule, Integrity
 
-__all__ = ["YEAR_MS", "check", "payoff_e10", "release_e10", "yearly_e6"]
+__all__ = ["LEG_LIMIT", "YEAR_MS", "check", "payoff_e10", "release_e10", "yearly_e6"]
 
 YEAR_MS = 365 * 86_400_000
+LEG_LIMIT = 1_000
+"""More legs are not looked at: a checker must answer in seconds, whatever it is given."""
 
 
 def check(certificate: Certificate) -> list[str]:
@@ -38,6 +40,8 @@ def check(certificate: Certificate) -> list[str]:
         wrong.append("something was altered: the digest is another one")
     component = certificate.component
     n = len(component.legs)
+    if n > LEG_LIMIT or sum(len(count.literals) for count in component.counts) > 100 * LEG_LIMIT:
+        return [f"too large to look at: {n} legs, {len(component.counts)} constraints"]
     if not _sound(component):
         return ["the constraints are malformed"]
     if not certificate.purchases:

@@ -11,6 +11,7 @@ division in a conference) are intervals too, once the leaves of its tree stand i
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -19,7 +20,7 @@ from overround.arbitrage.network import AT_LOWER, IN_TREE, compiled, pivot
 from overround.arbitrage.program import Amounts
 from overround.arbitrage.quotes import Quote, cost_e10
 from overround.fills import USD_ONE_E10
-from overround.logic import Component, states
+from overround.logic import STATE_LIMIT, Component, states
 from overround.market import PX_ONE_E4, SZ_ONE_E6
 
 __all__ = ["Circulation", "Line", "line_of"]
@@ -30,15 +31,18 @@ Line = list[tuple[int, int, bool]]
 _NEVER = USD_ONE_E10 * 4
 """Price of a level that is not there."""
 _FREELY = 1 << 40
+_CELLS = 2_000_000
+"""States times legs among which an order is looked for."""
 
 
-def line_of(component: Component, *, limit: int = 4_096) -> tuple[int, Line] | None:
+def line_of(component: Component) -> tuple[int, Line] | None:
     """Cells of a line on which every leg is an interval or the rest of one; None where no order was found.
 
     Three orders are tried: as enumerated, as a tree's leaves, and by the second eigenvector of the states' common legs,
     which finds the order wherever there is one and it is unique (Atkins, Boman and Hendrickson 1998).
     """
-    listed = None if component.endings else states(component, limit=limit)
+    limit = _CELLS // max(1, len(component.legs))
+    listed = None if component.endings or limit < 2 else states(component, limit=min(limit, STATE_LIMIT))
     if listed is None:
         return None
     wins = np.array([[pay == PX_ONE_E4 for pay in state.yes_e4] for state in listed]).reshape(len(listed), -1)
@@ -191,7 +195,7 @@ class Circulation:
             steps = fast(
                 self._tail, self._head, self._cap, self._cost, self._flow, self._state, self._parent, self._pred,
                 self._upward, self._deep, self._potential, self._child, self._after, self._before,
-                np.zeros(self.n_cells + 1, np.int64), max(32, int(n_arcs**0.5)), 50 * n_arcs + 1_000,
+                np.zeros(self.n_cells + 1, np.int64), max(8, int(0.3 * n_arcs**0.5)), 50 * n_arcs + 1_000,
             )  # fmt: skip
             self.solved += 1
             if steps < 0:
@@ -199,13 +203,8 @@ class Circulation:
             self._optimal = True
         bought = np.flatnonzero(self._flow)
         # Python's integers: flows times prices may pass 2**63.
-        profit = -sum(int(self._flow[arc]) * int(self._cost[arc]) for arc in bought)
+        profit = -sum(map(operator.mul, self._flow[bought].tolist(), self._cost[bought].tolist()))
         if profit <= 0:
             return None
-        totals = self._flow[self._first :].reshape(-1, self.slots).sum(1)
-        yes, no = totals[0::2], totals[1::2]
-        return Amounts(
-            tuple(int(lots) * self.lot_e6 for lots in yes),
-            tuple(int(lots) * self.lot_e6 for lots in no),
-            profit / USD_ONE_E10,
-        )
+        totals = self._flow[self._first :].reshape(-1, self.slots).sum(1) * self.lot_e6
+        return Amounts(tuple(totals[0::2].tolist()), tuple(totals[1::2].tolist()), profit / USD_ONE_E10)

@@ -12,14 +12,17 @@ import msgspec
 
 from overround.arbitrage.certify import certify
 from overround.arbitrage.circulation import Circulation, line_of
+from overround.arbitrage.closed import best_bundles
 from overround.arbitrage.network import compiled
 from overround.arbitrage.program import Amounts, Program
 from overround.arbitrage.quotes import ExclusiveSet, Limits, Quote, unusable
+from overround.fills import USD_ONE_E10
 from overround.logic import Certificate, Component
 
 __all__ = ["Finder"]
 
 _YEAR_MS = 365 * 86_400_000
+_BUNDLES = 16
 
 
 class Finder:
@@ -97,7 +100,21 @@ class Finder:
         if found is None and any(quote.min_contracts_e6 or quote.min_cost_e10 for quote in self.quotes):
             whole = self._program().solve_whole()
             found = None if whole is None else self._certify(whole, now_ms)
-        return found
+        return found or self._largest_bundle(now_ms)
+
+    def _largest_bundle(self, now_ms: int) -> Certificate | None:
+        """Where the whole is too large to be proved state by state: the best of the well-known cases that is not."""
+        closed = sorted(best_bundles(self.component, self.engine.quotes), key=lambda one: -one.profit_e10)
+        for bundle, contracts_e6, profit_e10 in closed[:_BUNDLES]:
+            yes, no = ([0] * len(self.quotes) for _ in range(2))
+            for leg, holds in bundle.literals:
+                (yes if holds else no)[leg] += contracts_e6
+            amounts = Amounts(tuple(yes), tuple(no), profit_e10 / USD_ONE_E10)
+            if not unusable(self._used(amounts), self.limits, now_ms=now_ms):
+                found = self._certify(amounts, now_ms)
+                if found is not None:
+                    return found
+        return None
 
     def _used(self, amounts: Amounts) -> dict[int, Quote]:
         both = zip(self.quotes, amounts.yes_e6, amounts.no_e6, strict=True)

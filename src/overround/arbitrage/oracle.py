@@ -75,7 +75,7 @@ def worst_wins(component: Component, yes: Sequence[int], no: Sequence[int]) -> t
     """
     import highspy
 
-    highs = silent(time_limit=10.0)
+    highs = silent(time_limit=1.0, mip_rel_gap=0.02)
     n = len(component.legs)
     rows = count_rows(component)
     columns: list[list[tuple[int, float]]] = [[] for _ in range(n)]

@@ -31,8 +31,10 @@ from overround.market import PX_ONE_E4, SZ_ONE_E6
 __all__ = ["Amounts", "Program", "by_facets"]
 
 _TOLERANCE_USD = 1e-7
-_LAZY_ROUNDS = 200
+_LAZY_ROUNDS = 100
 _LAZY_START = 64
+_CELLS = 200_000
+"""States times legs that are written out at most."""
 
 
 class Amounts(NamedTuple):
@@ -127,7 +129,7 @@ class Program:
         self._costs: list[dict[int, float]] = [{} for _ in quotes]
         self.solved = 0
         """How often the solver ran."""
-        listed = None if self.facets else states(component)
+        listed = None if self.facets else states(component, limit=max(_LAZY_START, _CELLS // max(1, len(quotes))))
         self._lazy = listed is None and not self.facets
         self._rows = [] if self.facets else list(listed or self._first_states())
         self._build()
@@ -355,8 +357,23 @@ class Program:
         if state in self._rows:
             return False
         self._rows.append(state)
-        self._build()
+        if self._sets:
+            self._build()
+        else:
+            self._add_state(state)
         return True
+
+    def _add_state(self, state: State) -> None:
+        """One row more, from the present basis on."""
+        row = len(self._row_lower)
+        self._add_rows(1)
+        paid = [pay / PX_ONE_E4 * self.lot for both in zip(state.yes_e4, state.no_e4, strict=True) for pay in both]
+        columns = [order * self.slots + slot for order, pay in enumerate(paid) if pay for slot in range(self.slots)]
+        values = [paid[column // self.slots] for column in columns] + [-1.0]
+        columns.append(self._n_orders)
+        for column, value in zip(columns, values, strict=True):
+            self._columns[column].append((row, value))
+        self._highs.addRow(0.0, math.inf, len(columns), np.array(columns, np.int32), np.array(values))
 
     def solve_whole(self, *, time_limit_s: float = 2.0) -> Amounts | None:
         """The best portfolio in whole lots that keeps to the smallest orders, by integer program."""

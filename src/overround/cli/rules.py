@@ -8,9 +8,20 @@ from typing import TYPE_CHECKING
 import click
 
 from overround.cli.console import console, many
-from overround.cli.options import App, app_options, json_option
+from overround.cli.options import (
+    App,
+    app_options,
+    data_dir_option,
+    date_option,
+    hours_option,
+    json_option,
+    parse_date,
+    venue_option,
+)
+from overround.errors import NothingStored, UsageError
 
 if TYPE_CHECKING:
+    from overround.pipelines.detect import Detected
     from overround.pipelines.relations import Evaluation
     from overround.rules import Score
 
@@ -92,19 +103,169 @@ def evaluate(*, app: App, files: tuple[Path, ...], gold: Path, pairs: Path | Non
     return 0
 
 
+@rules.command(name="detect-arb")
+@venue_option(text="This venue alone (default: all that have a listing of the day, with the pairs across them).")
+@click.option("--all-venues", is_flag=True, help="Every venue; an error if one has no listing of the day.")
+@date_option()
+@hours_option
+@click.option("--conditional", is_flag=True, help="Also use constraints that hold only under stated conditions.")
+@click.option("--unverified", is_flag=True, help="Also believe books that nothing proved or disproved.")
+@click.option(
+    "--max-age",
+    "max_age_s",
+    type=click.FloatRange(0),
+    default=15.0,
+    show_default=True,
+    metavar="S",
+    help="Oldest book used, seconds.",
+)
+@click.option(
+    "--max-apart",
+    "max_apart_s",
+    type=click.FloatRange(0),
+    default=15.0,
+    show_default=True,
+    metavar="S",
+    help="Longest time between two books of a finding, seconds.",
+)
+@click.option(
+    "--budget",
+    "budget_usd",
+    type=click.FloatRange(0, min_open=True),
+    default=None,
+    metavar="USD",
+    help="Outlay at most, fees included.  [no limit]",
+)
+@click.option(
+    "--least-profit",
+    "least_usd",
+    type=click.FloatRange(0),
+    default=0.01,
+    show_default=True,
+    metavar="USD",
+    help="Profit in the worst state at least.",
+)
+@data_dir_option
+@json_option
+@app_options()
+def detect_arb(
+    *,
+    app: App,
+    venue: str | None,
+    all_venues: bool,
+    date_text: str,
+    hours_text: str,
+    conditional: bool,
+    unverified: bool,
+    max_age_s: float,
+    max_apart_s: float,
+    budget_usd: float | None,
+    least_usd: float,
+    data_dir: Path | None,
+    as_json: bool,
+) -> int:
+    """Walk a day's recorded books and prove what could not have lost.
+
+    Constraints are read from the words of the day's listing. Each finding is an episode, from the first book that shows
+    it to the first that does not, and carries its certificate, which `overround rules verify` checks. Books that are
+    stale, gapped, suspect, old or far apart give none. Writes violations.parquet of each venue.
+
+    Exit code 3: constraints of some markets contradict each other, so that nothing is claimed of them.
+
+    Example: overround rules detect-arb --venue kalshi --date 2026-01-14
+    """
+    import msgspec
+
+    from overround.arbitrage import Limits
+    from overround.logic import Confidence
+    from overround.market import Integrity, Venue
+    from overround.pipelines.detect import constraints_of, detect_day, listed, write_violations
+    from overround.pipelines.mine import parse_hours
+    from overround.storage import LakePaths
+
+    app.start_logging(to_stdout=False)
+    if venue is not None and all_venues:
+        raise UsageError("--venue and --all-venues exclude each other", hint="leave one of them away")
+    paths = LakePaths(data_dir or app.loaded.settings.data_dir)
+    date, hours = parse_date(date_text), parse_hours(hours_text)
+    known = [one.value for one in Venue]
+    venues = (
+        [venue] if venue else known if all_venues else [one for one in known if paths.universe(one, date).is_file()]
+    )
+    markets = listed(paths, venues or known, date)
+    constraints = constraints_of(markets)
+    limits = Limits(
+        budget_e10=None if budget_usd is None else int(budget_usd * 10**10),
+        max_age_ms=int(max_age_s * 1_000),
+        max_apart_ms=int(max_apart_s * 1_000),
+        verdicts=(Integrity.VERIFIED, Integrity.UNVERIFIED) if unverified else (Integrity.VERIFIED,),
+        least_profit_e10=max(1, int(least_usd * 10**10)),
+    )
+    least = Confidence.CONDITIONAL if conditional else Confidence.CERTAIN
+    told = detect_day(paths, markets, constraints, date=date, hours=hours, limits=limits, least=least)
+    for name in venues:
+        mine = [e for e in told.episodes if e.peak.component.legs[e.peak.purchases[0].leg].venue == name]
+        write_violations(paths.logic(name, date, "violations"), mine)
+    if as_json:
+        click.echo(msgspec.json.encode(told))
+    else:
+        _print_detected(told, f"{many(len(markets), 'market')}, {many(len(constraints), 'constraint')}")
+    return 3 if told.contradictory else 0
+
+
+def _print_detected(told: Detected, read: str) -> None:
+    from rich.table import Table
+
+    if told.episodes:
+        table = Table(box=None, pad_edge=False)
+        for name in ("from (UTC)", "lived", "finding", "markets"):
+            table.add_column(name, no_wrap=name != "markets")
+        for name in ("profit USD", "capital USD"):
+            table.add_column(name, justify="right", no_wrap=True)
+        for episode in told.episodes:
+            peak = episode.peak
+            lived = "still" if episode.end_ms is None else f"{(episode.end_ms - episode.start_ms) / 1_000:.1f} s"
+            bought = [peak.component.legs[order.leg].market_id for order in peak.purchases]
+            table.add_row(
+                _clock(episode.start_ms),
+                lived,
+                f"{', '.join(peak.forms) or 'portfolio'} ({peak.grade})",
+                ", ".join(name if len(name) <= 40 else f"{name[:10]}…{name[-6:]}" for name in bought[:4])
+                + (f" and {len(bought) - 4} more" if len(bought) > 4 else ""),
+                f"{peak.profit_e10 / 1e10:,.2f}",
+                f"{peak.capital_e10 / 1e10:,.2f}",
+            )
+        console().print(table)
+    for what in told.contradictory:
+        click.echo(f"nothing is claimed: {what}", err=True)
+    left = "".join(f"; {n:,} times {why}" for why, n in sorted(told.refused.items(), key=lambda one: -one[1]))
+    click.echo(
+        f"{many(len(told.episodes), 'episode')} in {many(told.rows, 'book')} of {many(told.legs, 'market')} in "
+        f"{many(told.components, 'component')} ({read}){left}"
+    )
+
+
+def _clock(ts_ms: int) -> str:
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(ts_ms / 1_000, tz=UTC).strftime("%H:%M:%S")
+
+
 @rules.command()
-@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("file", type=_FILE)
 @json_option
 @app_options()
 def verify(*, app: App, file: Path, as_json: bool) -> int:
-    """Check certificates of findings, one a line, by adding and comparing whole numbers.
+    """Check certificates of findings by adding and comparing whole numbers.
+
+    FILE is a violations.parquet of `rules detect-arb`, or has one certificate a line, as its column has them.
 
     Nothing in the file is believed: states are enumerated anew from the constraints, levels walked, fees and payoffs
     added up. What has to be taken on trust stands in the certificate: its premises, and the levels that were displayed.
 
     Exit code 1: at least one certificate does not prove what it says.
 
-    Example: overround rules verify certificates.jsonl
+    Example: overround rules verify violations.parquet
     """
     import msgspec
 
@@ -112,7 +273,14 @@ def verify(*, app: App, file: Path, as_json: bool) -> int:
     from overround.logic import decode_certificates
 
     app.start_logging(to_stdout=False)
-    found = decode_certificates(file.read_bytes())
+    if not file.is_file():
+        raise NothingStored(f"there is no file {file}", hint="`overround rules detect-arb` writes violations.parquet")
+    if file.suffix == ".parquet":
+        from overround.pipelines.detect import read_certificates
+
+        found = read_certificates(file)
+    else:
+        found = decode_certificates(file.read_bytes())
     wrong = [check(certificate) for certificate in found]
     if as_json:
         click.echo(msgspec.json.encode([{"line": i, "wrong": what} for i, what in enumerate(wrong, 1)]))

@@ -434,6 +434,7 @@ def normal_states(component: Component, *, steps: int) -> Iterator[tuple[bool, .
     def decide(leg: int, won: bool) -> bool:  # noqa: FBT001 - a literal's two halves
         """Set a leg and all that follows; False on a contradiction (the trail tells what to undo)."""
         queue = [(leg, won)]
+        full_or_short: set[int] = set()
         while queue:
             leg, won = queue.pop()
             if value[leg] is not None:
@@ -449,9 +450,10 @@ def normal_states(component: Component, *, steps: int) -> Iterator[tuple[bool, .
                 count = counts[place]
                 if held[place] > count.most or held[place] + unknown[place] < count.least:
                     return False
-                if unknown[place]:
+                if unknown[place] and place not in full_or_short:
                     full, short = held[place] == count.most, held[place] + unknown[place] == count.least
                     if full or short:
+                        full_or_short.add(place)
                         queue += [(x.leg, x.holds == short) for x in count.literals if value[x.leg] is None]
         return True
 

@@ -1,0 +1,332 @@
+"""A recorded day's books against the constraints of its markets: what could not have lost.
+
+Rows of all venues are walked in the order in which they were received. A row is the book at that instant; each row
+touches one component, whose finder looks again once all rows of the same instant are in.
+"""
+
+from __future__ import annotations
+
+import heapq
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import polars as pl
+
+from overround.arbitrage import Episode, Episodes, ExclusiveSet, Finder, Limits, Quote
+from overround.book import Level, mirror
+from overround.errors import FileDamaged, NothingStored
+from overround.fills import USD_ONE_E10
+from overround.logic import (
+    Certificate,
+    Component,
+    Confidence,
+    Constraint,
+    Contradiction,
+    components,
+    counts_of,
+    decode_certificates,
+    encode_certificate,
+)
+from overround.market import PX_ONE_E4, SZ_ONE_E6, BookStatus, ErrCode, Integrity, Market, MarketId, OutcomeId, Venue
+from overround.rules import read, relate, wording_of_market
+from overround.storage import LakePaths, partitions
+from overround.storage.fileops import FileOps
+from overround.storage.schema import LEVEL_COLUMNS
+from overround.storage.universe import read_universe
+
+__all__ = [
+    "Detected",
+    "Row",
+    "detect",
+    "detect_day",
+    "quote_of_market",
+    "read_certificates",
+    "rows_of",
+    "write_violations",
+]
+
+_ORDER = (Confidence.CERTAIN, Confidence.CONDITIONAL, Confidence.DOUBTFUL)
+
+
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """One book of a market's first outcome, as it was at ``ts_ms``."""
+
+    ts_ms: int
+    market_id: MarketId
+    bids: tuple[Level, ...]
+    asks: tuple[Level, ...]
+    integrity: Integrity
+
+
+class Detected(msgspec.Struct, kw_only=True):
+    """What a walk over a day's books found.
+
+    Attributes
+    ----------
+    components, legs : int
+        With at least two legs, as far as the constraints asked for tie them.
+    contradictory : list of str
+        Components whose constraints no state satisfies; nothing is claimed of them.
+    rows : int
+        Books walked.
+    refused : dict of str to int
+        How often a leg was left out, by reason in short.
+    episodes : list of Episode
+    """
+
+    components: int = 0
+    legs: int = 0
+    contradictory: list[str] = msgspec.field(default_factory=list)
+    rows: int = 0
+    refused: dict[str, int] = msgspec.field(default_factory=dict)
+    episodes: list[Episode] = msgspec.field(default_factory=list)
+
+
+def quote_of_market(market: Market) -> Quote:
+    """A leg's terms, with nothing on offer yet."""
+    first, second = (*market.outcome_ids, OutcomeId(""), OutcomeId(""))[:2]
+    return Quote(
+        yes=(),
+        no=(),
+        fee=market.fee,
+        outcome_ids=(first, second),
+        # Both venues take fractions; whole contracts keep every finding in whole numbers of dollars' thousandths.
+        lot_e6=SZ_ONE_E6,
+        # A purchase that trades at once: a dollar at least on Polymarket.
+        min_cost_e10=USD_ONE_E10 if market.venue is Venue.POLYMARKET else 0,
+        integrity=Integrity.UNVERIFIED,
+        settles_ts_ms=market.expected_close_ts or market.close_ts,
+    )
+
+
+def detect(
+    constraints: Iterable[Constraint],
+    markets: Mapping[tuple[Venue, MarketId], Market],
+    rows: Iterable[Row],
+    *,
+    limits: Limits,
+    least: Confidence = Confidence.CERTAIN,
+) -> Detected:
+    """Walk over books and look for what cannot lose.
+
+    Parameters
+    ----------
+    constraints : iterable of Constraint
+        Those between markets that are not listed are left out.
+    markets : mapping of (Venue, MarketId) to Market
+    rows : iterable of Row
+        In the order of ``ts_ms``.
+    limits : Limits
+    least : Confidence
+        Constraints of less confidence are not used.
+    """
+    used = [
+        one
+        for one in constraints
+        if _ORDER.index(one.confidence) <= _ORDER.index(least)
+        and all((leg.venue, leg.market_id) in markets for leg in one.legs)
+    ]
+    told = Detected()
+    finders: list[tuple[str, Finder]] = []
+    place: dict[MarketId, tuple[int, int]] = {}
+    for part in components(*counts_of(used)):
+        if len(part.legs) < 2:
+            continue
+        quotes = [quote_of_market(markets[leg.venue, leg.market_id]) for leg in part.legs]
+        key = " ".join(leg.market_id for leg in part.legs)
+        try:
+            finder = Finder(part, quotes, limits=limits, now_ms=0, sets=_sets(part, markets))
+        except Contradiction as exc:
+            told.contradictory.append(str(exc))
+            continue
+        place |= {leg.market_id: (len(finders), i) for i, leg in enumerate(part.legs)}
+        finders.append((key, finder))
+        told.components += 1
+        told.legs += len(part.legs)
+    episodes = Episodes()
+    touched: set[int] = set()
+    now_ms = 0
+
+    def look() -> None:
+        for number in sorted(touched):
+            key, finder = finders[number]
+            ended = episodes.see(key, now_ms, finder.find(now_ms))
+            if ended is not None:
+                told.episodes.append(ended)
+        touched.clear()
+
+    for row in rows:
+        if row.market_id not in place:
+            continue
+        if row.ts_ms != now_ms:
+            look()
+            now_ms = row.ts_ms
+        number, leg = place[row.market_id]
+        finder = finders[number][1]
+        if leg in finder.refused:
+            why = finder.refused[leg].split(" (")[0]
+            short = " ".join(word for word in why.split() if not word.isdigit())
+            told.refused[short] = told.refused.get(short, 0) + 1
+        quote = msgspec.structs.replace(
+            finder.quotes[leg],
+            yes=row.asks,
+            no=tuple(mirror(row.bids)),
+            ts_ms=row.ts_ms,
+            integrity=row.integrity,
+        )
+        finder.update(leg, quote)
+        touched.add(number)
+        told.rows += 1
+    look()
+    told.episodes += episodes.close()
+    told.episodes.sort(key=lambda episode: (episode.start_ms, episode.key))
+    return told
+
+
+def _sets(part: Component, markets: Mapping[tuple[Venue, MarketId], Market]) -> list[ExclusiveSet]:
+    """Exclusive sets of one venue whose contraries lock less than their sum."""
+    found: dict[tuple[Venue, str], list[int]] = {}
+    for i, leg in enumerate(part.legs):
+        about = markets[leg.venue, leg.market_id].exclusivity
+        if about.exclusive and about.set_id:
+            found.setdefault((leg.venue, about.set_id), []).append(i)
+    return [
+        ExclusiveSet(legs=tuple(legs), converts=venue is Venue.POLYMARKET)
+        for (venue, _), legs in found.items()
+        if len(legs) > 1
+    ]
+
+
+# --- the lake ----------------------------------------------------------------------------------------------------
+
+
+def rows_of(
+    paths: LakePaths, markets: Iterable[Market], *, date: str, hours: Iterable[int] | None = None
+) -> Iterator[Row]:
+    """A day's books of some markets, in the order of their times, one hour of one venue in memory at a time."""
+    first: dict[str, list[str]] = {}
+    for market in markets:
+        if market.outcome_ids:
+            first.setdefault(market.venue, []).append(f"{market.market_id} {market.outcome_ids[0]}")
+    wanted = sorted({*range(24)} if hours is None else set(hours))
+    for hour in wanted:
+        parts = [
+            _hour(part.scan(), keys)
+            for venue, keys in sorted(first.items())
+            for part in partitions(paths, venue, date=date, hours=[hour])
+        ]
+        yield from heapq.merge(*parts, key=lambda row: (row.ts_ms, row.market_id))
+
+
+def _hour(rows: pl.LazyFrame, keys: Sequence[str]) -> list[Row]:
+    key = pl.concat_str("market_id", "outcome_id", separator=" ")
+    frame = (
+        rows.filter(key.is_in(keys))
+        .select("ts_recv", "market_id", *LEVEL_COLUMNS, "status", "err", "integrity")
+        .sort("ts_recv", "market_id")
+        .collect()
+    )
+    return [_row(values) for values in frame.iter_rows()]
+
+
+def _row(values: tuple[Any, ...]) -> Row:
+    ts_ms, market_id, bid_px, bid_sz, ask_px, ask_sz, status, err, integrity = values
+    verdict = Integrity(integrity) if integrity else Integrity.UNVERIFIED
+    if status == BookStatus.STALE:
+        verdict = Integrity.STALE
+    if err == ErrCode.GAP:
+        verdict = Integrity.GAP
+    return Row(ts_ms, MarketId(market_id), _levels(bid_px, bid_sz), _levels(ask_px, ask_sz), verdict)
+
+
+def _levels(px: Sequence[float], sz: Sequence[float]) -> tuple[Level, ...]:
+    return tuple(Level(round(p * PX_ONE_E4), round(s * SZ_ONE_E6)) for p, s in zip(px, sz, strict=True))
+
+
+def constraints_of(markets: Iterable[Market]) -> list[Constraint]:
+    """What the markets' own words say of each other."""
+    return relate([read(wording_of_market(market)) for market in markets])
+
+
+def listed(paths: LakePaths, venues: Iterable[str], date: str) -> list[Market]:
+    """The markets of some venues as they were last listed on a day.
+
+    Raises
+    ------
+    NothingStored
+        If a venue has no listing of that day.
+    """
+    found: list[Market] = []
+    for venue in venues:
+        path = paths.universe(venue, date)
+        if not path.is_file():
+            raise NothingStored(
+                f"no listing of {venue} on {date}: {path}", hint=f"`overround scan --venue {venue}` writes it"
+            )
+        found += read_universe(path)
+    return found
+
+
+def detect_day(
+    paths: LakePaths,
+    markets: Sequence[Market],
+    constraints: Sequence[Constraint],
+    *,
+    date: str,
+    hours: Iterable[int] | None = None,
+    limits: Limits,
+    least: Confidence = Confidence.CERTAIN,
+) -> Detected:
+    """``detect`` over a recorded day."""
+    tied = {(leg.venue, leg.market_id) for one in constraints for leg in one.legs}
+    by_key = {(market.venue, market.market_id): market for market in markets}
+    rows = rows_of(paths, [market for key, market in by_key.items() if key in tied], date=date, hours=hours)
+    return detect(constraints, by_key, rows, limits=limits, least=least)
+
+
+_COLUMNS: dict[str, Any] = {
+    "venues": pl.List(pl.String), "market_ids": pl.List(pl.String), "forms": pl.List(pl.String), "grade": pl.String,
+    "start_ts": pl.Int64, "last_ts": pl.Int64, "end_ts": pl.Int64, "peak_ts": pl.Int64, "seen": pl.Int64,
+    "profit_usd": pl.Float64, "cost_usd": pl.Float64, "fee_usd": pl.Float64, "capital_usd": pl.Float64,
+    "return_per_year": pl.Float64, "settles_ts": pl.Int64, "conditions": pl.List(pl.String), "certificate": pl.String,
+}  # fmt: skip
+
+
+def write_violations(path: Path, episodes: Iterable[Episode]) -> int:
+    """One row an episode, its figures those of its peak; returns how many."""
+    rows = [_flat(episode) for episode in episodes]
+    frame = pl.DataFrame(rows, schema=_COLUMNS, orient="row")
+    held = io.BytesIO()
+    frame.write_parquet(held, compression="zstd")
+    FileOps().write_whole(path, held.getvalue())
+    return len(rows)
+
+
+def _flat(episode: Episode) -> tuple[object, ...]:
+    peak = episode.peak
+    bought = [peak.component.legs[purchase.leg] for purchase in peak.purchases]
+    usd = [amount / USD_ONE_E10 for amount in (peak.profit_e10, peak.cost_e10, peak.fee_e10, peak.capital_e10)]
+    return (
+        [leg.venue.value for leg in bought], [leg.market_id for leg in bought], list(peak.forms), peak.grade.value,
+        episode.start_ms, episode.last_ms, episode.end_ms, episode.peak_ms, episode.seen, *usd,
+        None if peak.return_e6 is None else peak.return_e6 / 1e6, peak.settles_ts_ms, list(peak.conditions),
+        encode_certificate(peak).decode(),
+    )  # fmt: skip
+
+
+def read_certificates(path: Path) -> list[Certificate]:
+    """Certificates of a ``violations.parquet``.
+
+    Raises
+    ------
+    FileDamaged
+        If the file does not read, or has no such column.
+    """
+    try:
+        column = pl.read_parquet(path, columns=["certificate"])["certificate"]
+    except (pl.exceptions.PolarsError, OSError) as exc:
+        raise FileDamaged(f"{path} holds no certificates: {exc}", hint="detect-arb writes violations.parquet") from exc
+    return decode_certificates("\n".join(column).encode()) if len(column) else []

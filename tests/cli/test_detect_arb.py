@@ -1,0 +1,92 @@
+"""From a listing's words and a recorded day to violations.parquet, and to the checker."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from overround.cli.app import run
+from overround.config import StorageSettings
+from overround.market import Integrity, Market, MarketId, Origin, OutcomeId, Venue
+from overround.storage import LakePaths, SnapshotWriter, write_universe
+from overround.testing.clock import ManualClock
+from overround.testing.markets import a_market
+
+DAY, NOON = "2027-05-02", 1_809_259_200_000
+RULES = (
+    'This market will resolve to "Yes" if the Binance 1 minute candle for DOG/USDT 12:00 in the ET timezone (noon) on the date '
+    'specified in the title has a final "Close" price higher than the price specified in the title. Otherwise, "No".'
+)
+
+
+def rung(strike: int) -> Market:
+    return a_market(
+        strike, market_id=MarketId(f"0x{strike:064x}"), outcome_ids=(OutcomeId(f"{strike}1"), OutcomeId(f"{strike}2")),
+        title=f"Will the price of Dog be above ${strike} on May 3?", label=str(strike), rules_text=RULES, event_id="above",
+        venue=Venue.POLYMARKET, open_ts=NOON - 12 * 86_400_000, close_ts=NOON + 86_400_000, origin=Origin.SYNTHETIC,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Path:
+    """Above 80 is bid over what above 70 is offered at, for four seconds."""
+    paths = LakePaths(tmp_path / "lake")
+    strict, loose = rung(80), rung(70)
+    write_universe(paths, "polymarket", DAY, [strict, loose])
+
+    async def record() -> None:
+        writer = SnapshotWriter(
+            paths, "polymarket", settings=StorageSettings(), top_k=50, origin=Origin.SYNTHETIC, clock=ManualClock(NOON)
+        )
+        writer.start()
+        books = [(0, strict, 40, 42), (0, loose, 50, 52), (4, strict, 60, 62), (8, strict, 44, 46)]
+        for number, (second, market, bid, ask) in enumerate(books):
+            key = writer.buffer.register(market.market_id, market.outcome_ids)
+            writer.buffer.append(
+                key, NOON + second * 1_000, {bid * 100: 10**8}, {ask * 100: 10**8}, seq=number, source_ts=None,
+                stale=False, err=None, integrity=Integrity.VERIFIED,
+            )  # fmt: skip
+        await writer.stop()
+
+    asyncio.run(record())
+    return paths.root
+
+
+def test_the_words_of_a_listing_become_a_finding_that_verifies(lake: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--venue", "polymarket", "--date", DAY, "--data-dir", str(lake)]
+    assert run(["rules", "detect-arb", *arguments]) == 0
+    told = capsys.readouterr().out
+    assert "monotonic_ladder (proved)" in told
+    assert "4.0 s" in told
+    assert "1 episode in 4 books of 2 markets in 1 component" in told
+    file = LakePaths(lake).logic("polymarket", DAY, "violations")
+    row = pl.read_parquet(file).row(0, named=True)
+    assert (row["start_ts"], row["end_ts"], row["grade"]) == (NOON + 4_000, NOON + 8_000, "proved")
+    # 100 pairs at 0.40 and 0.52, no fee on this market.
+    assert row["profit_usd"] == pytest.approx(8.0)
+    assert run(["rules", "verify", str(file)]) == 0
+    assert "1 certificate: 1 proved, 0 refused" in capsys.readouterr().out
+
+    assert run(["rules", "detect-arb", *arguments, "--json", "--max-apart", "3"]) == 0
+    assert json.loads(capsys.readouterr().out)["episodes"] == []
+    assert pl.read_parquet(file).is_empty()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "why"),
+    [
+        (["--venue", "kalshi", "--date", DAY], 1, "no listing of kalshi"), (["--all-venues", "--date", DAY], 1, "no listing of kalshi"),
+        (["--date", "2027-05-09"], 1, "no listing of polymarket"), (["--date", "2027-13-01"], 2, "is no date"),
+        (["--venue", "polymarket", "--all-venues"], 2, "exclude each other"), (["--hours", "25"], 2, "25"),
+    ],
+)  # fmt: skip
+def test_what_is_asked_wrongly_is_said_in_one_line(
+    lake: Path, arguments: list[str], code: int, why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["rules", "detect-arb", *arguments, "--data-dir", str(lake)]) == code
+    assert why in capsys.readouterr().err
+    assert not LakePaths(lake).logic("polymarket", DAY, "violations").exists()

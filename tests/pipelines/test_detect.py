@@ -1,0 +1,207 @@
+"""A recorded day against constraints: episodes begin, peak and end where they did, and bad books give none."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from overround.arbitrage import Limits, check
+from overround.book import Level
+from overround.config import StorageSettings
+from overround.errors import FileDamaged
+from overround.exchange.generator import GeneratedSource
+from overround.exchange.universe import WorldSpec
+from overround.fills import USD_ONE_E10
+from overround.logic import Confidence, Constraint, Leg, Relation
+from overround.market import FeeKind, FeeSchedule, Integrity, Market, MarketId, MarketStatus, Origin, OutcomeId, Venue
+from overround.pipelines.detect import Row, detect, detect_day, read_certificates, rows_of, write_violations
+from overround.storage import LakePaths, SnapshotWriter
+from overround.testing.clock import ManualClock
+from overround.testing.markets import a_market
+
+NOON = 1_768_392_000_000  # 2026-01-14T12:00Z
+DAY = "2026-01-14"
+FEE = FeeSchedule(kind=FeeKind.KALSHI_QUADRATIC, taker_rate="0.07")
+LIMITS = Limits(max_age_ms=15_000, max_apart_ms=15_000)
+STRICT, LOOSE = (a_market(number, fee=FEE, close_ts=NOON + 86_400_000) for number in (70, 60))
+
+
+def implication(confidence: Confidence = Confidence.CERTAIN, conditions: tuple[str, ...] = ()) -> Constraint:
+    return Constraint(
+        relation=Relation.IMPLIES, legs=tuple(Leg(venue=m.venue, market_id=m.market_id) for m in (STRICT, LOOSE)),
+        antecedent=0, consequent=1, confidence=confidence, conditions=conditions, rule="threshold_ladder",
+    )  # fmt: skip
+
+
+Book = tuple[int, Market, int, int, Integrity | None, bool]
+"""Seconds after noon, market, bid and ask in cents, verdict, staleness."""
+
+
+def record(root: Path, books: Sequence[Book]) -> LakePaths:
+    paths = LakePaths(root)
+
+    async def run() -> None:
+        writer = SnapshotWriter(
+            paths, "kalshi", settings=StorageSettings(), top_k=50, origin=Origin.SYNTHETIC, clock=ManualClock(NOON)
+        )
+        writer.start()
+        for number, (second, market, bid, ask, integrity, stale) in enumerate(books):
+            key = writer.buffer.register(market.market_id, (OutcomeId("yes"), OutcomeId("no")))
+            writer.buffer.append(
+                key, NOON + second * 1_000, {bid * 100: 10**8}, {ask * 100: 10**8}, seq=number, source_ts=None,
+                stale=stale, err=None, integrity=integrity,
+            )  # fmt: skip
+        await writer.stop()
+
+    asyncio.run(run())
+    return paths
+
+
+OK = Integrity.VERIFIED
+TALE: list[Book] = [
+    (0, STRICT, 40, 42, OK, False), (0, LOOSE, 50, 52, OK, False),
+    (5, STRICT, 58, 60, OK, False),  # over the loose one's ask: found
+    (8, STRICT, 61, 63, OK, False),  # more
+    (10, LOOSE, 50, 53, OK, False),  # less
+    (14, STRICT, 44, 46, OK, False),  # over
+    (20, STRICT, 60, 62, OK, True), (21, LOOSE, 50, 52, OK, False),  # stale
+    (30, STRICT, 60, 62, Integrity.GAP, False), (31, LOOSE, 50, 52, OK, False),
+    (40, STRICT, 60, 62, None, False), (41, LOOSE, 50, 52, OK, False),  # nobody proved it
+    (60, STRICT, 60, 62, OK, False),  # the other book is 19 seconds old
+    (61, LOOSE, 50, 52, OK, False),  # and now it is not
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> LakePaths:
+    return record(tmp_path_factory.mktemp("lake"), TALE)
+
+
+def test_episodes_are_those_of_the_tale(lake: LakePaths, tmp_path: Path) -> None:
+    told = detect_day(lake, [STRICT, LOOSE], [implication()], date=DAY, limits=LIMITS)
+    assert (told.components, told.legs, told.rows) == (1, 2, len(TALE))
+    seconds = [
+        tuple(None if ts is None else (ts - NOON) // 1_000 for ts in (e.start_ms, e.peak_ms, e.last_ms, e.end_ms))
+        for e in told.episodes
+    ]
+    assert seconds == [(5, 8, 10, 14), (61, 61, 61, None)]
+    peak = told.episodes[0].peak
+    assert check(peak) == []
+    assert peak.forms == ("monotonic_ladder",)
+    # 100 pairs at 0.39 and 0.52, fees by the formula and a unit of rounding a contract, a cent an order.
+    fees = 100 * 0.07 * (0.39 * 0.61 + 0.52 * 0.48)
+    assert fees < peak.fee_e10 / USD_ONE_E10 <= fees + 0.0402
+    assert peak.profit_e10 / USD_ONE_E10 == pytest.approx(9 - peak.fee_e10 / USD_ONE_E10)
+    assert {"the book is stale", "the book is gap", "the book is unverified"} <= set(told.refused)
+
+    file = tmp_path / "violations.parquet"
+    assert write_violations(file, told.episodes) == 2
+    rows = pl.read_parquet(file)
+    assert rows["market_ids"].to_list()[0] == [STRICT.market_id, LOOSE.market_id]
+    assert rows["end_ts"].to_list() == [NOON + 14_000, None]
+    assert read_certificates(file) == [episode.peak for episode in told.episodes]
+
+
+def test_only_first_outcomes_come_back_in_order_with_their_verdicts(lake: LakePaths) -> None:
+    rows = list(rows_of(lake, [STRICT, LOOSE], date=DAY))
+    assert len(rows) == len(TALE)
+    assert [row.ts_ms for row in rows] == sorted(row.ts_ms for row in rows)
+    assert rows[1].asks == (Level(4_200, 10**8),)
+    assert {row.integrity for row in rows} == {OK, Integrity.STALE, Integrity.GAP, Integrity.UNVERIFIED}
+    assert list(rows_of(lake, [STRICT], date="2026-01-15")) == []
+
+
+def test_a_conditional_constraint_is_used_only_when_asked_for_and_says_so(lake: LakePaths) -> None:
+    one = implication(Confidence.CONDITIONAL, ("the reading is taken",))
+    assert not detect_day(lake, [STRICT, LOOSE], [one], date=DAY, limits=LIMITS).episodes
+    told = detect_day(lake, [STRICT, LOOSE], [one], date=DAY, limits=LIMITS, least=Confidence.CONDITIONAL)
+    assert [(e.peak.grade, e.peak.conditions) for e in told.episodes] == [
+        ("conditional", ("the reading is taken",))
+    ] * 2
+
+
+def test_constraints_that_contradict_each_other_are_named_and_nothing_is_claimed(lake: LakePaths) -> None:
+    legs = implication().legs
+    apart = [
+        Constraint(relation=relation, legs=legs, confidence=Confidence.CERTAIN)
+        for relation in (Relation.EQUIVALENT, Relation.COMPLEMENT)
+    ]
+    told = detect_day(lake, [STRICT, LOOSE], apart, date=DAY, limits=LIMITS)
+    assert not told.episodes
+    assert len(told.contradictory) == 1
+
+
+def test_a_leg_that_is_not_listed_kills_its_constraint(lake: LakePaths) -> None:
+    told = detect_day(lake, [STRICT], [implication()], date=DAY, limits=LIMITS)
+    assert (told.components, told.episodes) == (0, [])
+
+
+def test_a_parquet_file_without_certificates_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "x.parquet"
+    file.write_bytes(b"no parquet")
+    with pytest.raises(FileDamaged, match="holds no certificates"):
+        read_certificates(file)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_plants_become_episodes_that_begin_and_end_with_them(seed: int) -> None:
+    step = 500
+    source = GeneratedSource(
+        WorldSpec(
+            polymarket_markets=60,
+            kalshi_markets=60,
+            seed=seed,
+            now_ms=NOON,
+            planted=4,
+            plant_from_s=2.0,
+            plant_every_s=1.5,
+            plant_for_s=4.0,
+            economy=True,
+            windows=False,
+        )
+    )
+    markets: dict[tuple[Venue, MarketId], Market] = {}
+    constraints = []
+    words = {"implies": Relation.IMPLIES, "equivalent": Relation.EQUIVALENT, "partition": Relation.PARTITION,
+             "exclusive": Relation.MUTUALLY_EXCLUSIVE, "joint": Relation.JOINT}  # fmt: skip
+    for family in source.universe.families:
+        for leg in family.legs:
+            if leg.listed.key in source.listings:
+                key = (leg.listed.venue, MarketId(leg.listed.key))
+                markets[key] = Market(
+                    market_id=key[1], outcome_ids=(OutcomeId("yes"), OutcomeId("no")), title=leg.listed.title,
+                    close_ts=leg.listed.close_ms, open_ts=None, status=MarketStatus.ACTIVE, tags=(), venue=key[0],
+                )  # fmt: skip
+        for relation in family.relations:
+            listed = [family.legs[place].listed for place in relation.legs]
+            constraints.append(
+                Constraint(
+                    relation=words[relation.kind], confidence=Confidence.CERTAIN, antecedent=0, consequent=1,
+                    legs=tuple(Leg(venue=each.venue, market_id=MarketId(each.key)) for each in listed),
+                )
+            )  # fmt: skip
+
+    def rows():
+        for now in range(NOON + step, NOON + 14_000, step):
+            source.advance(now)
+            for _, key in markets:
+                bids, asks = source.levels(key)
+                yield Row(
+                    now, key, tuple(Level(px, bids[px]) for px in sorted(bids, reverse=True)),
+                    tuple(Level(px, asks[px]) for px in sorted(asks)), Integrity.VERIFIED,
+                )  # fmt: skip
+
+    told = detect(constraints, markets, rows(), limits=LIMITS)
+    planted = {frozenset(leg.key for leg in plant.legs): plant for plant in source.planted}
+    assert len(told.episodes) == len(planted)
+    for episode in told.episodes:
+        bought = {episode.peak.component.legs[order.leg].market_id for order in episode.peak.purchases}
+        plant = planted[frozenset(bought)]
+        assert 0 <= episode.start_ms - plant.start_ms <= step
+        assert episode.end_ms is not None
+        assert 0 <= episode.end_ms - plant.end_ms <= step
+        assert episode.peak.profit_e10 == plant.contracts_e6 * plant.profit_e4
