@@ -28,6 +28,7 @@ from overround.logic import (
     complement,
     equivalent,
     exclusive,
+    implies,
     joint,
     ladder,
     partition,
@@ -58,6 +59,10 @@ SHAPES = {
         component(n, partition(range(n - 2)), union(n - 2, range(2)), union(n - 1, range(1, n - 2)))
         if n > 4
         else component(n, ladder(range(n)))
+    ),
+    "tree": lambda n: component(n + 2, partition(range(n)), union(n, range(0, n, 2)), union(n + 1, range(1, n, 2))),
+    "grid": lambda n: component(
+        2 * n, ladder(range(n)), ladder(range(n, 2 * n)), [implies(i, n + i) for i in range(n)]
     ),
     "joint": lambda n: component(n, joint(0, range(1, n))),
     "pairs": lambda n: component(n, [equivalent(i, i + 1) if i % 2 else complement(i, i + 1) for i in range(n - 1)]),
@@ -127,7 +132,7 @@ def test_amounts_earn_in_every_state_what_the_program_says(case) -> None:
         assert worth(found, quotes, amounts) == pytest.approx(amounts.profit_usd, abs=1e-6)
 
 
-@given(world(shapes=("ladder", "partition", "exclusive", "line"), n_max=8))
+@given(world(shapes=("ladder", "partition", "exclusive", "line", "tree"), n_max=8))
 def test_the_circulation_equals_the_program(case) -> None:
     found, quotes = case
     line = line_of(found)
@@ -185,6 +190,7 @@ def test_ticks_lead_where_a_fresh_solution_does(case, seed) -> None:
             assert profit(plain.solve()) == pytest.approx(value, abs=1e-6)
         else:
             assert value == 0
+        assert profit(finder.engine.solve()) == pytest.approx(value, abs=1e-6)
         certificate = finder.find(0)
         if certificate is not None:
             assert not check(certificate)
@@ -213,3 +219,10 @@ def test_plain_and_compiled_network_simplex_agree(monkeypatch) -> None:
             slow = Circulation(*line, quotes).solve()
         assert fast == slow
         assert profit(fast) == pytest.approx(profit(Program(found, quotes).solve()), abs=1e-5)
+
+
+def test_networks_are_told_from_other_constraints() -> None:
+    assert all(by_facets(SHAPES[name](5)) for name in ("ladder", "partition", "exclusive", "tree", "grid", "pairs"))
+    assert not any(by_facets(SHAPES[name](5)) for name in ("joint", "triples"))
+    # One and the same pair, once equal and once opposite: an odd circle of signs.
+    assert not by_facets(component(3, equivalent(0, 1), equivalent(1, 2), complement(0, 2)))

@@ -81,7 +81,7 @@ def test_the_words_of_a_listing_become_a_finding_that_verifies(lake: Path, capsy
     [
         (["--venue", "kalshi", "--date", DAY], 1, "no listing of kalshi"), (["--all-venues", "--date", DAY], 1, "no listing of kalshi"),
         (["--date", "2027-05-09"], 1, "no listing of polymarket"), (["--date", "2027-13-01"], 2, "is no date"),
-        (["--venue", "polymarket", "--all-venues"], 2, "exclude each other"), (["--hours", "25"], 2, "25"),
+        (["--venue", "polymarket", "--all-venues"], 2, "exclude each other"), (["--duration", "5"], 2, "say --follow"), (["--hours", "25"], 2, "25"),
     ],
 )  # fmt: skip
 def test_what_is_asked_wrongly_is_said_in_one_line(
@@ -90,3 +90,15 @@ def test_what_is_asked_wrongly_is_said_in_one_line(
     assert run(["rules", "detect-arb", *arguments, "--data-dir", str(lake)]) == code
     assert why in capsys.readouterr().err
     assert not LakePaths(lake).logic("polymarket", DAY, "violations").exists()
+
+
+def test_following_ends_after_its_time_and_writes_what_it_found(
+    lake: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("overround.clock.SystemClock.now_ms", lambda _: NOON + 60_000)
+    arguments = ["--venue", "polymarket", "--date", DAY, "--data-dir", str(lake), "--follow", "--duration", "0.1"]
+    assert run(["rules", "detect-arb", *arguments]) == 0
+    told = capsys.readouterr()
+    assert "12:00:08 ends: monotonic_ladder (proved), 8.00 USD" in told.err
+    assert "1 episode in 4 books of 2 markets in 1 component" in told.out
+    assert len(pl.read_parquet(LakePaths(lake).logic("polymarket", DAY, "violations"))) == 1

@@ -18,7 +18,16 @@ from overround.exchange.universe import WorldSpec
 from overround.fills import USD_ONE_E10
 from overround.logic import Confidence, Constraint, Leg, Relation
 from overround.market import FeeKind, FeeSchedule, Integrity, Market, MarketId, MarketStatus, Origin, OutcomeId, Venue
-from overround.pipelines.detect import Row, detect, detect_day, read_certificates, rows_of, write_violations
+from overround.pipelines.detect import (
+    Row,
+    Walk,
+    detect_day,
+    read_certificates,
+    rows_of,
+    take_new,
+    tied_markets,
+    write_violations,
+)
 from overround.storage import LakePaths, SnapshotWriter
 from overround.testing.clock import ManualClock
 from overround.testing.markets import a_market
@@ -147,6 +156,19 @@ def test_a_parquet_file_without_certificates_is_named(tmp_path: Path) -> None:
         read_certificates(file)
 
 
+def test_following_finds_what_the_whole_day_gives(lake: LakePaths) -> None:
+    tied = tied_markets([STRICT, LOOSE, a_market(1)], [implication()])
+    assert [market.market_id for market in tied.values()] == [STRICT.market_id, LOOSE.market_id]
+    walk = Walk([implication()], tied, limits=LIMITS)
+    standing = []
+    for second in range(-3, 66, 3):
+        take_new(walk, lake, list(tied.values()), after_ms=NOON + (second - 3) * 1_000, until_ms=NOON + second * 1_000)
+        standing += [second] if walk.standing else []
+    assert standing == [6, 9, 12, 63]
+    whole = detect_day(lake, [STRICT, LOOSE], [implication()], date=DAY, limits=LIMITS)
+    assert walk.finish() == whole
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_plants_become_episodes_that_begin_and_end_with_them(seed: int) -> None:
     step = 500
@@ -195,7 +217,10 @@ def test_plants_become_episodes_that_begin_and_end_with_them(seed: int) -> None:
                     tuple(Level(px, asks[px]) for px in sorted(asks)), Integrity.VERIFIED,
                 )  # fmt: skip
 
-    told = detect(constraints, markets, rows(), limits=LIMITS)
+    walk = Walk(constraints, markets, limits=LIMITS)
+    for row in rows():
+        walk.take(row)
+    told = walk.finish()
     planted = {frozenset(leg.key for leg in plant.legs): plant for plant in source.planted}
     assert len(told.episodes) == len(planted)
     for episode in told.episodes:

@@ -23,6 +23,8 @@ __all__ = ["Finder"]
 
 _YEAR_MS = 365 * 86_400_000
 _BUNDLES = 16
+_FEW_LEGS = 12
+"""Portfolios of so few legs are proved whole, or not at all."""
 
 
 class Finder:
@@ -97,10 +99,24 @@ class Finder:
             for leg in unfit:
                 self.engine.update(leg, msgspec.structs.replace(self.quotes[leg], yes=(), no=()))
         found = self._certify(amounts, now_ms)
-        if found is None and any(quote.min_contracts_e6 or quote.min_cost_e10 for quote in self.quotes):
+        if found is None and self._too_small(amounts):
             whole = self._program().solve_whole()
             found = None if whole is None else self._certify(whole, now_ms)
-        return found or self._largest_bundle(now_ms)
+        if found is None and len(self._used(amounts)) > _FEW_LEGS:
+            found = self._largest_bundle(now_ms)
+        return found
+
+    def _too_small(self, amounts: Amounts) -> bool:
+        """Whether an order of the portfolio is smaller than its venue takes."""
+        for quote, *both in zip(self.quotes, amounts.yes_e6, amounts.no_e6, strict=True):
+            for levels, wanted in zip((quote.yes, quote.no), both, strict=True):
+                cost, left = 0, wanted
+                for px_e4, sz_e6 in levels:
+                    cost += px_e4 * min(left, sz_e6)
+                    left -= min(left, sz_e6)
+                if wanted and (wanted < quote.min_contracts_e6 or cost < quote.min_cost_e10):
+                    return True
+        return False
 
     def _largest_bundle(self, now_ms: int) -> Certificate | None:
         """Where the whole is too large to be proved state by state: the best of the well-known cases that is not."""

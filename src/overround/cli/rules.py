@@ -21,9 +21,12 @@ from overround.cli.options import (
 from overround.errors import NothingStored, UsageError
 
 if TYPE_CHECKING:
-    from overround.pipelines.detect import Detected
+    from overround.arbitrage import Episode
+    from overround.market import Market
+    from overround.pipelines.detect import Detected, Walk
     from overround.pipelines.relations import Evaluation
     from overround.rules import Score
+    from overround.storage import LakePaths
 
 __all__ = ["rules"]
 
@@ -145,6 +148,15 @@ def evaluate(*, app: App, files: tuple[Path, ...], gold: Path, pairs: Path | Non
     metavar="USD",
     help="Profit in the worst state at least.",
 )
+@click.option("--follow", is_flag=True, help="Then go on with what a running collector writes, until stopped.")
+@click.option(
+    "--duration",
+    "duration_s",
+    type=click.FloatRange(0, min_open=True),
+    default=None,
+    metavar="S",
+    help="With --follow: stop after so many seconds.",
+)
 @data_dir_option
 @json_option
 @app_options()
@@ -161,6 +173,8 @@ def detect_arb(
     max_apart_s: float,
     budget_usd: float | None,
     least_usd: float,
+    follow: bool,
+    duration_s: float | None,
     data_dir: Path | None,
     as_json: bool,
 ) -> int:
@@ -169,6 +183,9 @@ def detect_arb(
     Constraints are read from the words of the day's listing. Each finding is an episode, from the first book that shows
     it to the first that does not, and carries its certificate, which `overround rules verify` checks. Books that are
     stale, gapped, suspect, old or far apart give none. Writes violations.parquet of each venue.
+
+    With --follow it goes on from there with what is written, a flush and five seconds behind, and prints what begins and
+    ends.
 
     Exit code 3: constraints of some markets contradict each other, so that nothing is claimed of them.
 
@@ -179,11 +196,13 @@ def detect_arb(
     from overround.arbitrage import Limits
     from overround.logic import Confidence
     from overround.market import Integrity, Venue
-    from overround.pipelines.detect import constraints_of, detect_day, listed, write_violations
+    from overround.pipelines.detect import Walk, constraints_of, detect_day, listed, tied_markets, write_violations
     from overround.pipelines.mine import parse_hours
     from overround.storage import LakePaths
 
     app.start_logging(to_stdout=False)
+    if duration_s is not None and not follow:
+        raise UsageError("--duration says how long to follow", hint="say --follow, or leave it away")
     if venue is not None and all_venues:
         raise UsageError("--venue and --all-venues exclude each other", hint="leave one of them away")
     paths = LakePaths(data_dir or app.loaded.settings.data_dir)
@@ -202,7 +221,17 @@ def detect_arb(
         least_profit_e10=max(1, int(least_usd * 10**10)),
     )
     least = Confidence.CONDITIONAL if conditional else Confidence.CERTAIN
-    told = detect_day(paths, markets, constraints, date=date, hours=hours, limits=limits, least=least)
+    if follow:
+        told = _follow(
+            Walk(constraints, tied_markets(markets, constraints), limits=limits, least=least),
+            paths,
+            list(tied_markets(markets, constraints).values()),
+            date=date,
+            behind_s=app.loaded.settings.storage.flush_secs + 5,
+            duration_s=duration_s,
+        )
+    else:
+        told = detect_day(paths, markets, constraints, date=date, hours=hours, limits=limits, least=least)
     for name in venues:
         mine = [e for e in told.episodes if e.peak.component.legs[e.peak.purchases[0].leg].venue == name]
         write_violations(paths.logic(name, date, "violations"), mine)
@@ -211,6 +240,44 @@ def detect_arb(
     else:
         _print_detected(told, f"{many(len(markets), 'market')}, {many(len(constraints), 'constraint')}")
     return 3 if told.contradictory else 0
+
+
+def _follow(
+    walk: Walk, paths: LakePaths, markets: list[Market], *, date: str, behind_s: float, duration_s: float | None
+) -> Detected:
+    """Look at what is new every two seconds; a line on stderr for each episode that begins or ends."""
+    import time
+
+    from overround.clock import SystemClock
+    from overround.pipelines.detect import take_new
+    from overround.timebucket import day_start_ms
+
+    clock = SystemClock()
+    after_ms = day_start_ms(date) - 1
+    end = None if duration_s is None else time.monotonic() + duration_s
+    shown: set[tuple[str, int]] = set()
+    try:
+        while end is None or time.monotonic() < end:
+            until_ms = clock.now_ms() - int(behind_s * 1_000)
+            take_new(walk, paths, markets, after_ms=after_ms, until_ms=until_ms)
+            after_ms = until_ms
+            for episode in walk.standing:
+                if (episode.key, episode.start_ms) not in shown:
+                    shown.add((episode.key, episode.start_ms))
+                    click.echo(f"{_clock(episode.start_ms)} begins: {_told(episode)}", err=True)
+            for episode in walk.told.episodes:
+                if episode.end_ms is not None and (episode.key, episode.end_ms) not in shown:
+                    shown.add((episode.key, episode.end_ms))
+                    click.echo(f"{_clock(episode.end_ms)} ends: {_told(episode)}", err=True)
+            time.sleep(2 if end is None else max(0.0, min(2.0, end - time.monotonic())))
+    except KeyboardInterrupt:
+        click.echo("stopped", err=True)
+    return walk.finish()
+
+
+def _told(episode: Episode) -> str:
+    forms = ", ".join(episode.peak.forms) or "portfolio"
+    return f"{forms} ({episode.peak.grade}), {episode.peak.profit_e10 / 1e10:,.2f} USD"
 
 
 def _print_detected(told: Detected, read: str) -> None:

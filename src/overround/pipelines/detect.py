@@ -36,15 +36,18 @@ from overround.storage import LakePaths, partitions
 from overround.storage.fileops import FileOps
 from overround.storage.schema import LEVEL_COLUMNS
 from overround.storage.universe import read_universe
+from overround.timebucket import bucket_of
 
 __all__ = [
     "Detected",
     "Row",
-    "detect",
+    "Walk",
     "detect_day",
     "quote_of_market",
     "read_certificates",
     "rows_of",
+    "take_new",
+    "tied_markets",
     "write_violations",
 ]
 
@@ -102,74 +105,76 @@ def quote_of_market(market: Market) -> Quote:
     )
 
 
-def detect(
-    constraints: Iterable[Constraint],
-    markets: Mapping[tuple[Venue, MarketId], Market],
-    rows: Iterable[Row],
-    *,
-    limits: Limits,
-    least: Confidence = Confidence.CERTAIN,
-) -> Detected:
-    """Walk over books and look for what cannot lose.
+class Walk:
+    """A walk over books in the order of their times, looking for what cannot lose.
 
     Parameters
     ----------
     constraints : iterable of Constraint
         Those between markets that are not listed are left out.
     markets : mapping of (Venue, MarketId) to Market
-    rows : iterable of Row
-        In the order of ``ts_ms``.
     limits : Limits
     least : Confidence
         Constraints of less confidence are not used.
+
+    Attributes
+    ----------
+    told : Detected
+        What was found so far; its episodes are those that ended.
     """
-    used = [
-        one
-        for one in constraints
-        if _ORDER.index(one.confidence) <= _ORDER.index(least)
-        and all((leg.venue, leg.market_id) in markets for leg in one.legs)
-    ]
-    told = Detected()
-    finders: list[tuple[str, Finder]] = []
-    place: dict[MarketId, tuple[int, int]] = {}
-    for part in components(*counts_of(used)):
-        if len(part.legs) < 2:
-            continue
-        quotes = [quote_of_market(markets[leg.venue, leg.market_id]) for leg in part.legs]
-        key = " ".join(leg.market_id for leg in part.legs)
-        try:
-            finder = Finder(part, quotes, limits=limits, now_ms=0, sets=_sets(part, markets))
-        except Contradiction as exc:
-            told.contradictory.append(str(exc))
-            continue
-        place |= {leg.market_id: (len(finders), i) for i, leg in enumerate(part.legs)}
-        finders.append((key, finder))
-        told.components += 1
-        told.legs += len(part.legs)
-    episodes = Episodes()
-    touched: set[int] = set()
-    now_ms = 0
 
-    def look() -> None:
-        for number in sorted(touched):
-            key, finder = finders[number]
-            ended = episodes.see(key, now_ms, finder.find(now_ms))
-            if ended is not None:
-                told.episodes.append(ended)
-        touched.clear()
+    def __init__(
+        self,
+        constraints: Iterable[Constraint],
+        markets: Mapping[tuple[Venue, MarketId], Market],
+        *,
+        limits: Limits,
+        least: Confidence = Confidence.CERTAIN,
+    ) -> None:
+        used = [
+            one
+            for one in constraints
+            if _ORDER.index(one.confidence) <= _ORDER.index(least)
+            and all((leg.venue, leg.market_id) in markets for leg in one.legs)
+        ]
+        self.told = Detected()
+        self._finders: list[tuple[str, Finder]] = []
+        self._place: dict[MarketId, tuple[int, int]] = {}
+        self._episodes = Episodes()
+        self._touched: set[int] = set()
+        self._now_ms = 0
+        for part in components(*counts_of(used)):
+            if len(part.legs) < 2:
+                continue
+            quotes = [quote_of_market(markets[leg.venue, leg.market_id]) for leg in part.legs]
+            try:
+                finder = Finder(part, quotes, limits=limits, now_ms=0, sets=_sets(part, markets))
+            except Contradiction as exc:
+                self.told.contradictory.append(str(exc))
+                continue
+            self._place |= {leg.market_id: (len(self._finders), i) for i, leg in enumerate(part.legs)}
+            self._finders.append((" ".join(leg.market_id for leg in part.legs), finder))
+            self.told.components += 1
+            self.told.legs += len(part.legs)
 
-    for row in rows:
-        if row.market_id not in place:
-            continue
-        if row.ts_ms != now_ms:
-            look()
-            now_ms = row.ts_ms
-        number, leg = place[row.market_id]
-        finder = finders[number][1]
+    @property
+    def standing(self) -> list[Episode]:
+        """Episodes that have not ended."""
+        return list(self._episodes.standing.values())
+
+    def take(self, row: Row) -> None:
+        """Take over a book; the components of an instant are looked at when the next one begins."""
+        if row.market_id not in self._place:
+            return
+        if row.ts_ms != self._now_ms:
+            self.look()
+            self._now_ms = row.ts_ms
+        number, leg = self._place[row.market_id]
+        finder = self._finders[number][1]
         if leg in finder.refused:
             why = finder.refused[leg].split(" (")[0]
             short = " ".join(word for word in why.split() if not word.isdigit())
-            told.refused[short] = told.refused.get(short, 0) + 1
+            self.told.refused[short] = self.told.refused.get(short, 0) + 1
         quote = msgspec.structs.replace(
             finder.quotes[leg],
             yes=row.asks,
@@ -178,12 +183,24 @@ def detect(
             integrity=row.integrity,
         )
         finder.update(leg, quote)
-        touched.add(number)
-        told.rows += 1
-    look()
-    told.episodes += episodes.close()
-    told.episodes.sort(key=lambda episode: (episode.start_ms, episode.key))
-    return told
+        self._touched.add(number)
+        self.told.rows += 1
+
+    def look(self) -> None:
+        """Look at what was touched since the last look."""
+        for number in sorted(self._touched):
+            key, finder = self._finders[number]
+            ended = self._episodes.see(key, self._now_ms, finder.find(self._now_ms))
+            if ended is not None:
+                self.told.episodes.append(ended)
+        self._touched.clear()
+
+    def finish(self) -> Detected:
+        """All that was found, in the order of its beginning; what still stands has no end."""
+        self.look()
+        self.told.episodes += self._episodes.close()
+        self.told.episodes.sort(key=lambda episode: (episode.start_ms, episode.key))
+        return self.told
 
 
 def _sets(part: Component, markets: Mapping[tuple[Venue, MarketId], Market]) -> list[ExclusiveSet]:
@@ -204,27 +221,32 @@ def _sets(part: Component, markets: Mapping[tuple[Venue, MarketId], Market]) -> 
 
 
 def rows_of(
-    paths: LakePaths, markets: Iterable[Market], *, date: str, hours: Iterable[int] | None = None
+    paths: LakePaths, markets: Iterable[Market], *, date: str, hours: Iterable[int] | None = None, after_ms: int = 0
 ) -> Iterator[Row]:
-    """A day's books of some markets, in the order of their times, one hour of one venue in memory at a time."""
+    """A day's books of some markets, in the order of their times, one hour in memory at a time.
+
+    Parameters
+    ----------
+    after_ms : int
+        Only later ones.
+    """
     first: dict[str, list[str]] = {}
     for market in markets:
         if market.outcome_ids:
             first.setdefault(market.venue, []).append(f"{market.market_id} {market.outcome_ids[0]}")
-    wanted = sorted({*range(24)} if hours is None else set(hours))
-    for hour in wanted:
+    for hour in range(24) if hours is None else sorted(set(hours)):
         parts = [
-            _hour(part.scan(), keys)
+            _hour(part.scan(), keys, after_ms)
             for venue, keys in sorted(first.items())
             for part in partitions(paths, venue, date=date, hours=[hour])
         ]
         yield from heapq.merge(*parts, key=lambda row: (row.ts_ms, row.market_id))
 
 
-def _hour(rows: pl.LazyFrame, keys: Sequence[str]) -> list[Row]:
+def _hour(rows: pl.LazyFrame, keys: Sequence[str], after_ms: int) -> list[Row]:
     key = pl.concat_str("market_id", "outcome_id", separator=" ")
     frame = (
-        rows.filter(key.is_in(keys))
+        rows.filter(pl.col("ts_recv") > after_ms, key.is_in(keys))
         .select("ts_recv", "market_id", *LEVEL_COLUMNS, "status", "err", "integrity")
         .sort("ts_recv", "market_id")
         .collect()
@@ -270,9 +292,15 @@ def listed(paths: LakePaths, venues: Iterable[str], date: str) -> list[Market]:
     return found
 
 
+def tied_markets(markets: Iterable[Market], constraints: Iterable[Constraint]) -> dict[tuple[Venue, MarketId], Market]:
+    """Those of the markets that a constraint speaks of."""
+    tied = {(leg.venue, leg.market_id) for one in constraints for leg in one.legs}
+    return {key: market for market in markets if (key := (market.venue, market.market_id)) in tied}
+
+
 def detect_day(
     paths: LakePaths,
-    markets: Sequence[Market],
+    markets: Iterable[Market],
     constraints: Sequence[Constraint],
     *,
     date: str,
@@ -280,11 +308,26 @@ def detect_day(
     limits: Limits,
     least: Confidence = Confidence.CERTAIN,
 ) -> Detected:
-    """``detect`` over a recorded day."""
-    tied = {(leg.venue, leg.market_id) for one in constraints for leg in one.legs}
-    by_key = {(market.venue, market.market_id): market for market in markets}
-    rows = rows_of(paths, [market for key, market in by_key.items() if key in tied], date=date, hours=hours)
-    return detect(constraints, by_key, rows, limits=limits, least=least)
+    """Walk over a recorded day."""
+    tied = tied_markets(markets, constraints)
+    walk = Walk(constraints, tied, limits=limits, least=least)
+    for row in rows_of(paths, tied.values(), date=date, hours=hours):
+        walk.take(row)
+    return walk.finish()
+
+
+def take_new(walk: Walk, paths: LakePaths, markets: Sequence[Market], *, after_ms: int, until_ms: int) -> None:
+    """Take over what a running collector wrote of two times' books: after the one, and up to the other.
+
+    Rows are written in batches: ``until_ms`` should lie a flush and a little more in the past, so that none comes late.
+    """
+    hour = bucket_of(after_ms, 3_600)
+    while hour.start_ms <= until_ms:
+        for row in rows_of(paths, markets, date=hour.date, hours=[int(hour.hour)], after_ms=after_ms):
+            if row.ts_ms <= until_ms:
+                walk.take(row)
+        hour = bucket_of(hour.end_ms, 3_600)
+    walk.look()
 
 
 _COLUMNS: dict[str, Any] = {
