@@ -1,13 +1,22 @@
-"""``overround lake retain``: what keeps the lake small."""
+"""``overround lake retain|archive|restore``: what keeps the lake small, and safe elsewhere."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from overround.cli.console import console, many
-from overround.cli.options import App, app_options, data_dir_option, json_option, venue_option
+from overround.cli.console import console, file_bar, many
+from overround.cli.options import App, app_options, data_dir_option, json_option, parse_date, venue_option
+from overround.errors import UsageError
+
+if TYPE_CHECKING:
+    from overround.pipelines.archive import Carried
+    from overround.storage.archive import Archive
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 __all__ = ["KEEPING"]
 
@@ -22,7 +31,8 @@ def retain(*, app: App, venue: str | None, apply: bool, data_dir: Path | None, a
     """Remove days that are older, or take more disk, than [retention] allows.
 
     Says what would go; --apply removes it. Whole days of a table go, oldest first, never one that is still written.
-    Exit code 3 if something stays that should go; each such day says why.
+    With an [archive], only days that are whole in it. Exit code 3 if something stays that should go; each such day says
+    why.
 
     Example: overround lake retain --apply
     """
@@ -30,17 +40,21 @@ def retain(*, app: App, venue: str | None, apply: bool, data_dir: Path | None, a
     from rich.table import Table
 
     from overround.clock import SystemClock
+    from overround.pipelines.archive import unarchived
     from overround.pipelines.retain import retain as run
     from overround.storage import LakePaths
+    from overround.storage.archive import open_archive
 
     app.start_logging(to_stdout=False)
     settings = app.loaded.settings
+    archive = open_archive(settings.archive)
     done = run(
         LakePaths(data_dir or settings.data_dir),
         settings.retention,
         now_ms=SystemClock().now_ms(),
         apply=apply,
         venue=venue,
+        unarchived=unarchived(archive) if archive is not None else None,
     )
     if as_json:
         click.echo(msgspec.json.encode(done))
@@ -68,4 +82,126 @@ def retain(*, app: App, venue: str | None, apply: bool, data_dir: Path | None, a
     return done.exit_code
 
 
-KEEPING = (retain,)
+def _carry_options(function: F) -> F:
+    for option in (
+        click.option("--from", "since", default="0001-01-01", metavar="D", help="First UTC day (default: all)."),
+        click.option("--to", "until", default="9999-12-31", metavar="D", help="Last UTC day (default: all)."),
+        venue_option(text="This venue only."),
+        click.option("--table", default=None, metavar="T", help="This table only: its folder, for instance raw."),
+        data_dir_option,
+        json_option,
+        app_options(),
+    )[::-1]:
+        function = option(function)
+    return function
+
+
+def _the_archive(app: App) -> Archive:
+    from overround.storage.archive import open_archive
+
+    archive = open_archive(app.loaded.settings.archive)
+    if archive is None:
+        raise UsageError(
+            "no archive is configured",
+            hint='set [archive] url = "s3://bucket/prefix", or a folder; see docs/how-to/archive.md',
+        )
+    return archive
+
+
+@click.command()
+@click.option("--check", is_flag=True, help="Read everything again: files, and what the archive says it has.")
+@_carry_options
+def archive(
+    *,
+    app: App,
+    check: bool,
+    since: str,
+    until: str,
+    venue: str | None,
+    table: str | None,
+    data_dir: Path | None,
+    as_json: bool,
+) -> int:
+    """Copy days that are over to the archive, and read them back.
+
+    Stopped or killed, it goes on where it was when run again. Exit code 3 if something was not copied.
+
+    Example: overround lake archive --from 2026-01-01 --to 2026-01-31
+    """
+    from overround.clock import SystemClock
+    from overround.pipelines.archive import archive_lake
+    from overround.storage import LakePaths
+
+    app.start_logging(to_stdout=False, quiet=True)
+    store = _the_archive(app)
+    with file_bar() as bar:
+        task = bar.add_task("days", total=None)
+        done = archive_lake(
+            LakePaths(data_dir or app.loaded.settings.data_dir),
+            store,
+            now_ms=SystemClock().now_ms(),
+            since=parse_date(since),
+            until=parse_date(until),
+            venue=venue,
+            table=table,
+            check=check,
+            on_progress=lambda n, total: bar.update(task, completed=n, total=total),
+        )
+    return _told(done, "copied", f"to {store.url}", as_json=as_json)
+
+
+@click.command()
+@click.option("--overwrite", is_flag=True, help="Replace files that differ from the archive's.")
+@_carry_options
+def restore(
+    *,
+    app: App,
+    overwrite: bool,
+    since: str,
+    until: str,
+    venue: str | None,
+    table: str | None,
+    data_dir: Path | None,
+    as_json: bool,
+) -> int:
+    """Bring days back from the archive, each file whole and with its checksum.
+
+    Files that are there already are left. Exit code 3 if something could not be brought back.
+
+    Example: overround lake restore --from 2026-01-14 --to 2026-01-14 --venue kalshi
+    """
+    from overround.pipelines.archive import restore_lake
+    from overround.storage import LakePaths
+
+    app.start_logging(to_stdout=False, quiet=True)
+    store = _the_archive(app)
+    with file_bar() as bar:
+        task = bar.add_task("days", total=None)
+        done = restore_lake(
+            LakePaths(data_dir or app.loaded.settings.data_dir),
+            store,
+            since=parse_date(since),
+            until=parse_date(until),
+            venue=venue,
+            table=table,
+            overwrite=overwrite,
+            on_progress=lambda n, total: bar.update(task, completed=n, total=total),
+        )
+    return _told(done, "brought back", f"from {store.url}", as_json=as_json)
+
+
+def _told(done: Carried, what: str, where: str, *, as_json: bool) -> int:
+    import msgspec
+
+    if as_json:
+        click.echo(msgspec.json.encode(done))
+        return done.exit_code
+    for problem in done.problems:
+        click.echo(f"not {what}: {problem}", err=True)
+    click.echo(
+        f"{many(done.files, 'file')}, {done.bytes / 1e6:,.2f} MB, {what} {where}; {done.present:,} were there already ({many(done.days, 'day folder')})"
+    )
+    return done.exit_code
+
+
+KEEPING = (retain, archive, restore)

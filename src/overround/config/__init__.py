@@ -2,6 +2,7 @@
 
 from overround.config.load import Loaded, describe, load_settings
 from overround.config.models import (
+    ArchiveSettings,
     ClusterSettings,
     DbSettings,
     DriftSettings,
@@ -28,6 +29,7 @@ from overround.config.secrets import secret_texts
 
 __all__ = [
     "LIVE",
+    "ArchiveSettings",
     "ClusterSettings",
     "DbSettings",
     "DriftSettings",

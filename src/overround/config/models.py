@@ -11,6 +11,7 @@ from overround.errors import ConfigError
 from overround.timebucket import check_bucket_length
 
 __all__ = [
+    "ArchiveSettings",
     "ClusterSettings",
     "DbSettings",
     "DriftSettings",
@@ -343,6 +344,27 @@ class RetentionSettings(_Table):
     trades_gb: Annotated[float, Field(ge=0)] = 0.0
 
 
+class ArchiveSettings(_Table):
+    """``[archive]``: where `overround lake archive` copies finished days to.
+
+    Attributes
+    ----------
+    url : str
+        ``s3://bucket/prefix``, ``gs://bucket/prefix``, ``az://account/container/prefix`` or a folder; empty: no archive.
+    endpoint, region : str
+        Of an S3-compatible server that is not Amazon's.
+    access_key_id : str
+    secret_access_key : SecretStr
+        S3 keys; without them, and for the other stores, what the environment and the machine's role give.
+    """
+
+    url: str = ""
+    endpoint: str = ""
+    region: str = ""
+    access_key_id: str = ""
+    secret_access_key: SecretStr = SecretStr("")
+
+
 class MockSettings(_Table):
     """``[mock]``: run against the local exchange, in this process, with no network."""
 
@@ -399,6 +421,7 @@ class Settings(_Table):
     logging: LoggingSettings = LoggingSettings()
     storage: StorageSettings = StorageSettings()
     retention: RetentionSettings = RetentionSettings()
+    archive: ArchiveSettings = ArchiveSettings()
     mock: MockSettings = MockSettings()
     exchange: ExchangeSettings = ExchangeSettings()
     db: DbSettings = DbSettings()

@@ -83,6 +83,11 @@ class DayFolder(NamedTuple):
     date: str
     path: Path
 
+    @property
+    def key(self) -> str:
+        """Its path under the data folder, with forward slashes."""
+        return f"{self.table}/venue={self.venue}/date={self.date}"
+
     def files(self) -> list[Path]:
         """Every file in it, by name."""
         return sorted(path for path in self.path.rglob("*") if path.is_file())
