@@ -29,12 +29,18 @@ def scored() -> Evaluation:
 
 
 @pytest.mark.captures
-def test_no_hard_negative_is_claimed(scored: Evaluation) -> None:
+def test_no_hard_negative_is_claimed_and_nothing_promoted(scored: Evaluation) -> None:
+    assert scored.scores.promoted == 0
     assert scored.scores.none_claimed == 0
 
 
 @pytest.mark.captures
-def test_pairs_meet_their_targets(scored: Evaluation) -> None:
+def test_certain_relations_and_pairs_meet_their_targets(scored: Evaluation) -> None:
+    total = scored.scores.certain["all"]
+    assert total.precision is not None
+    assert total.recall is not None
+    assert total.precision >= 0.99
+    assert total.recall >= 0.90
     assert scored.pairs is not None
     assert scored.pairs.precision is not None
     assert scored.pairs.recall is not None

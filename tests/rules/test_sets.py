@@ -88,7 +88,7 @@ def test_a_missing_index_makes_the_set_conditional() -> None:
 
 def test_reach_and_dip_are_two_ladders_and_no_set() -> None:
     def rule(end: str) -> str:
-        return f'This market will resolve to "Yes" if any Binance 1 minute candle for DOG/USDT during May 2027 has a final "{end}" price at the listed price.'
+        return f'This market will resolve to "Yes" if any Binance 1 minute candle for DOG/USDT during May 2027 has a final "{end}" price equal to or {"above" if end == "High" else "below"} the listed price.'
 
     legs = [gamma(k, f"Will Dog reach ${k} in May?", rule("High"), label=f"↑ {k}") for k in (70, 80, 90)]
     legs += [gamma(k, f"Will Dog dip to ${k} in May?", rule("Low"), label=f"↓ {k}") for k in (40, 50)]
@@ -238,3 +238,35 @@ def test_nothing_is_claimed_of_an_unfilled_template() -> None:
         for n in (1, 2)
     ]
     assert related(legs) == []
+
+
+def test_a_rate_that_moves_in_steps_may_pass_a_level() -> None:
+    rule = (
+        'This market will resolve to "Yes" if the rate reaches the specified level at any point by December 31, 2027.'
+    )
+    legs = [gamma(k, f"Will the rate reach {k}.0% before 2028?", rule, label=f"↑ {k}.0%") for k in (4, 5)]
+    assert [confidence for confidence, _ in shown(related(legs), Relation.MONOTONIC_LADDER)] == ["conditional"]
+
+
+def test_a_voted_prize_may_be_shared() -> None:
+    legs = [
+        kalshi(
+            name,
+            f"Will {name} win the MVP?",
+            f"If {name} wins the MVP, then the market resolves to Yes.",
+            label=name,
+            about="MVP Winner?",
+            exclusive=True,
+        )
+        for name in ("Rex", "Bello")
+    ]
+    assert [confidence for confidence, _ in shown(related(legs), Relation.MUTUALLY_EXCLUSIVE)] == ["conditional"]
+
+
+def test_a_fair_price_breaks_even_a_flagged_set() -> None:
+    rule = "If {} wins the A vs B game, Yes. If the game is cancelled, the market will resolve to a fair price in accordance with the rules."
+    legs = [
+        kalshi(name, "A vs B Winner?", rule.format(name), label=name, about="A vs B", exclusive=True)
+        for name in ("A", "B")
+    ]
+    assert {confidence for confidence, _ in shown(related(legs), Relation.MUTUALLY_EXCLUSIVE)} == {"conditional"}

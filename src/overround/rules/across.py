@@ -16,7 +16,8 @@ from overround.rules.template import clusters
 
 __all__ = ["across_events"]
 
-_CANDLE = re.compile(r"^\w+ [a-z0-9]+/[a-z]+ \d+[mh]$")
+_NAMED = re.compile(r"^\w+ [a-z0-9]+/[a-z]+ \d+[mh]$|^(?:settlement|close|index average) ")
+_TOUCHED = re.compile(r"/|^settlement ")
 _MOST = 400
 """Markets of one number: more are compared only inside their events, which bounds the work."""
 _ONCE = (WindowKind.AT, WindowKind.NONE)
@@ -40,7 +41,7 @@ def across_events(readings: Sequence[Reading]) -> Iterator[Constraint]:
         touches = [one for one in group if one.prop.family is Family.TOUCH]
         fixed = [one for one in group if one.prop.family is not Family.TOUCH and one.prop.window.kind in _ONCE]
         yield from _touches(touches)
-        if _is_candle(group[0]):
+        if _TOUCHED.search(group[0].prop.measure):
             yield from _moments(fixed, touches)
         for same_time in grouped(fixed, _time).values():
             yield from _one_number(same_time)
@@ -52,12 +53,12 @@ def across_events(readings: Sequence[Reading]) -> Iterator[Constraint]:
         yield from _twice(group)
 
 
-def _is_candle(one: Reading) -> bool:
-    return _CANDLE.match(one.prop.measure) is not None
+def _is_named(one: Reading) -> bool:
+    return _NAMED.match(one.prop.measure) is not None
 
 
 def _number(one: Reading) -> tuple[str, ...]:
-    return (one.wording.venue, one.prop.measure, "" if _is_candle(one) else one.stem)
+    return (one.wording.venue, one.prop.measure, "" if _is_named(one) else one.stem)
 
 
 def _time(one: Reading) -> tuple[object, ...]:
@@ -65,7 +66,7 @@ def _time(one: Reading) -> tuple[object, ...]:
     window = one.prop.window
     days = (
         ()
-        if _is_candle(one)
+        if _is_named(one)
         else tuple(mark for mark in one.form.marks if mark.startswith("@") and mark not in one.form.own)
     )
     return (window.kind, *((window.start_ms, window.end_ms) if window.kind is WindowKind.AT else ()), *days)
@@ -86,7 +87,7 @@ def _touches(touches: Sequence[Reading]) -> Iterator[Constraint]:
             assert outer is not None
             if not inner.within(outer) or strict.prop.window.inside(loose.prop.window) is not True:
                 continue
-            like = strict.series == loose.series or _is_candle(strict)
+            like = strict.series == loose.series or _is_named(strict)
             again = loose.prop.window.inside(strict.prop.window) is True and outer.within(inner)
             if again and strict.wording.market_id > loose.wording.market_id:
                 continue
@@ -97,20 +98,25 @@ def _touches(touches: Sequence[Reading]) -> Iterator[Constraint]:
 
 
 def _moments(fixed: Sequence[Reading], touches: Sequence[Reading]) -> Iterator[Constraint]:
-    """A candle that closes at or past a level has touched it."""
-    settled = {id(one.reading): one.values for part in _by_event(fixed) for one in part[0]}
-    for moment in fixed:
-        values = settled.get(id(moment)) or moment.prop.values
-        assert values is not None
+    """A price that closes or settles at or past a level has touched it, so that the touch and the other ranges leave nothing out."""
+    for values_of, lain in _by_event(fixed):
         for touch in touches:
             outer = touch.prop.values
             assert outer is not None
-            if (
-                values.within(outer)
-                and moment.prop.window.inside(touch.prop.window) is True
-                and moment.prop.window.start_ms != touch.prop.window.end_ms
-            ):
-                yield draw(Relation.IMPLIES, [(moment, 0), (touch, 0)], rule="close_is_touch")
+            within = [one for one in values_of if one.values.within(outer) and _inside(one.reading, touch)]
+            for one in within:
+                yield draw(Relation.IMPLIES, [(one.reading, 0), (touch, 0)], rule="close_is_touch")
+            rest = [one for one in values_of if one not in within]
+            if lain is not None and lain.complete and within and rest and all(one.exact for one in values_of):
+                yield draw(
+                    Relation.EXHAUSTIVE, [(touch, 0), *((one.reading, 0) for one in rest)], rule="touch_and_ranges"
+                )
+
+
+def _inside(moment: Reading, touch: Reading) -> bool:
+    window = moment.prop.window
+    ends_at = window.start_ms == window.end_ms and window.end_ms == touch.prop.window.end_ms
+    return window.inside(touch.prop.window) is True and not ends_at
 
 
 def _by_event(readings: Sequence[Reading]) -> list[tuple[list[_Value], Tiling | None]]:
@@ -148,7 +154,7 @@ def _one_number(readings: Sequence[Reading]) -> Iterator[Constraint]:
 
 
 def _conditions(one: Reading, other: Reading) -> list[str]:
-    if one.series == other.series or _is_candle(one):
+    if one.series == other.series or _is_named(one):
         return []
     return [differences(one, other)]
 

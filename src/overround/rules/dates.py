@@ -92,6 +92,8 @@ class When(msgspec.Struct, frozen=True, kw_only=True):
         """The day up to which something counts, and whether that day itself does."""
         if self.prefix in {"before", "prior to"} and self.part != "end":
             return self.first, False
+        if self.part == "week" and self.first == self.last and self.first.weekday() == 0:
+            return self.first + timedelta(days=4), True  # a week of trading is named by its Monday
         return (self.first, False) if self.part == "start" else (self.last, True)
 
 

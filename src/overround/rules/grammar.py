@@ -41,8 +41,21 @@ _CREATION_NAMED = re.compile(
 _CANDLE = re.compile(
     r"\b(Binance|Coinbase|Kraken|Bybit|OKX)\b.{0,20}?\b(1|5|15)[- ](minute|hour) candle.{0,12}? for (?:the )?(?:[\w. ]{1,30} \()?([A-Z0-9]{2,10}/[A-Z]{3,5})"
 )
-_STREAM = re.compile(
-    r"\b(Chainlink|Pyth|CF Benchmarks)\b.{0,60}?\b([A-Z0-9]{2,10}/[A-Z]{3,5}|[A-Z]{3,5}I\b|\w+ Real[- ]Time Index)"
+_NUMBERS = (
+    (
+        "settlement",
+        re.compile(
+            r"official CME settlement price for the Active Month(?: \(front month\))? of ([A-Z][A-Za-z ]{1,30}?)(?: \([A-Z]{1,3}\))? futures"
+        ),
+    ),
+    (
+        "close",
+        re.compile(r"official clos(?:ing|e) price (?:for|of) [^()\n]{1,40}\(([A-Z.]{1,6})\) on (?:the final|[A-Z])"),
+    ),
+    (
+        "index average",
+        re.compile(r"simple average of the sixty seconds of CF Benchmarks' ([\w -]{3,40}? Real[- ]Time Index)"),
+    ),
 )
 _SOURCE = re.compile(
     r"resolution source (?:for this market )?(?:will be|is|are)[ :]+(.{3,120}?)(?:[.,;]\s|[.]?\n|$| available| found|, specifically)|according to (?:the )?([A-Z][\w'&. -]{2,60}?)(?:'s|,|\.| report|$)",
@@ -283,12 +296,15 @@ def _subject(words: Wording, rest: str, family: Family) -> str:
 
 
 def _measure(words: Wording, series: str) -> str:
-    candle = _CANDLE.search(words.rules[:600])
+    """The number itself in canonical words, where a source and a price are named; otherwise the template stands for it."""
+    rules = words.rules[:800]
+    candle = _CANDLE.search(rules)
     if candle is not None:
         return f"{candle[1].lower()} {candle[4].lower()} {candle[2]}{candle[3][0].lower()}"
-    stream = _STREAM.search(words.rules[:800])
-    if stream is not None:
-        return f"{stream[1].lower()} {stream[2].lower()}"
+    for name, pattern in _NUMBERS:
+        found = pattern.search(rules)
+        if found is not None:
+            return f"{name} {_BLANKS.sub(' ', found[1].lower())}"
     return series
 
 

@@ -24,6 +24,8 @@ _PAID = (
     (Payoff.ALL, re.compile(r"resolves? (?:to )?[\"']?yes\b", re.IGNORECASE)),
 )  # fmt: skip
 
+_FAIR_LATER = re.compile(r"(?:resolve|settle)\w*.{0,40}\bfair (?:market )?(?:price|value)", re.IGNORECASE)
+
 
 @lru_cache(maxsize=8_192)
 def payoffs(rules: str) -> dict[str, Payoff]:
@@ -39,8 +41,10 @@ def payoffs(rules: str) -> dict[str, Payoff]:
         paid = next((payoff for payoff, words in _PAID if words.search(sentence)), None)
         if paid is None:
             continue
-        for branch, words in _BRANCHES:
-            if branch.value not in found and words.search(sentence):
-                found[branch.value] = paid
-                break
+        named = next(
+            (branch for branch, words in _BRANCHES if branch.value not in found and words.search(sentence)), None
+        )
+        # A fair price counts even where its sentence only points back to the case.
+        if named is not None or _FAIR_LATER.search(sentence):
+            found.setdefault((named or Branch.CANCELLED).value, paid)
     return found

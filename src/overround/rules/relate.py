@@ -6,8 +6,11 @@ from collections.abc import Iterator, Sequence
 
 from overround.logic import Constraint, Family
 from overround.rules.across import across_events
+from overround.rules.combos import combo_constraints
+from overround.rules.fixtures import fixture_constraints
 from overround.rules.grammar import Reading
 from overround.rules.sets import event_constraints, grouped
+from overround.rules.standings import standing_constraints
 
 __all__ = ["relate"]
 
@@ -35,3 +38,6 @@ def _all(readings: Sequence[Reading]) -> Iterator[Constraint]:
         yield from event_constraints(members, ruled)
     known = [one for one in readings if one.prop.family is not Family.UNREAD]
     yield from across_events(known)
+    yield from fixture_constraints(known)
+    yield from standing_constraints(known)
+    yield from combo_constraints(known)

@@ -13,6 +13,7 @@ from overround.rules.draw import differences, draw, unsaid
 from overround.rules.grammar import Reading
 from overround.rules.ranges import Tiling, tiling
 from overround.rules.template import clusters
+from overround.rules.values import says_past
 
 __all__ = ["event_constraints", "grouped", "lie"]
 
@@ -26,6 +27,10 @@ _ONE_WINNER = re.compile(
 )
 _MANY_WINNERS = re.compile(
     r"\bqualif|\badvance|\bpodium|\btop \d|\bnominat(?:ed|ion)s?\b(?!.{0,40}\bfor president)|\brelegat|\bplayoffs?\b|\bfinals?\b|\bsemi|\bmake the\b|\bfinishers\b|\bwins? (?:a|an|any|at least|more)\b|\bcover|\bvisit|\bmention|\bsays?\b|\bcompete|\bround of\b|\bselected\b|\bannounce",
+    re.IGNORECASE,
+)
+_TIEABLE = re.compile(
+    r"\b(?:awards?|oscars?|emmys?|grammys?|mvp|prize|best|most|highest|largest|top|golden|trophy|player of)\b",
     re.IGNORECASE,
 )
 _SAID_EXCLUSIVE = re.compile(
@@ -117,6 +122,16 @@ def _fair(readings: Sequence[Reading]) -> list[str]:
     return []
 
 
+def _tied(readings: Sequence[Reading]) -> list[str]:
+    """That a voted prize goes to one, where the venue pays every winner and the words are silent on ties."""
+    first = readings[0].wording
+    ties = {one.prop.payoffs.get(Branch.TIE) for one in readings}
+    numeric = sum(one.prop.values is not None for one in readings)
+    if first.venue == "polymarket" or 2 * numeric > len(readings) or not ties & {None, Payoff.ALL, Payoff.FAIR}:
+        return []
+    return ["no tie"] if Payoff.ALL in ties or _TIEABLE.search(f"{first.title} {first.event_title}") else []
+
+
 def _apart_texts(readings: Sequence[Reading]) -> list[list[Reading]]:
     """Markets whose rules are one template and count from one time, largest group first."""
     found: list[list[Reading]] = []
@@ -179,6 +194,9 @@ def _ladder(chain: Sequence[Reading], direction: int, ruled_series: frozenset[st
         Family.PROP: "prop_ladder",
     }.get(chain[0].prop.family, "threshold_ladder")
     common = _common(chain, ruled_series)
+    if chain[0].prop.family is Family.TOUCH and not any(says_past(one.wording.rules) for one in chain):
+        # What moves in steps may pass a level without ever being on it.
+        common.append("reaching a level is being at or past it")
     parts = _apart_texts(chain)
     for part in parts:
         rungs = _rungs(part, direction)
@@ -263,7 +281,7 @@ def _flagged_set(members: Sequence[Reading], ruled_series: frozenset[str]) -> It
         yield draw(Relation.PARTITION, legs, rule="complete_set")
         return
     # Nobody promises that the fair prices of a cancelled fixture sum to at most 1.
-    yield draw(Relation.MUTUALLY_EXCLUSIVE, legs, rule="venue_exclusive", conditions=_fair(ordered))
+    yield draw(Relation.MUTUALLY_EXCLUSIVE, legs, rule="venue_exclusive", conditions=[*_fair(ordered), *_tied(ordered)])
     if lacking:
         yield draw(Relation.PARTITION, legs, rule="complete_set", conditions=lacking)
 
@@ -387,9 +405,15 @@ def _one_winner(group: Sequence[Reading], ruled_series: frozenset[str]) -> Itera
         return
     if not said and (_MANY_WINNERS.search(text) or not _ONE_WINNER.search(text) or not first.rules):
         return
+    played = (
+        []
+        if said or not group[0].prop.game
+        else ["the fixture is played: its contracts settle otherwise by terms of their own"]
+    )
+    tied = [] if said else _tied(group)
     yield draw(
         Relation.MUTUALLY_EXCLUSIVE,
         [(one, 0) for one in group],
         rule="one_winner",
-        conditions=_common(group, ruled_series),
+        conditions=[*_common(group, ruled_series), *played, *tied],
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
+from datetime import date
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 
@@ -29,6 +30,7 @@ _MARK = re.compile(
     rf"{_NUM}(?:\s?(?:-|to|and|through)\s?{_NUM})?(?:\sor\s(?:more|higher|above|greater|less|lower|below|fewer)\b)?)",
     re.IGNORECASE,
 )
+_ANY_YEAR = date(2000, 1, 8)
 _ONE = re.compile(_NUM)
 _SCALE = {"k": 3, "m": 6, "b": 9, "t": 12}
 _WORD = re.compile(r"[^a-z0-9#@<>]+")
@@ -79,7 +81,7 @@ def _parts(text: str) -> tuple[str, tuple[str, ...]]:
         return " # "
 
     at = 0
-    for when in find_dates(text, limit=20_000):
+    for when in find_dates(text, near=_ANY_YEAR, limit=20_000):
         pieces.append(_MARK.sub(mark, text[at : when.start]))
         marks.append(_day(when))
         pieces.append(f" {when.prefix} @ ")
@@ -89,7 +91,11 @@ def _parts(text: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _day(when: When) -> str:
-    return f"@{when.first.month}-{when.first.day}-{when.last}"
+    return f"@{when.first.month}-{when.first.day}-{when.last}" if when.year_known else _yearless(when)
+
+
+def _yearless(when: When) -> str:
+    return f"@{when.first.month}-{when.first.day}-{when.last.month}-{when.last.day}"
 
 
 def template(
@@ -122,7 +128,11 @@ def template(
     own = {
         mark for mark in marks if mark == "own" or (mark[:1] != "@" and all(part in hidden for part in mark.split("~")))
     }
-    return Template(skeleton=skeleton, marks=marks, own=frozenset(own | {_day(when) for when in dates} & set(marks)))
+    return Template(
+        skeleton=skeleton,
+        marks=marks,
+        own=frozenset(own | {mark for when in dates for mark in (_day(when), _yearless(when))} & set(marks)),
+    )
 
 
 def _beside(number: Decimal) -> tuple[Decimal, ...]:

@@ -11,7 +11,7 @@ from overround.logic import Interval
 from overround.rules.numbers import Compare, Quantity, decimals_of, quantity, strike_values
 from overround.rules.wording import Wording
 
-__all__ = ["SPREAD", "TOUCH", "Values", "expression_of", "own_numbers", "values_of"]
+__all__ = ["SPREAD", "TOUCH", "Values", "expression_of", "own_numbers", "says_past", "values_of"]
 
 _EASING = re.compile(r"\b(?:decreases?|cuts?|lower|easing|down)\b", re.IGNORECASE)
 _TIGHTENING = re.compile(r"\b(?:increases?|hikes?|raises?|tightening|up)\b", re.IGNORECASE)
@@ -26,6 +26,9 @@ _RULES_COMPARE = (
     (re.compile(r"(?:greater|higher|more) than (?:the )?(?:value|price|number|amount|figure|listed|specified)|above the (?:price|value|listed|number)|(?:is|be) greater than \$?\d", re.IGNORECASE), Compare.ABOVE),
     (re.compile(r"(?:less|lower|fewer) than (?:the )?(?:value|price|number|amount|figure|listed|specified)|below the (?:price|value|listed|number)", re.IGNORECASE), Compare.BELOW),
 )  # fmt: skip
+_PAST = re.compile(
+    r"\bor (?:higher|above|more|greater|lower|below|less)\b|\b(?:exceeds?|above|below|over|under)\b", re.IGNORECASE
+)
 SPREAD = re.compile(
     r"(?:spread|handicap)\b.{0,80}?\(([+-]\d{1,3}(?:\.\d)?)\)|\bwins?\b.{0,30}\bby (?:over|more than)\b", re.IGNORECASE
 )
@@ -117,6 +120,11 @@ def _few(rest: str) -> bool:
     return len(re.findall(r"[a-z]{2,}", re.sub(r"\(.*?\)", "", rest))) <= 1
 
 
+def says_past(rules: str) -> bool:
+    """Whether rules say that a value beyond the level counts like the level itself."""
+    return any(pattern.search(rules) for pattern, _ in _RULES_COMPARE) or _PAST.search(rules) is not None
+
+
 def expression_of(text: str, wanted: Quantity) -> Quantity | None:
     """Where a text names the same number, and how it compares there."""
     for start in [match.start() for match in re.finditer(r"\d", text)][:12]:
@@ -148,7 +156,7 @@ def _change(text: str, found: Quantity | None) -> Values | None:
         closed = found.compare is not Compare.ABOVE
         if number == 0 and not open_end:
             return Values(
-                Interval(lo=Decimal(0), hi=Decimal(0), lo_closed=True, hi_closed=True), found, "25", 0, "label", "bps"
+                Interval(lo=Decimal(0), hi=Decimal(0), lo_closed=True, hi_closed=True), found, "", 0, "label", "bps"
             )
         if bool(easing) == bool(tightening):
             return None
@@ -156,7 +164,7 @@ def _change(text: str, found: Quantity | None) -> Values | None:
             values = Interval(lo=None if open_end else -number, hi=-number, lo_closed=not open_end, hi_closed=closed)
         else:
             values = Interval(lo=number, hi=None if open_end else number, lo_closed=closed, hi_closed=not open_end)
-        return Values(values, found, "25", 0, "label", "bps")
+        return Values(values, found, "", 0, "label", "bps")
     if found is None and len(text) < 40:
         if re.fullmatch(
             r"\W*(?:no change|unchanged|hold|pause|\w+ maintains rates?|maintains? rates?)\W*", text, re.IGNORECASE

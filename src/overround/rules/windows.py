@@ -6,6 +6,8 @@ import re
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 
+import msgspec
+
 from overround.logic import Family, Window, WindowKind
 from overround.rules.dates import NEW_YORK, When, clock_ms, find_clocks, find_dates
 from overround.rules.values import Values
@@ -22,6 +24,8 @@ GAME = re.compile(
     r"\b(.{2,60}?)\s(?:vs\.?|at|@|v\.)\s(.{2,60}?)(?=$|:| - | game| match| winner|\?|\(| professional| college| men's| women's| pro )",
     re.IGNORECASE,
 )
+_FINAL_DAY = re.compile(r"\bfinal (?:trading day|day of trading|session) of\b", re.IGNORECASE)
+_FEW_DAYS_MS = 5 * 86_400_000
 _BLANKS = re.compile(r"\s+")
 
 
@@ -64,6 +68,20 @@ def window_of(
     due: When | None,
 ) -> Window:
     """When it is measured; a start that the words do not give is that of the market."""
+    window = _window(words, in_title, in_rules, in_label, family, due)
+    if _CREATION.search(words.rules) and not window.from_creation:
+        return msgspec.structs.replace(window, start_ms=words.made_ms, from_creation=True)
+    return window
+
+
+def _window(
+    words: Wording,
+    in_title: list[When],
+    in_rules: tuple[When, ...],
+    in_label: list[When],
+    family: Family,
+    due: When | None,
+) -> Window:
     rules = words.rules[:2_000]
     clocks = find_clocks(rules)
     zone = next((clock.zone for clock in clocks if clock.zone_named), NEW_YORK)
@@ -107,6 +125,9 @@ def window_of(
         if created or by:
             return Window(kind=WindowKind.ANY, start_ms=made, end_ms=end, from_creation=created, zone=zone)
         return Window(kind=WindowKind.ANY, start_ms=clock_ms(when.first, zone=zone), end_ms=end, zone=zone)
+    if _FINAL_DAY.search(rules) and family in (Family.THRESHOLD, Family.RANGE):
+        # The last day of trading may lie some days before the last of the calendar, but not further.
+        return Window(kind=WindowKind.AT, start_ms=end - _FEW_DAYS_MS, end_ms=end, zone=zone)
     instant = next((clock for clock in clocks if clock.start < 400), None)
     if when.exact and when.first == when.last and instant is not None and family in (Family.THRESHOLD, Family.RANGE):
         at = clock_ms(day, instant.at, instant.zone if instant.zone_named else zone)
