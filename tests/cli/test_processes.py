@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -191,3 +193,77 @@ def test_two_processes_may_not_claim_one_shard_and_another_shard_may_run_beside(
     nonsense = second("--shard", "3/3")
     assert nonsense.returncode == 2
     assert "'3/3' is no shard" in nonsense.stderr
+
+
+def stalled_scraper(port: int) -> socket.socket:
+    """A Prometheus that asks for more than it reads: the answers do not fit into what lies between, and stop there."""
+    scraper = socket.socket()
+    scraper.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    scraper.connect(("127.0.0.1", port))
+    scraper.settimeout(0.5)
+    with contextlib.suppress(TimeoutError):
+        for _ in range(50):
+            scraper.sendall(b"GET /metrics HTTP/1.1\r\nHost: collector\r\n\r\n" * 40)
+    assert scraper.recv(64).startswith(b"HTTP/1.1 200")
+    return scraper
+
+
+def test_scrapers_that_stop_in_the_middle_of_an_answer_hold_up_nobody(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    env = environment(tmp_path) | {"OVERROUND_MONITORING__PORT": str(port)}
+    with (
+        contextlib.ExitStack() as stack,
+        subprocess.Popen([*OVERROUND, "collect"], env=env, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process,
+    ):
+        try:
+            deadline = time.monotonic() + 60
+            while time.monotonic() < deadline:
+                time.sleep(0.2)
+                with contextlib.suppress(httpx2.TransportError):
+                    if httpx2.get(f"http://127.0.0.1:{port}/readyz").status_code == 200:
+                        break
+            for _ in range(3):
+                stack.enter_context(stalled_scraper(port))
+            # And one that is gone, with a reset, while it is being answered.
+            gone = stalled_scraper(port)
+            gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            gone.close()
+            frames = []
+            for _ in range(4):
+                began = time.monotonic()
+                metrics = httpx2.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
+                assert time.monotonic() - began < 5
+                frames.append(
+                    sum(map(float, re.findall(r"^overround_frames_total\{.*\} (.*)$", metrics, re.MULTILINE)))
+                )
+                time.sleep(1)
+        finally:
+            process.terminate()
+            began = time.monotonic()
+            out, _ = process.communicate(timeout=40)
+    assert frames == sorted(set(frames)), "frames stand still"
+    assert process.returncode == 0
+    assert time.monotonic() - began < 15, "it waits for scrapers when it is told to stop"
+    lines = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+    assert not [line for line in lines if line["level"] == "error"]
+    assert all(line["rows"] > 0 for line in lines if line["event"] == "collect.stopped")
+
+
+def test_a_taken_port_is_one_line_in_the_log_and_recording_goes_on(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        env = environment(tmp_path) | {"OVERROUND_MONITORING__PORT": str(port)}
+        done = subprocess.run(
+            [*OVERROUND, "collect", "--duration", "6"],
+            cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    (told,) = [line for line in lines if line["level"] == "error"]
+    assert told["event"] == "endpoint.unavailable"
+    assert f"127.0.0.1 port {port}" in told["reason"]
+    assert "[monitoring]" in told["remedy"]
+    stopped = [line for line in lines if line["event"] == "collect.stopped"]
+    assert len(stopped) == 2
+    assert all(line["rows"] > 0 for line in stopped)

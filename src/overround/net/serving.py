@@ -14,12 +14,20 @@ __all__ = ["QuietServer", "listen"]
 
 
 class QuietServer(uvicorn.Server):
-    """A uvicorn server that leaves signals to its owner."""
+    """A uvicorn server that leaves signals to its owner, and at its end clients that do not read their answers."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Install nothing."""
         yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop serving; an answer that its client stopped reading would only be waited for in vain."""
+        for connection in list(self.server_state.connections):
+            flow = getattr(connection, "flow", None)
+            if flow is not None and flow.write_paused:
+                connection.transport.abort()
+        await super().shutdown(sockets)
 
 
 def listen(host: str, port: int, *, hint: str) -> socket.socket:
