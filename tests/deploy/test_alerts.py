@@ -50,7 +50,9 @@ CAUSES: dict[str, dict[str, str]] = {
     },
     "OverroundSilent": {
         f"overround_connections_up{{{V}}}": "2x200",
-        f"overround_frames_total{{{V}}}": "0+100x19 1900x59 1900+100x99",
+        f"overround_frames_total{{{V}}}": "0+100x200",
+        f"overround_book_changes_total{{{V}}}": "0+100x19 1900x59 1900+100x99",
+        f"overround_polled{{{V}}}": "0x200",
     },
     "OverroundStale": {f"overround_newest_row_age_seconds{{{V}}}": well_ill_well("3", "700")},
     "OverroundStaleForHours": {f"overround_newest_row_age_seconds{{{V}}}": well_ill_well("3", "22000")},
@@ -119,8 +121,8 @@ def test_an_alert_fires_for_its_cause_and_clears_after_it(promtool: str, tmp_pat
     assert [firing(promtool, tmp_path, CAUSES[alert], alert, time) for time in at] == [False, True, False]
 
 
-def test_a_polled_venue_is_not_asked_for_verified_books(promtool: str, tmp_path: Path) -> None:
-    alert = "OverroundVerifiedShareLow"
+@pytest.mark.parametrize("alert", ["OverroundVerifiedShareLow", "OverroundSilent"])
+def test_a_polled_venue_is_not_asked_for_what_it_cannot_have(promtool: str, tmp_path: Path, alert: str) -> None:
     series = CAUSES[alert] | {f"overround_polled{{{V}}}": "1x200"}
     assert not firing(promtool, tmp_path, series, alert, DURING)
 
