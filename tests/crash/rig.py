@@ -125,7 +125,7 @@ class Rig:
         self.folder, self.settings, self.clock, self.exchange = folder, settings, clock, exchange
         self.paths = LakePaths(settings.data_dir)
         self.runs: list[Run] = []
-        self._environment = environment
+        self.environment = environment
 
     def start(
         self,
@@ -143,7 +143,7 @@ class Rig:
         with log.open("wb") as file:
             process = subprocess.Popen(
                 [*prefix, sys.executable, str(PROBE), "collect", *arguments],
-                env=self._environment | {"PROBE": json.dumps(probe)} | (more or {}),
+                env=self.environment | {"PROBE": json.dumps(probe)} | (more or {}),
                 cwd=self.folder,
                 stdout=file,
                 stderr=subprocess.STDOUT,
