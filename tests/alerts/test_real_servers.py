@@ -222,6 +222,7 @@ def test_every_alert_fires_for_its_cause_and_clears_after_it(tmp_path: Path, sma
             faults.append(operator.inject("http_status", KALSHI, duration_ms=300_000, params={"status": 503}))
             operator.inject("close", KALSHI, connection="all", params={"mode": "abort"})
         assert run.events("book.marked")
+        assert watch.ask('overround_frozen_connections_total{venue="polymarket"} > 0')
         refused = [("OverroundApiErrors", PM)]
         with operator.awaited(*refused):
             faults.append(operator.inject("http_status", PM, duration_ms=300_000, params={"status": 403}))
