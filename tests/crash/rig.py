@@ -215,6 +215,7 @@ def rig(
         kalshi_public_key=key.public_pem, kalshi_key_id=key.key_id,
     )  # fmt: skip
     pem = folder / "kalshi.pem"
+    pem.touch(0o600)
     pem.write_bytes(key.private_pem)
     with ExchangeThread(exchange) as thread:
         settings = pointed_at(quick_settings(data_dir or folder / "lake"), thread.urls, key)
