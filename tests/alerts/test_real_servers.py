@@ -213,22 +213,27 @@ def test_every_alert_fires_for_its_cause_and_clears_after_it(tmp_path: Path, sma
         assert not run.events("storage.rows_dropped")
         lap("disk")
 
-        # Both venues are silent but for heartbeats. One lets its connections stand; the other ends them once, and its REST
-        # fails, so that every repair of its books fails. Then the first one's REST refuses every request.
-        silent = [("OverroundSilent", PM), ("OverroundRepairStorm", PM)]
+        # Both venues are silent but for heartbeats. Kalshi ends its connections once, and its REST fails: so does every
+        # repair of its books. Polymarket lets connections stand, and its REST refuses every request then.
         marked = [("OverroundMarketMarked", KALSHI), ("OverroundBreakerOpen", KALSHI)]
-        with operator.awaited(*silent, *marked, patience_s=60):
-            faults = [operator.inject("silence", venue, connection="all") for venue in Venue]
-            faults.append(operator.inject("http_status", KALSHI, duration_ms=300_000, params={"status": 503}))
+        silent, refused = [("OverroundSilent", PM), ("OverroundRepairStorm", PM)], [("OverroundApiErrors", PM)]
+        with operator.awaited(*marked, patience_s=60):
+            failing = [operator.inject("http_status", KALSHI, duration_ms=300_000, params={"status": 503})]
+            failing.append(operator.inject("silence", KALSHI, connection="all"))
             operator.inject("close", KALSHI, connection="all", params={"mode": "abort"})
+            with operator.awaited(*silent):
+                mute = operator.inject("silence", PM, connection="all")
+            assert watch.ask('overround_frozen_connections_total{venue="polymarket"} > 0')
+            lap("silent, storm")
+            with operator.awaited(*refused):
+                forbidden = operator.inject("http_status", PM, duration_ms=300_000, params={"status": 403})
+            lap("REST refused")
+            operator.end(mute, forbidden)
         assert run.events("book.marked")
-        assert watch.ask('overround_frozen_connections_total{venue="polymarket"} > 0')
-        refused = [("OverroundApiErrors", PM)]
-        with operator.awaited(*refused):
-            faults.append(operator.inject("http_status", PM, duration_ms=300_000, params={"status": 403}))
-        operator.end(*faults)
-        operator.cleared(*silent, *marked, *refused, patience_s=60)
-        lap("silent, storm, marked, REST")
+        lap("marked, breaker")
+        operator.end(*failing)
+        operator.cleared(*silent, *refused, *marked, patience_s=60)
+        lap("all of it over")
 
         # The process is killed.
         with operator.awaited(("OverroundDown", "")):
