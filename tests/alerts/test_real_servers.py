@@ -134,10 +134,11 @@ class Operator:
             env=environment, cwd=self.held.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
 
-    def tries(self, *words: str) -> str:
-        """What a command says."""
+    def tries(self, *words: str, code: int) -> str:
+        """What a command says, which must end so."""
         with self.begin(*words) as process:
             said, _ = process.communicate(timeout=60)
+        assert process.returncode == code, said
         return said
 
 
@@ -177,7 +178,7 @@ def test_every_alert_fires_for_its_cause_and_clears_after_it(tmp_path: Path, sma
         with operator.awaited(*stale, *away):
             run = operator.start()
         operator.cleared(("OverroundDown", ""))
-        assert "no connection" in operator.tries("health")
+        assert "no connection" in operator.tries("health", code=1)
         # Older than hours says more than older than minutes: it is evaluated, and not told.
         assert watch.ask('ALERTS{alertname="OverroundStale",venue="polymarket",alertstate="firing"}')
         assert ("OverroundStale", PM) not in watch.receiver.firing()
@@ -193,14 +194,15 @@ def test_every_alert_fires_for_its_cause_and_clears_after_it(tmp_path: Path, sma
         with operator.awaited(*half, *changed):
             door = operator.inject("refuse", PM)
             operator.inject("close", PM, params={"mode": "abort"})
-            operator.inject("extra_field", KALSHI, params={"count": 40})
+            # Not every frame is looked at: it comes until it has been noticed.
+            new_field = operator.inject("extra_field", KALSHI, params={"count": 100_000})
             jobs = [operator.begin("mine", "--venue", "kalshi", "--date", "2020-01-01") for _ in range(3)]
             reasons = {job.communicate(timeout=60)[0].splitlines()[0].removeprefix("error: ") for job in jobs}
         assert {read_run_counts(held.paths)["mine"][KALSHI].reason} == reasons
-        assert "unheard_of" in operator.tries("drift", "--venue", "kalshi")
-        operator.end(door)
+        assert "unheard_of" in operator.tries("drift", "--venue", "kalshi", code=1)
+        operator.end(door, new_field)
         operator.cleared(*half, *changed)
-        assert "reconnecting" in operator.tries("coverage", "--venue", "polymarket", "--date", "today")
+        assert "reconnecting" in operator.tries("coverage", "--venue", "polymarket", "--date", "today", code=0)
         lap("partly disconnected, verified share, drift, pipelines")
 
         # The disk is full.
