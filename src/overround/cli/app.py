@@ -26,7 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "health": ("overround.cli.health:health", "Ask a running collector whether it is well."),
     "monitor": ("overround.cli.monitor:monitor", "Watch running collectors on a screen."),
     "reload": ("overround.cli.reload:reload", "Have running collectors read their settings again."),
-    "mine": ("overround.cli.mine:mine", "Rank a day's markets by depth, spread and quote updates."),
+    "mine": ("overround.cli.mine:mine", "Rank the markets of a day, or of several, and measure what they cost and do."),
     "coverage": ("overround.cli.coverage:coverage", "Show how much of a day's record can be trusted."),
     "summarize": ("overround.cli.summarize:summarize", "Show a recorded day in one page."),
     "book": ("overround.cli.book:book", "Rebuild order books from recordings or journals."),

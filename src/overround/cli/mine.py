@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from overround.cli.options import (
     date_option,
     hours_option,
     json_option,
-    parse_date,
+    parse_dates,
     venue_option,
 )
 
@@ -31,34 +32,56 @@ __all__ = ["mine", "ranking_tables"]
 @venue_option(required=True)
 @date_option()
 @hours_option
+@click.option(
+    "--engine", type=click.Choice(["local"]), default="local", show_default=True, help="Where the work is done."
+)
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Also write a page that opens in a browser without a network.",
+)
 @click.option("--top", type=click.IntRange(1, 1_000), default=10, show_default=True, help="Lines of each ranking.")
 @data_dir_option
 @json_option
 @app_options()
 def mine(
-    *, app: App, venue: str, date_text: str, hours_text: str, top: int, data_dir: Path | None, as_json: bool
+    *,
+    app: App,
+    venue: str,
+    date_text: str,
+    hours_text: str,
+    engine: str,  # noqa: ARG001 - there is one
+    out: Path | None,
+    top: int,
+    data_dir: Path | None,
+    as_json: bool,
 ) -> int:
-    """Rank a day's markets by depth, spread and quote updates.
+    """Rank the markets of a day, or of several, and measure what they cost and do.
 
-    Averages rest on rows with both sides and status ok. Also writes stats.parquet, from which a running `collect`
+    Rankings by depth, spread and quote updates come first; then the most interesting markets with their statistics, 95 %
+    intervals and how much of the time they rest on. Also writes each day's stats.parquet, from which a running `collect`
     chooses its hot markets. Exit code 3 if a damaged file had to be left out.
 
-    Example: overround mine --venue kalshi --date 2026-01-14 --hours 7,9-11
+    Example: overround mine --venue kalshi --date 2026-01-01..2026-01-31 --out january.html
     """
     from overround.clock import SystemClock
     from overround.pipelines.captions import with_captions
     from overround.pipelines.counted import counted
-    from overround.pipelines.mine import mine as run_mine
-    from overround.pipelines.mine import parse_hours
+    from overround.pipelines.mine import mine_days, parse_hours
+    from overround.pipelines.mine_page import mine_page
     from overround.storage import LakePaths
+    from overround.storage.fileops import FileOps
 
     app.start_logging(to_stdout=False)
-    date, hours = parse_date(date_text), parse_hours(hours_text)
+    dates, hours = parse_dates(date_text), parse_hours(hours_text)
     paths = LakePaths(data_dir or app.loaded.settings.data_dir)
     clock = SystemClock()
     with counted(paths, "mine", venue, clock=clock):
-        result = run_mine(paths, venue, date, hours=hours, top=top, clock=clock)
-    result = with_captions(result, paths, clock.now_ms())
+        days = mine_days(paths, venue, dates, hours=hours, top=top, clock=clock)
+    result = with_captions(days.result, paths, clock.now_ms())
+    if out is not None:
+        FileOps().write_whole(out, mine_page(result, days.blocks).encode())
     if as_json:
         import msgspec
 
@@ -98,14 +121,63 @@ def _short(market_id: str) -> str:
     return market_id if len(market_id) <= 40 else f"{market_id[:10]}…{market_id[-6:]}"
 
 
+def _measured_table(result: MineResult) -> Table:
+    """The most interesting markets."""
+    from rich.table import Table
+
+    title = (
+        f"{result.venue} {result.date}, most interesting (± half the 95 % interval of what watching throughout gives)"
+    )
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column("market", max_width=34, no_wrap=True)
+    for name in (
+        "score",
+        "spread, ticks",
+        "depth top 3",
+        "USD traded/h",
+        "move/√h",
+        "changes/min",
+        "watched",
+        "verified",
+    ):
+        table.add_column(name, justify="right", no_wrap=True)
+    for market in result.most_interesting:
+        stats = market.stats
+        table.add_row(
+            market.title or _short(market.market_id),
+            f"{market.interest:.2f}",
+            _within(stats, "spread_ticks", ".2f"),
+            _within(stats, "depth_top3", ",.0f"),
+            _within(stats, "turnover_per_h", ",.0f"),
+            _within(stats, "volatility", ".3f"),
+            _within(stats, "changes_per_min", ",.0f"),
+            _share(stats["watched_share"]),
+            _share(stats["verified_share"]),
+        )
+    return table
+
+
+def _within(stats: Mapping[str, float | None], name: str, form: str) -> str:
+    value, lo, hi = (stats[f"{name}{end}"] for end in ("", "_lo", "_hi"))
+    if value is None:
+        return "-"
+    off = "?" if lo is None or hi is None else f"{50 * (hi - lo) / value:.0f}" if value else "0"
+    return f"{value:{form}} ±{off} %"
+
+
+def _share(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.0f} %"
+
+
 def _print(result: MineResult) -> None:
     screen = console()
-    for table in ranking_tables(result, title=result.venue):
+    for table in (*ranking_tables(result, title=result.venue), _measured_table(result)):
         screen.print(table)
         screen.print()
     screen.print(
         f"{result.n_ok:,} of {result.n_snapshots:,} rows counted (both sides, status ok), {result.n_markets:,} markets, "
-        f"{result.n_files} files, {result.took_ms:,} ms; {result.stats_path}",
+        f"{result.n_trades:,} trades, {result.n_files} files ({result.n_kept} known from before), {result.took_ms:,} ms; "
+        f"{result.stats_path}",
         highlight=False,
     )
     for file in result.skipped:

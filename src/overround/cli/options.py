@@ -28,6 +28,7 @@ __all__ = [
     "hours_option",
     "json_option",
     "parse_date",
+    "parse_dates",
     "parse_time",
     "venue_option",
 ]
@@ -185,6 +186,31 @@ def parse_date(text: str) -> str:
         return str(date.fromisoformat(text))
     except ValueError as exc:
         raise UsageError(f"{text!r} is no date", hint="write YYYY-MM-DD (UTC), today or yesterday") from exc
+
+
+def parse_dates(text: str) -> list[str]:
+    """Check a UTC day, or several as ``2026-01-01..2026-01-31`` (both ends included, a year at most).
+
+    Raises
+    ------
+    UsageError
+        If the text is no date and no range of dates.
+
+    Examples
+    --------
+    >>> parse_dates("2026-01-30..2026-02-01")
+    ['2026-01-30', '2026-01-31', '2026-02-01']
+    """
+    from datetime import date, timedelta
+
+    first, dots, last = text.partition("..")
+    if not dots:
+        return [parse_date(text)]
+    begin, end = date.fromisoformat(parse_date(first)), date.fromisoformat(parse_date(last))
+    n_days = (end - begin).days + 1
+    if not 1 <= n_days <= 366:
+        raise UsageError(f"{text!r} has {max(n_days, 0)} days", hint="name the earlier day first, and a year at most")
+    return [str(begin + timedelta(days=n)) for n in range(n_days)]
 
 
 def parse_time(text: str) -> int:

@@ -22,6 +22,10 @@ def with_captions(result: MineResult, paths: LakePaths, now_ms: int) -> MineResu
         by_depth=_named(result.by_depth, known),
         by_spread=_named(result.by_spread, known),
         by_updates=_named(result.by_updates, known),
+        most_interesting=tuple(
+            dataclasses.replace(market, title=known.get(market.market_id, market.title))
+            for market in result.most_interesting
+        ),
     )
 
 

@@ -1,4 +1,4 @@
-"""One day's mining: snapshot rows in, ``stats.parquet`` and three rankings out."""
+"""Mining: snapshot rows and trades in, ``stats.parquet``, rankings and statistics with their intervals out."""
 
 from __future__ import annotations
 
@@ -13,15 +13,44 @@ from pathlib import Path
 import polars as pl
 import structlog
 
-from overround.analytics import RankedMarket, Rankings, merge, partial_of, rankings, stats_of
+from overround.analytics import (
+    ESTIMATES,
+    INTEREST_PARTS,
+    PAUSE_MS,
+    TRADE_COLUMNS,
+    RankedMarket,
+    Rankings,
+    blocks_of,
+    estimate,
+    interest,
+    join_blocks,
+    merge,
+    partial_of,
+    rankings,
+    stats_of,
+)
 from overround.clock import Clock, SystemClock
 from overround.errors import UNREADABLE, FileDamaged, NothingStored, StorageError, UsageError
-from overround.storage import SNAPSHOTS, LakePaths, partitions, write_stats
+from overround.market import MarketId
+from overround.pipelines.mined import Mined, MinedStore, digest_of
+from overround.storage import (
+    SNAPSHOTS,
+    TRADE_TABLE,
+    TRADES,
+    LakePaths,
+    TablePlace,
+    coverage_of,
+    gaps_of,
+    inclusion_of,
+    partitions,
+    write_stats,
+)
 from overround.storage.manifest import ManifestLine, read_manifests
 from overround.storage.readers import Partition, Piece
 from overround.storage.universe import read_universe
+from overround.timebucket import day_start_ms
 
-__all__ = ["ALL_HOURS", "MineResult", "SkippedFile", "mine", "parse_hours"]
+__all__ = ["ALL_HOURS", "MeasuredMarket", "MineResult", "MinedDays", "SkippedFile", "mine", "mine_days", "parse_hours"]
 
 log = structlog.get_logger()
 
@@ -45,12 +74,35 @@ class SkippedFile:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MeasuredMarket:
+    """One market's statistics, of the outcome that was watched longest.
+
+    Attributes
+    ----------
+    market_id, outcome_id, title : str
+    interest : float
+        [0, 1]; the mean of ``parts``.
+    parts : dict of str to float
+    stats : dict of str to float or None
+        What ``analytics.estimate`` gives, by name: values, bounds, standard errors, how much was watched and verified.
+    """
+
+    market_id: MarketId
+    outcome_id: str
+    interest: float
+    parts: dict[str, float]
+    stats: dict[str, float | None]
+    title: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class MineResult:
-    """What one day's rows say, and how much of the day that is.
+    """What the rows of a day, or of several, say, and how much of the time that is.
 
     Attributes
     ----------
     venue, date : str
+        Of several days the first and the last, ``D..D``.
     hours : tuple of int
         UTC hours that hold rows, among those asked for.
     n_snapshots, n_ok : int
@@ -64,6 +116,12 @@ class MineResult:
     incomplete : bool
         Whether anything was skipped; a command then ends with exit code 3.
     took_ms : int
+    most_interesting : tuple of MeasuredMarket
+        Best first.
+    n_trades : int
+        Trades that statistics rest on, each market's once.
+    n_kept : int
+        Files whose sums an earlier run had kept.
     """
 
     venue: str
@@ -81,6 +139,37 @@ class MineResult:
     skipped: tuple[SkippedFile, ...] = ()
     incomplete: bool = False
     took_ms: int = 0
+    most_interesting: tuple[MeasuredMarket, ...] = ()
+    n_trades: int = 0
+    n_kept: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class MinedDays:
+    """A result with what it was made of, for whoever draws it.
+
+    Attributes
+    ----------
+    result : MineResult
+    blocks, stats : polars.DataFrame
+        Five-minute sums, and every outcome's statistics.
+    """
+
+    result: MineResult
+    blocks: pl.DataFrame
+    stats: pl.DataFrame
+
+
+@dataclass(kw_only=True)
+class _Day:
+    """One day's sums."""
+
+    date: str
+    partial: pl.DataFrame
+    blocks: pl.DataFrame
+    hours: list[int]
+    n_files: int
+    n_kept: int
 
 
 def parse_hours(text: str) -> tuple[int, ...]:
@@ -157,36 +246,64 @@ def mine(
     FileDamaged
         If no file of these hours can be read.
     """
+    return mine_days(paths, venue, [date], hours=hours, top=top, clock=clock, on_hour=on_hour).result
+
+
+def mine_days(
+    paths: LakePaths,
+    venue: str,
+    dates: Sequence[str],
+    *,
+    hours: Sequence[int] = ALL_HOURS,
+    top: int = 10,
+    clock: Clock | None = None,
+    on_hour: Callable[[str, int], None] | None = None,
+) -> MinedDays:
+    """Mine several days: each writes its own ``stats.parquet``, the result speaks of all of them together.
+
+    What was summed up of a file is kept (see ``mined``), so that only files that are new or changed are read again.
+    Days without rows are passed over, as long as one has some.
+
+    Parameters
+    ----------
+    paths, venue, hours, top, clock, on_hour
+        See `mine`.
+    dates : sequence of str
+        UTC days, in order.
+
+    Raises
+    ------
+    UsageError, NothingStored, FileDamaged
+        As `mine`, if no day has a row that can be read.
+    """
     clock = clock or SystemClock()
     began_ns = clock.monotonic_ns()
-    _check(date, hours, top)
-    partial = merge([])
+    for date in dates:
+        _check(date, hours, top)
     skipped: list[SkippedFile] = []
-    with_rows: list[int] = []
-    n_files = 0
-    for partition in partitions(paths, venue, date=date, hours=hours):
-        mined = list(_mined(partition, skipped))
-        hourly = merge(mined)
-        n_files += len(mined)
-        if hourly.height:
-            with_rows.append(int(partition.hour))
-        partial = merge([partial, hourly])
-        if on_hour is not None:
-            on_hour(partition.hour, int(hourly["n_snapshots"].sum()))
-    skipped += _missing(paths, venue, date, hours)
-    if partial.is_empty():
-        raise _nothing(paths, venue, date, hours, skipped)
-    stats_path = write_stats(paths, venue, date, stats_of(partial, venue=str(venue)).to_arrow())
-    best = _titled(rankings(partial, top=top), paths, venue, date)
+    days: list[_Day] = []
+    stats_path = Path()
+    for date in dates:
+        day = _day(paths, venue, date, hours, skipped, on_hour)
+        if not day.partial.is_empty():
+            days.append(day)
+            stats_path = _write(paths, venue, day)
+    if not days:
+        raise _nothing(paths, venue, dates[0], hours, skipped)
+    partial = merge(day.partial for day in days)
+    blocks = join_blocks([day.blocks for day in days])
+    stats = _with_coverage(estimate(blocks), paths, venue, [day.date for day in days])
+    best = _titled(rankings(partial, top=top), paths, venue, days[-1].date)
+    firsts = blocks.group_by("market_id").agg(pl.col("outcome_id").min())
     result = MineResult(
         venue=str(venue),
-        date=date,
-        hours=tuple(with_rows),
+        date=dates[0] if len(dates) == 1 else f"{dates[0]}..{dates[-1]}",
+        hours=tuple(sorted({hour for day in days for hour in day.hours})),
         n_snapshots=int(partial["n_snapshots"].sum()),
         n_ok=int(partial["n_ok"].sum()),
         n_markets=partial["market_id"].n_unique(),
         n_outcomes=partial.height,
-        n_files=n_files,
+        n_files=sum(day.n_files for day in days),
         by_depth=best.by_depth,
         by_spread=best.by_spread,
         by_updates=best.by_updates,
@@ -194,17 +311,159 @@ def mine(
         skipped=tuple(skipped),
         incomplete=bool(skipped),
         took_ms=(clock.monotonic_ns() - began_ns) // 1_000_000,
+        most_interesting=_measured(stats, top),
+        n_trades=int(blocks.join(firsts, on=["market_id", "outcome_id"], how="semi")["trades"].sum()),
+        n_kept=sum(day.n_kept for day in days),
     )
     log.info(
         "mine.done",
         venue=result.venue,
-        date=date,
+        date=result.date,
         rows=result.n_snapshots,
-        files=n_files,
+        files=result.n_files,
+        kept=result.n_kept,
         skipped=len(skipped),
         took_ms=result.took_ms,
     )
-    return result
+    return MinedDays(result=result, blocks=blocks, stats=stats)
+
+
+def _day(
+    paths: LakePaths,
+    venue: str,
+    date: str,
+    hours: Sequence[int],
+    skipped: list[SkippedFile],
+    on_hour: Callable[[str, int], None] | None,
+) -> _Day:
+    """One day's sums, one file at a time."""
+    day = _Day(date=date, partial=merge([]), blocks=join_blocks([]), hours=[], n_files=0, n_kept=0)
+    store = MinedStore(paths, venue, date)
+    gaps = gaps_of(paths, venue, [date]).select("market_id", "start_ms", "end_ms").collect()
+    blocks: list[pl.DataFrame] = []
+    stems: set[str] = set()
+    for partition in partitions(paths, venue, date=date, hours=hours):
+        trades = _Trades(paths, venue, date, int(partition.hour), skipped)
+        mined = list(_mined(partition, skipped, trades=trades, gaps=gaps, store=store, stems=stems))
+        hourly = merge(each.partial for each in mined)
+        blocks += [each.blocks for each in mined]
+        day.n_files += len(mined)
+        if hourly.height:
+            day.hours.append(int(partition.hour))
+        day.partial = merge([day.partial, hourly])
+        if on_hour is not None:
+            on_hour(partition.hour, int(hourly["n_snapshots"].sum()))
+    day.blocks, day.n_kept = join_blocks(blocks), store.found
+    for place in (SNAPSHOTS, TRADES):
+        skipped += _missing(paths, venue, date, hours, place)
+    store.sweep(stems)
+    return day
+
+
+class _Trades:
+    """Trades of one hour, read when the first file that needs them is not kept."""
+
+    def __init__(self, paths: LakePaths, venue: str, date: str, hour: int, skipped: list[SkippedFile]) -> None:
+        self._parts = list(partitions(paths, venue, date=date, hours=[hour], table=TRADE_TABLE))
+        self._lines = _manifest(paths, venue, date, TRADES)
+        self._day = paths.day(TRADES, venue, date)
+        self._skipped = skipped
+        self._rows: pl.DataFrame | None = None
+        pieces = [piece for part in self._parts for piece in part.pieces()]
+        self._pieces = pieces
+        self.digest = digest_of(
+            *sorted(
+                (piece.path.name, getattr(self._lines.get(piece.path.relative_to(self._day).as_posix()), "sha256", ""))
+                for piece in pieces
+            ),
+            [sum(content.n_rows for content in piece.waiting) for piece in pieces],
+        )
+
+    def rows(self) -> pl.DataFrame:
+        """``TRADE_COLUMNS``; a file that cannot be read is named and left out."""
+        if self._rows is None:
+            found = []
+            for piece in self._pieces:
+                try:
+                    _check_sum(piece, self._day, self._lines)
+                    found.append(piece.scan().select(TRADE_COLUMNS).collect())
+                except (*UNREADABLE, OSError, pl.exceptions.PolarsError, FileDamaged) as exc:
+                    self._skipped.append(SkippedFile(path=str(piece.path), reason=str(exc).splitlines()[0]))
+            empty = pl.DataFrame(schema=_TRADES)
+            self._rows = pl.concat(found) if found else empty
+        return self._rows
+
+
+_TRADES: dict[str, pl.DataType] = {
+    "market_id": pl.String(),
+    "outcome_id": pl.String(),
+    "ts_recv": pl.Int64(),
+    "px": pl.Float64(),
+    "sz": pl.Float64(),
+    "taker_side": pl.String(),
+    "block": pl.Boolean(),
+}
+
+
+def _write(paths: LakePaths, venue: str, day: _Day) -> Path:
+    """The day's ``stats.parquet``: bounds and standard errors in half the width, for they are no more certain."""
+    measures = _with_coverage(estimate(day.blocks), paths, venue, [day.date])
+    key = ["market_id", "outcome_id"]
+    stats = stats_of(day.partial, venue=str(venue)).join(measures, on=key, how="left", maintain_order="left")
+    ranked = interest(measures).select("market_id", "interest")
+    narrow = [f"{one.name}{end}" for one in ESTIMATES for end in ("_lo", "_hi", "_se")]
+    narrow += ["spread_ticks_lo", "spread_ticks_hi"]
+    stats = stats.join(ranked, on="market_id", how="left", maintain_order="left")
+    return write_stats(paths, venue, day.date, stats.with_columns(pl.col(narrow).cast(pl.Float32)).to_arrow())
+
+
+def _with_coverage(stats: pl.DataFrame, paths: LakePaths, venue: str, dates: Sequence[str]) -> pl.DataFrame:
+    """Statistics with what the ledger says: the share of the wanted time that is verified, and the time in the sets."""
+    key = ["market_id", "outcome_id"]
+    wanted = pl.sum_horizontal("verified_s", "unverified_s", "quiet_s", "gap_s", "venue_down_s")
+    try:
+        verified = (
+            coverage_of(paths, venue, dates)
+            .group_by(key)
+            .agg((pl.col("verified_s").sum() / wanted.sum()).round(6).alias("verified_share"))
+            .collect()
+        )
+    except NothingStored:
+        verified = pl.DataFrame(schema={"market_id": pl.String, "outcome_id": pl.String, "verified_share": pl.Float64})
+    begin, end = day_start_ms(dates[0]), day_start_ms(dates[-1]) + 86_400_000
+    stays = (
+        inclusion_of(paths, venue, dates)
+        .with_columns(pl.col("start_ms").clip(lower_bound=begin), pl.col("end_ms").fill_null(end).clip(upper_bound=end))
+        .group_by("market_id")
+        .agg(
+            ((pl.col("end_ms") - pl.col("start_ms")).clip(0).sum() / 1000).alias("included_s"),
+            pl.len().cast(pl.Int64).alias("n_stays"),
+        )
+        .collect()
+    )
+    return (
+        stats.join(verified, on=key, how="left", maintain_order="left")
+        .join(stays, on="market_id", how="left", maintain_order="left")
+        .with_columns(pl.col("verified_share").fill_nan(None))
+    )
+
+
+def _measured(stats: pl.DataFrame, top: int) -> tuple[MeasuredMarket, ...]:
+    key = ["market_id", "outcome_id"]
+    ranked = interest(stats).head(top)
+    by_key = {(row["market_id"], row["outcome_id"]): row for row in stats.join(ranked, on=key, how="semi").to_dicts()}
+    return tuple(
+        MeasuredMarket(
+            market_id=MarketId(row["market_id"]),
+            outcome_id=row["outcome_id"],
+            interest=row["interest"],
+            parts={part: row[part] for part in INTEREST_PARTS},
+            stats={
+                name: value for name, value in by_key[row["market_id"], row["outcome_id"]].items() if name not in key
+            },
+        )
+        for row in ranked.iter_rows(named=True)
+    )
 
 
 def _check(date: str, hours: Sequence[int], top: int) -> None:
@@ -223,8 +482,16 @@ def _check(date: str, hours: Sequence[int], top: int) -> None:
         raise UsageError(f"top {top} is not positive", hint="name how many markets each ranking shows")
 
 
-def _mined(partition: Partition, skipped: list[SkippedFile]) -> Iterator[pl.DataFrame]:
-    """Partials of a partition's files; those that cannot be trusted or read go into ``skipped``."""
+def _mined(
+    partition: Partition,
+    skipped: list[SkippedFile],
+    *,
+    trades: _Trades,
+    gaps: pl.DataFrame,
+    store: MinedStore,
+    stems: set[str],
+) -> Iterator[Mined]:
+    """Sums of a partition's files; those that cannot be trusted or read go into ``skipped``."""
     paths, venue, date = partition.paths, partition.venue, partition.date
     day, lines = paths.day(SNAPSHOTS, venue, date), _manifest(paths, venue, date)
     for piece in partition.pieces():
@@ -234,11 +501,30 @@ def _mined(partition: Partition, skipped: list[SkippedFile]) -> Iterator[pl.Data
             except FileDamaged:
                 # The file may have been replaced since the manifest was read, and then its line was too.
                 _check_sum(piece, day, _manifest(paths, venue, date))
-            yield _partial(piece)
+            stems.add(piece.path.stem)
+            line = lines.get(piece.path.relative_to(day).as_posix())
+            kept = None
+            digest = ""
+            if line is not None and not piece.waiting:
+                digest = digest_of(line.sha256, trades.digest, _near(gaps, line.first_ts, line.last_ts))
+                kept = store.get(piece.path.stem, digest)
+            if kept is None:
+                kept = Mined(partial=_partial(piece), blocks=blocks_of(piece.scan(), trades.rows(), gaps))
+                if digest:
+                    store.put(piece.path.stem, digest, kept)
+            yield kept
         except (pl.exceptions.PolarsError, StorageError, OSError) as exc:
             reason = str(exc).partition("\n")[0] or type(exc).__name__
             log.warning("mine.file_skipped", path=str(piece.path), reason=reason)
             skipped.append(SkippedFile(path=str(piece.path), reason=reason))
+
+
+def _near(gaps: pl.DataFrame, first_ms: int, last_ms: int) -> list[tuple[object, ...]]:
+    """Gaps that touch a file's time."""
+    touching = gaps.filter(
+        pl.col("start_ms") <= last_ms + PAUSE_MS, pl.col("end_ms").is_null() | (pl.col("end_ms") >= first_ms)
+    )
+    return touching.sort("market_id", "start_ms").rows()
 
 
 def _check_sum(piece: Piece, day: Path, lines: Mapping[str, ManifestLine]) -> None:
@@ -256,17 +542,19 @@ def _check_sum(piece: Piece, day: Path, lines: Mapping[str, ManifestLine]) -> No
             raise FileDamaged(f"{piece.path} is not the file that the manifest describes")
 
 
-def _missing(paths: LakePaths, venue: str, date: str, hours: Sequence[int]) -> list[SkippedFile]:
+def _missing(paths: LakePaths, venue: str, date: str, hours: Sequence[int], place: TablePlace) -> list[SkippedFile]:
     """Files that were finished once and are gone."""
     folders = tuple(f"hour={hour:02d}/" for hour in hours)
     named = [
-        paths.day(SNAPSHOTS, venue, date) / name for name in _manifest(paths, venue, date) if name.startswith(folders)
+        paths.day(place, venue, date) / name
+        for name in _manifest(paths, venue, date, place)
+        if name.startswith(folders)
     ]
     return [SkippedFile(path=str(path), reason="the file is missing") for path in sorted(named) if not path.is_file()]
 
 
-def _manifest(paths: LakePaths, venue: str, date: str) -> dict[str, ManifestLine]:
-    return read_manifests(paths.manifests(SNAPSHOTS, venue, date))
+def _manifest(paths: LakePaths, venue: str, date: str, place: TablePlace = SNAPSHOTS) -> dict[str, ManifestLine]:
+    return read_manifests(paths.manifests(place, venue, date))
 
 
 def _partial(piece: Piece) -> pl.DataFrame:

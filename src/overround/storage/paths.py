@@ -275,6 +275,10 @@ class LakePaths:
     def _history(self, venue: str) -> Path:
         return self.root / "metadata" / f"venue={venue}" / "history"
 
+    def mined(self, venue: str, date: str) -> Path:
+        """Folder of what mining keeps of a day's files; may be removed at any time."""
+        return self.root / ".mined" / f"venue={venue}" / f"date={date}"
+
     def stats(self, venue: str, date: str) -> Path:
         """Mined statistics of one venue and UTC day."""
         return self._daily("stats", venue, date, "stats.parquet")
