@@ -24,9 +24,8 @@ from scipy.optimize import linprog
 
 from overround.arbitrage import Circulation, Finder, Limits, Program, Quote, line_of
 from overround.arbitrage.network import compiled
-from overround.arbitrage.oracle import count_rows
 from overround.book import Level
-from overround.logic import Component, Count, Leg, ladder, partition
+from overround.logic import Component, Count, Leg, count_rows, ladder, partition
 from overround.market import FeeKind, FeeSchedule, MarketId, Venue
 
 FREE = FeeSchedule()

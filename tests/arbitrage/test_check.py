@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from overround.arbitrage import ExclusiveSet, Finder, Limits, Quote, check
+from overround.arbitrage.check import NO_FRACTION
 from overround.book import Level
 from overround.fills import USD_ONE_E10
 from overround.logic import (
@@ -17,6 +18,7 @@ from overround.logic import (
     Leg,
     exclusive,
     implies,
+    joint,
     ladder,
     partition,
     sealed,
@@ -314,3 +316,24 @@ def test_claims_beyond_the_proof_are_refused() -> None:
     }
     for what, one in forged.items():
         assert check(sealed(one)), what
+
+
+def test_a_joint_is_proved_by_the_one_constraint_that_carries_it() -> None:
+    sold = [quote([(3_000, 100)], []), quote([], [(3_500, 100)]), quote([], [(2_500, 100)])]
+    found = finding(component(3, joint(0, (1, 2))), sold)
+    assert found is not None
+    assert (found.grade, len(found.component.counts), found.forms) == (Grade.PROVED, 1, ("joint",))
+
+
+def test_where_fractions_can_pay_less_than_every_state_it_is_a_condition_that_there_are_none() -> None:
+    """No two of three may win: at a half each, the contraries of all three pay 1.5 and not 2."""
+    apart = [exclusive(pair) for pair in ((0, 1), (0, 2), (1, 2))]
+    sold = [quote([], [(6_000, 100)]) for _ in range(3)]
+    found = finding(component(3, apart), sold)
+    assert found is not None
+    assert (found.grade, found.conditions) == (Grade.CONDITIONAL, (NO_FRACTION,))
+    bold = msgspec.structs.replace(found, grade=Grade.PROVED, conditions=())
+    assert "it is called proved" in check(sealed(bold))[0]
+    together = finding(component(3, exclusive(range(3))), sold)
+    assert together is not None
+    assert together.grade is Grade.PROVED

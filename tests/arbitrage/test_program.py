@@ -20,12 +20,16 @@ from overround.arbitrage import (
     cost_e10,
     line_of,
 )
+from overround.arbitrage.check import NO_FRACTION
+from overround.arbitrage.oracle import model, silent
 from overround.book import Level
 from overround.fills import USD_ONE_E10
 from overround.logic import (
     Component,
+    Grade,
     Leg,
     complement,
+    count_rows,
     equivalent,
     exclusive,
     implies,
@@ -226,3 +230,35 @@ def test_networks_are_told_from_other_constraints() -> None:
     assert not any(by_facets(SHAPES[name](5)) for name in ("joint", "triples"))
     # One and the same pair, once equal and once opposite: an odd circle of signs.
     assert not by_facets(component(3, equivalent(0, 1), equivalent(1, 2), complement(0, 2)))
+
+
+def least_of_fractions(found: Component, yes: list[int], no: list[int]) -> float:
+    """The least that contracts pay when legs may settle anywhere between 0 and 1 that the constraints allow."""
+    rows = count_rows(found)
+    columns = [
+        [(row, float(signs[leg])) for row, (signs, _, _) in enumerate(rows) if leg in signs]
+        for leg in range(len(found.legs))
+    ]
+    highs = silent()
+    model(
+        highs, costs=[b - a for a, b in zip(yes, no, strict=True)], lower=[0.0] * len(columns), upper=[1.0] * len(columns),
+        columns=columns, row_lower=[low for _, low, _ in rows], row_upper=[high for _, _, high in rows],
+    )  # fmt: skip
+    highs.run()
+    return sum(no) - float(highs.getInfo().objective_function_value)
+
+
+@given(world())
+def test_what_is_called_proved_holds_for_fractions_too(case) -> None:
+    found, quotes = case
+    certificate = Finder(found, quotes, limits=Limits(least_profit_e10=1), now_ms=0).find(0)
+    if certificate is None:
+        return
+    yes, no = ([0] * len(certificate.component.legs) for _ in range(2))
+    for order in certificate.purchases:
+        (yes if order.yes else no)[order.leg] += order.contracts_e6
+    least = least_of_fractions(certificate.component, yes, no)
+    if certificate.grade is Grade.PROVED:
+        assert least * 10_000 == pytest.approx(certificate.payoff_e10, rel=1e-9, abs=1)
+    else:
+        assert certificate.conditions == (NO_FRACTION,)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from overround.arbitrage.check import LEG_LIMIT, check, payoff_e10, release_e10, yearly_e6
+import msgspec
+
+from overround.arbitrage.check import LEG_LIMIT, check, conditions_of, grade_of, payoff_e10, release_e10, yearly_e6
 from overround.arbitrage.closed import forms_of
 from overround.arbitrage.program import Amounts
 from overround.arbitrage.quotes import ExclusiveSet, Limits, Quote
@@ -13,8 +15,6 @@ from overround.fills import USD_ONE_E10, fee_bound, order_rounding_e10
 from overround.logic import (
     Certificate,
     Component,
-    Confidence,
-    Grade,
     Literal,
     Outcome,
     Purchase,
@@ -39,8 +39,8 @@ def certify(
 ) -> Certificate | None:
     """The proof of a portfolio, or None where there is none.
 
-    The constraints that go into it are as few as carry the profit: those among the legs bought, then those on the ways
-    between them, then all.
+    The constraints that go into it are as few as carry the profit: one of them, those among the legs bought, those on the
+    ways between them, all.
     """
     bought = {
         Literal(leg, yes)
@@ -49,10 +49,7 @@ def certify(
         if n
     }
     best: Certificate | None = None
-    for places in _circles(component, sorted({x.leg for x in bought})):
-        if len(places) > LEG_LIMIT:
-            break
-        part = project(component, places) if len(places) < len(component.legs) else component
+    for places, part in _parts(component, sorted({x.leg for x in bought})):
         if states(part) is None:
             continue
         found = _write(part, places, quotes, amounts, now_ms, limits, sets)
@@ -66,8 +63,20 @@ def certify(
     return best
 
 
+def _parts(component: Component, legs: list[int]) -> Iterator[tuple[list[int], Component]]:
+    """Ever more of the component, with the places of its legs."""
+    bought = project(component, legs)
+    whole = [count for count in bought.counts if len({x.leg for x in count.literals}) == len(legs) > 1]
+    for count in whole if len(bought.counts) > 1 else ():
+        yield legs, msgspec.structs.replace(bought, counts=(count,))
+    yield legs, bought
+    for places in _circles(component, legs):
+        if len(places) <= LEG_LIMIT:
+            yield places, project(component, places)
+
+
 def _circles(component: Component, legs: list[int]) -> list[list[int]]:
-    """Ever more legs: those bought, those on shortest ways between them, all."""
+    """Ever more legs: those on shortest ways between the ones bought, all."""
     beside: dict[int, set[int]] = {}
     for count in component.counts:
         members = {x.leg for x in count.literals}
@@ -86,8 +95,8 @@ def _circles(component: Component, legs: list[int]) -> list[list[int]]:
         while leg in came and leg != came[leg]:
             on_way.add(leg)
             leg = came[leg]
-    circles = [legs, sorted(on_way), list(range(len(component.legs)))]
-    return [circle for i, circle in enumerate(circles) if circle not in circles[:i]]
+    circles = [sorted(on_way), list(range(len(component.legs)))]
+    return [circle for i, circle in enumerate(circles) if circle not in [legs, *circles[:i]]]
 
 
 def _write(
@@ -128,11 +137,10 @@ def _write(
     settles = [order.settles_ts_ms for order in purchases]
     last = None if None in settles else max(ts for ts in settles if ts is not None)
     capital = cost + fees - sum(release.cash_e10 for release in releases)
-    conditions = tuple(dict.fromkeys(what for count in part.counts for what in count.conditions))
     return sealed(
         Certificate(
             found_ts_ms=now_ms,
-            grade=_grade(part),
+            grade=grade_of(part),
             forms=forms_of(part, {Literal(order.leg, order.yes) for order in purchases}),
             component=part,
             purchases=all_bought,
@@ -148,18 +156,11 @@ def _write(
             return_e6=yearly_e6(payoff - cost - fees, capital, now_ms, last),
             base_rate_e6=limits.base_rate_e6,
             premises=tuple(dict.fromkeys(count.premise for count in part.counts if count.premise)),
-            conditions=conditions,
+            conditions=conditions_of(part),
             max_age_ms=limits.max_age_ms,
             max_apart_ms=limits.max_apart_ms,
         )
     )
-
-
-def _grade(part: Component) -> Grade:
-    held = {count.confidence for count in part.counts}
-    if Confidence.DOUBTFUL in held:
-        return Grade.REVIEW
-    return Grade.CONDITIONAL if Confidence.CONDITIONAL in held else Grade.PROVED
 
 
 def _order(leg: int, yes: bool, wanted_e6: int, quote: Quote) -> Purchase | None:  # noqa: FBT001 - a literal's two halves

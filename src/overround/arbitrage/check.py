@@ -10,22 +10,38 @@ from overround.fills import USD_ONE_E10, fee_bound, order_rounding_e10
 from overround.logic import (
     Certificate,
     Component,
+    Confidence,
     Contradiction,
     Grade,
     Outcome,
     Purchase,
     Release,
     State,
+    is_network,
     sealed,
     states,
 )
 from overround.market import PX_ONE_E4, FeeKind, FeeSchedule, Integrity
 
-__all__ = ["LEG_LIMIT", "YEAR_MS", "check", "payoff_e10", "release_e10", "yearly_e6"]
+__all__ = [
+    "LEG_LIMIT",
+    "NO_FRACTION",
+    "YEAR_MS",
+    "check",
+    "conditions_of",
+    "grade_of",
+    "payoff_e10",
+    "release_e10",
+    "yearly_e6",
+]
 
 YEAR_MS = 365 * 86_400_000
 LEG_LIMIT = 1_000
 """More legs are not looked at: a checker must answer in seconds, whatever it is given."""
+
+
+NO_FRACTION = "no market of it is settled at a fraction"
+"""A condition of constraints under which fractions can pay less than every ordinary state; see ``logic.hull``."""
 
 
 def check(certificate: Certificate) -> list[str]:
@@ -97,12 +113,30 @@ def check(certificate: Certificate) -> list[str]:
             wrong.append(f"{name} is {said}, and should be {due}")
     if profit <= 0:
         wrong.append(f"it earns {profit / USD_ONE_E10:.4f} USD in its worst state")
-    if (certificate.grade is Grade.PROVED) == bool(certificate.conditions):
-        wrong.append(f"it is called {certificate.grade} with {len(certificate.conditions)} conditions")
+    conditions, grade = conditions_of(component), grade_of(component)
+    if set(certificate.conditions) != set(conditions) or certificate.grade is not grade:
+        wrong.append(
+            f"it is called {certificate.grade} if {list(certificate.conditions)}; it is {grade} if {list(conditions)}"
+        )
     premises = {count.premise for count in component.counts if count.premise}
     if premises != set(certificate.premises):
         wrong.append("the premises are not those of the constraints")
     return wrong
+
+
+def conditions_of(component: Component) -> tuple[str, ...]:
+    """What has to hold for the constraints to hold, and for their states to be all there are."""
+    said = dict.fromkeys(what for count in component.counts for what in count.conditions)
+    whole = not component.endings and not is_network(component)
+    return (*said, NO_FRACTION) if whole else tuple(said)
+
+
+def grade_of(component: Component) -> Grade:
+    """How far what follows from the constraints may be relied on."""
+    if any(count.confidence is Confidence.DOUBTFUL for count in component.counts):
+        return Grade.REVIEW
+    certain = all(count.confidence is Confidence.CERTAIN for count in component.counts)
+    return Grade.PROVED if certain and not conditions_of(component) else Grade.CONDITIONAL
 
 
 def _sound(component: Component) -> bool:

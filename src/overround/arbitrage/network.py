@@ -24,7 +24,11 @@ def compiled() -> Callable[..., int] | None:
         import numba
     except ImportError:
         return None
-    fast: Callable[..., int] = numba.njit(cache=True)(pivot)
+    fast: Callable[..., int]
+    try:
+        fast = numba.njit(cache=True)(pivot)
+    except RuntimeError:  # no folder to keep the machine code in: it is made anew each time
+        fast = numba.njit(pivot)
     return fast
 
 

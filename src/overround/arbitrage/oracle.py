@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from overround.logic import Component
+from overround.logic import Component, count_rows
 
 if TYPE_CHECKING:
     import highspy
 
-__all__ = ["count_rows", "model", "silent", "worst_wins"]
+__all__ = ["model", "silent", "worst_wins"]
 
 
 def silent(**options: bool | float | str) -> highspy.Highs:
@@ -53,19 +53,6 @@ def model(
             kinds[place] = highspy.HighsVarType.kInteger
         lp.integrality_ = kinds
     highs.passModel(lp)
-
-
-def count_rows(component: Component) -> list[tuple[dict[int, int], float, float]]:
-    """Every count as ``lower <= sum of coefficient times leg <= upper``."""
-    rows = []
-    for count in component.counts:
-        signs: dict[int, int] = {}
-        against = 0
-        for literal in count.literals:
-            signs[literal.leg] = signs.get(literal.leg, 0) + (1 if literal.holds else -1)
-            against += not literal.holds
-        rows.append((signs, float(count.least - against), float(count.most - against)))
-    return rows
 
 
 def worst_wins(component: Component, yes: Sequence[int], no: Sequence[int]) -> tuple[bool, ...] | None:

@@ -22,10 +22,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from overround.arbitrage.oracle import count_rows, model, silent, worst_wins
+from overround.arbitrage.oracle import model, silent, worst_wins
 from overround.arbitrage.quotes import ExclusiveSet, Quote, cost_e10
 from overround.fills import USD_ONE_E10, order_rounding_e10
-from overround.logic import Component, State, extraordinary, normal_states, ordinary, states
+from overround.logic import Component, State, count_rows, extraordinary, is_network, normal_states, ordinary, states
 from overround.market import PX_ONE_E4, SZ_ONE_E6
 
 __all__ = ["Amounts", "Program", "by_facets"]
@@ -46,49 +46,8 @@ class Amounts(NamedTuple):
 
 
 def by_facets(component: Component) -> bool:
-    """Whether the constraints alone describe the convex hull of the states.
-
-    They do where the matrix is a network's: at most two entries a row whose signs can be made opposite, or at most two
-    a column likewise (Heller and Tompkins); such a matrix is totally unimodular.
-    """
-    if component.endings:
-        return False
-    rows = [{leg: sign for leg, sign in signs.items() if sign} for signs, _, _ in count_rows(component)]
-    if any(abs(sign) > 1 for row in rows for sign in row.values()):
-        return False
-    columns: dict[int, dict[int, int]] = {}
-    for place, row in enumerate(rows):
-        for leg, sign in row.items():
-            columns.setdefault(leg, {})[place] = sign
-    return _opposable(rows) or _opposable(list(columns.values()))
-
-
-def _opposable(lines: Sequence[dict[int, int]]) -> bool:
-    """Whether no line has more than two entries, and flipping crosslines can make every pair opposite."""
-    flip: dict[int, int] = {}
-    beside: dict[int, list[tuple[int, int]]] = {}
-    for line in lines:
-        if len(line) > 2:
-            return False
-        if len(line) == 2:
-            (a, x), (b, y) = line.items()
-            beside.setdefault(a, []).append((b, -x * y))
-            beside.setdefault(b, []).append((a, -x * y))
-    for first in beside:
-        if first in flip:
-            continue
-        flip[first] = 1
-        reached = [first]
-        while reached:
-            a = reached.pop()
-            for b, same in beside[a]:
-                wanted = flip[a] * same
-                if b not in flip:
-                    flip[b] = wanted
-                    reached.append(b)
-                elif flip[b] != wanted:
-                    return False
-    return True
+    """Whether the worst payoff can be folded in by duality: the constraints alone describe the hull of the states."""
+    return not component.endings and is_network(component)
 
 
 class Program:
@@ -206,12 +165,11 @@ class Program:
         """The dual of the worst payoff: a multiplier for each side of each count, and for each leg being at most one."""
         sides = []
         for signs, low, high in count_rows(self.component):
-            coefficients = {leg: sign for leg, sign in signs.items() if sign}
-            if high < sum(max(0, sign) for sign in coefficients.values()):
-                sides.append((coefficients, high))
-            if low > sum(min(0, sign) for sign in coefficients.values()):
-                sides.append(({leg: -sign for leg, sign in coefficients.items()}, -low))
-        sides += [({leg: 1}, 1.0) for leg in range(len(self.quotes))]
+            if high < sum(max(0, sign) for sign in signs.values()):
+                sides.append((signs, high))
+            if low > sum(min(0, sign) for sign in signs.values()):
+                sides.append(({leg: -sign for leg, sign in signs.items()}, -low))
+        sides += [({leg: 1}, 1) for leg in range(len(self.quotes))]
         for coefficients, bound in sides:
             self._columns.append([(leg, float(sign)) for leg, sign in coefficients.items()])
             self._objective.append(-bound)

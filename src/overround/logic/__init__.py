@@ -41,6 +41,7 @@ from overround.logic.component import (
     union,
 )
 from overround.logic.constraint import Confidence, Constraint, Leg, Premise, Relation
+from overround.logic.hull import count_rows, is_network
 from overround.logic.interval import Interval
 from overround.logic.proposition import (
     Branch,
@@ -84,6 +85,7 @@ __all__ = [
     "WindowKind",
     "complement",
     "components",
+    "count_rows",
     "counts_of",
     "decode_certificates",
     "encode_certificate",
@@ -93,6 +95,7 @@ __all__ = [
     "exhaustive",
     "extraordinary",
     "implies",
+    "is_network",
     "joint",
     "ladder",
     "normal_states",
