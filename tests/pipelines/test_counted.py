@@ -11,7 +11,7 @@ from overround.cli.app import run
 from overround.clock import SystemClock
 from overround.errors import NothingStored
 from overround.pipelines.counted import counted
-from overround.storage import LakePaths, RunCount, note_run, read_run_counts
+from overround.storage import EVERY_VENUE, SNAPSHOTS, LakePaths, RunCount, note_run, read_run_counts
 from overround.testing.clock import ManualClock
 
 
@@ -52,11 +52,28 @@ def test_a_run_ends_as_it_would_have_where_it_cannot_be_counted(tmp_path: Path) 
     assert [path.name for path in (tmp_path / "lake").iterdir()] == [".locks"]
 
 
+def test_a_verification_that_finds_damage_has_failed(tmp_path: Path) -> None:
+    paths = LakePaths(tmp_path)
+    damaged = paths.hour(SNAPSHOTS, "kalshi", "2026-01-14", "12") / "snapshots_2026-01-14T12-05.parquet"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_bytes(b"no Parquet")
+    assert run(["lake", "verify", "--data-dir", str(tmp_path)]) == 1
+    count = read_run_counts(paths)["verify"][EVERY_VENUE]
+    assert (count.done, count.failed) == (0, 1)
+    assert damaged.name in count.reason
+
+
+def test_a_run_over_all_venues_is_counted_as_one(tmp_path: Path) -> None:
+    assert run(["lake", "retain", "--data-dir", str(tmp_path)]) == 0
+    assert read_run_counts(LakePaths(tmp_path))["retain"][EVERY_VENUE].done == 1
+
+
 @pytest.mark.parametrize(
     "command",
     [
         ["mine", "--venue", "kalshi", "--date", "2026-01-14"],
         ["verify", "--venue", "kalshi", "--date", "2026-01-14"],
+        ["lake", "verify", "--venue", "kalshi", "--date", "2026-01-14"],
         ["lake", "rebuild", "--from", "journal", "--venue", "kalshi", "--date", "2026-01-14"],
     ],
 )

@@ -151,13 +151,15 @@ def verify(
     """
     import msgspec
 
+    from overround.clock import SystemClock
+    from overround.pipelines.counted import counted
     from overround.pipelines.lake import verify_lake
-    from overround.storage import LakePaths
+    from overround.storage import EVERY_VENUE, LakePaths
 
     app.start_logging(to_stdout=False)
     settings = app.loaded.settings
     paths = LakePaths(data_dir or settings.data_dir)
-    with file_bar() as bar:
+    with counted(paths, "verify", venue or EVERY_VENUE, clock=SystemClock()) as run, file_bar() as bar:
         task = bar.add_task("files", total=None)
         report = verify_lake(
             paths,
@@ -167,6 +169,8 @@ def verify(
             journal=journal,
             on_progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
+        if not report.ok:
+            run.failed = f"{many(len(report.problems), 'problem')}, the first: {report.problems[0].path}"
     if as_json:
         click.echo(msgspec.json.encode(report))
     else:

@@ -41,21 +41,24 @@ def retain(*, app: App, venue: str | None, apply: bool, data_dir: Path | None, a
 
     from overround.clock import SystemClock
     from overround.pipelines.archive import unarchived
+    from overround.pipelines.counted import counted
     from overround.pipelines.retain import retain as run
-    from overround.storage import LakePaths
+    from overround.storage import EVERY_VENUE, LakePaths
     from overround.storage.archive import open_archive
 
     app.start_logging(to_stdout=False)
     settings = app.loaded.settings
-    archive = open_archive(settings.archive)
-    done = run(
-        LakePaths(data_dir or settings.data_dir),
-        settings.retention,
-        now_ms=SystemClock().now_ms(),
-        apply=apply,
-        venue=venue,
-        unarchived=unarchived(archive) if archive is not None else None,
-    )
+    paths, clock = LakePaths(data_dir or settings.data_dir), SystemClock()
+    with counted(paths, "retain", venue or EVERY_VENUE, clock=clock):
+        archive = open_archive(settings.archive)
+        done = run(
+            paths,
+            settings.retention,
+            now_ms=clock.now_ms(),
+            apply=apply,
+            venue=venue,
+            unarchived=unarchived(archive) if archive is not None else None,
+        )
     if as_json:
         click.echo(msgspec.json.encode(done))
         return done.exit_code
@@ -130,16 +133,18 @@ def archive(
     """
     from overround.clock import SystemClock
     from overround.pipelines.archive import archive_lake
-    from overround.storage import LakePaths
+    from overround.pipelines.counted import counted
+    from overround.storage import EVERY_VENUE, LakePaths
 
     app.start_logging(to_stdout=False, quiet=True)
     store = _the_archive(app)
-    with file_bar() as bar:
+    paths, clock = LakePaths(data_dir or app.loaded.settings.data_dir), SystemClock()
+    with counted(paths, "archive", venue or EVERY_VENUE, clock=clock), file_bar() as bar:
         task = bar.add_task("days", total=None)
         done = archive_lake(
-            LakePaths(data_dir or app.loaded.settings.data_dir),
+            paths,
             store,
-            now_ms=SystemClock().now_ms(),
+            now_ms=clock.now_ms(),
             since=parse_date(since),
             until=parse_date(until),
             venue=venue,

@@ -22,7 +22,7 @@ from overround.collector import VenueRecorder, VenueStatus
 from overround.collector.figures import RecorderTotals
 from overround.market import Venue
 from overround.ops import Histogram
-from overround.storage import STAGES, LakePaths, RunCount, read_run_counts
+from overround.storage import EVERY_VENUE, STAGES, LakePaths, RunCount, read_run_counts
 
 __all__ = ["COUNTED", "COUNTERS", "GAUGES", "LABELS", "TOTALS", "CollectorFigures"]
 
@@ -274,7 +274,7 @@ def _pipelines(paths: LakePaths) -> Metric:
     )
     counts = read_run_counts(paths)
     for stage in STAGES:
-        for venue in Venue:
+        for venue in (*Venue, EVERY_VENUE):
             count = counts.get(stage, {}).get(venue, RunCount())
             family.add_metric((venue, stage, "done"), count.done)
             family.add_metric((venue, stage, "failed"), count.failed)

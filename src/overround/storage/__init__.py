@@ -54,7 +54,7 @@ if TYPE_CHECKING:
         Shard,
         TablePlace,
     )
-    from overround.storage.pipeline_runs import STAGES, RunCount, note_run, read_run_counts
+    from overround.storage.pipeline_runs import EVERY_VENUE, STAGES, RunCount, note_run, read_run_counts
     from overround.storage.quarantine import Quarantine, QuarantineEntry, count_quarantined, read_quarantine
     from overround.storage.readers import Partition, partitions, scan_snapshots, scan_trades
     from overround.storage.schema import ROW_SCHEMA, SNAPSHOT_TABLE, TableSpec
@@ -109,7 +109,7 @@ _HOMES = {
         "Shard",
         "TablePlace",
     ),
-    "pipeline_runs": ("STAGES", "RunCount", "note_run", "read_run_counts"),
+    "pipeline_runs": ("EVERY_VENUE", "STAGES", "RunCount", "note_run", "read_run_counts"),
     "quarantine": ("Quarantine", "QuarantineEntry", "count_quarantined", "read_quarantine"),
     "readers": ("Partition", "partitions", "scan_snapshots", "scan_trades"),
     "schema": ("ROW_SCHEMA", "SNAPSHOT_TABLE", "TableSpec"),
@@ -123,6 +123,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "COVERAGE",
     "COVERAGE_TABLE",
+    "EVERY_VENUE",
     "GAPS",
     "GAPS_TABLE",
     "INCLUSION",

@@ -9,12 +9,15 @@ from overround.errors import UNREADABLE, StorageError
 from overround.storage.fileops import FileOps
 from overround.storage.paths import LakePaths
 
-__all__ = ["STAGES", "RunCount", "RunCounts", "note_run", "read_run_counts"]
+__all__ = ["EVERY_VENUE", "STAGES", "RunCount", "RunCounts", "note_run", "read_run_counts"]
 
 LOCK_S = 5.0
 
-STAGES = ("scan", "mine", "verify", "rebuild")
+STAGES = ("scan", "mine", "verify", "rebuild", "retain", "archive")
 """The jobs that are counted."""
+
+EVERY_VENUE = "all"
+"""Stands for the venue of a run that was over all of them."""
 
 
 class RunCount(msgspec.Struct, kw_only=True):
