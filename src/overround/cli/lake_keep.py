@@ -1,4 +1,4 @@
-"""``overround lake retain|archive|restore``: what keeps the lake small, and safe elsewhere."""
+"""``overround lake retain|archive|restore|compact``: what keeps the lake small, and safe elsewhere."""
 
 from __future__ import annotations
 
@@ -195,6 +195,56 @@ def restore(
     return _told(done, "brought back", f"from {store.url}", as_json=as_json)
 
 
+@click.command()
+@venue_option(text="This venue only.")
+@click.option("--date", "date_text", default=None, metavar="D", help="This UTC day only: YYYY-MM-DD or yesterday.")
+@click.option("--apply", is_flag=True, help="Rewrite; without it, only say what would be.")
+@data_dir_option
+@json_option
+@app_options()
+def compact(
+    *, app: App, venue: str | None, date_text: str | None, apply: bool, data_dir: Path | None, as_json: bool
+) -> int:
+    """Bring the rows of small files into the buckets they belong to, without changing one.
+
+    Small are files of snapshots and trades that another program wrote, and buckets shorter than storage.bucket_secs.
+    Days that are not over are left. Exit code 3 if a file had to be left; it is named.
+
+    Example: overround lake compact --date yesterday --apply
+    """
+    import msgspec
+
+    from overround.clock import SystemClock
+    from overround.pipelines.compact import compact_lake
+    from overround.storage import LakePaths
+
+    app.start_logging(to_stdout=False, quiet=True)
+    settings = app.loaded.settings
+    with file_bar() as bar:
+        task = bar.add_task("days", total=None)
+        done = compact_lake(
+            LakePaths(data_dir or settings.data_dir),
+            bucket_s=settings.storage.bucket_secs,
+            level=settings.storage.compression_level,
+            now_ms=SystemClock().now_ms(),
+            apply=apply,
+            venue=venue,
+            date=parse_date(date_text) if date_text else None,
+            on_progress=lambda n, total: bar.update(task, completed=n, total=total),
+        )
+    if as_json:
+        click.echo(msgspec.json.encode(done))
+        return done.exit_code
+    for problem in done.problems:
+        click.echo(f"left as it is: {problem}", err=True)
+    verb = "were made" if apply else "would be made"
+    click.echo(
+        f"{many(done.before, 'file')} {verb} {done.after:,}, with {many(done.rows, 'row')}"
+        + ("; --apply does it" if done.before and not apply else "")
+    )
+    return done.exit_code
+
+
 def _told(done: Carried, what: str, where: str, *, as_json: bool) -> int:
     import msgspec
 
@@ -209,4 +259,4 @@ def _told(done: Carried, what: str, where: str, *, as_json: bool) -> int:
     return done.exit_code
 
 
-KEEPING = (retain, archive, restore)
+KEEPING = (retain, archive, restore, compact)

@@ -15,6 +15,7 @@ from overround.pipelines.retain import is_open, waiting_rows
 from overround.storage import DayFolder, LakePaths, claim_origin, read_origin
 from overround.storage.archive import Archive, ArchivedFile, Receipt, digest_of
 from overround.storage.fileops import FileOps
+from overround.storage.manifest import read_manifest
 
 __all__ = ["Carried", "archive_lake", "restore_lake", "unarchived"]
 
@@ -162,7 +163,15 @@ def _archive_day(
     for path, outcome in outcomes.items():
         done.count(f"{folder.key}/{path.relative_to(folder.path).as_posix()}", outcome)
     sound = {path.relative_to(folder.path).as_posix(): each.file for path, each in outcomes.items() if not each.problem}
-    files = {**known, **sound}
+    # What `lake compact` took into other files must not come back beside them.
+    taken = {
+        taken
+        for path in paths
+        if path.name.startswith("_manifest")
+        for line in read_manifest(path).values()
+        for taken in line.wals
+    }
+    files = {name: file for name, file in {**known, **sound}.items() if name in sound or file.sha256[:16] not in taken}
     if sound and (held is None or files != held.files):
         archive.write_receipt(
             Receipt(table=folder.table, venue=folder.venue, date=folder.date, origin=origin, files=files)
