@@ -55,6 +55,19 @@ def test_a_change_is_written_down_when_it_happens_and_when_it_leaves(log: Delive
     assert told(log) == [("happened", "m", 4), ("change", "m", 4)]
 
 
+def test_a_frame_knows_how_much_had_happened_when_it_was_made_however_late_it_leaves(
+    log: DeliveryLog, link: LoggedLink
+) -> None:
+    held: list[bytes] = []
+    link.faults.append(Fault(lambda _, payload: held.append(payload)))
+    log.happened("m", 4, 500)
+    link.push(b"{}", "m", "price_change")
+    log.happened("m", 5, 500)
+    link.put(held[0])
+    link.put(b"nobody's")
+    assert [(line.told, line.place) for line in log.lines[3:]] == [(Told.CHANGE, 1), (Told.OTHER, -1)]
+
+
 def test_a_dump_tells_each_of_its_markets_once(log: DeliveryLog, link: LoggedLink) -> None:
     log.happened("m", 4, 500)
     link.push(json.dumps([{"market": "m"}, {"market": "m"}, {"market": "n"}]).encode(), kind="dump")

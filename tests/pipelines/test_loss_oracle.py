@@ -222,6 +222,73 @@ def test_a_forged_change_is_wrong_from_its_receipt_on() -> None:
     assert losses(found) == [(560, 900, 1, False)]
 
 
+def numbered(*lines: Delivery, over: dict[str, int] | None = None, end_ms: int = 10_000) -> Deliveries:
+    """A numbered stream whose frames were received ten milliseconds after they were sent."""
+    received = {one.frame: [one.ts_ms + 10] for one in lines if one.frame}
+    return Deliveries([*START, *lines], end_ms=end_ms, absolute=False, over=over, received=received)
+
+
+def sent_late(ts_ms: int, number: int, *, place: int, told: str = "change", key: str = KEY) -> Delivery:
+    return Delivery(ts_ms, Told(told), LINK, key, number, 0, 1000 + ts_ms + place, place)
+
+
+def test_on_a_stream_that_is_late_as_a_whole_a_change_is_missed_when_its_turn_is_over() -> None:
+    # The third change happens while the first is still under way, and a book made after it overtakes it.
+    lines = [line(100, "happened", 1), line(200, "happened", 2), line(900, "happened", 3)]
+    lines += [sent_late(1_600, 1, place=1), sent_late(1_700, 2, place=2)]
+    lines += [sent_late(2_000, 3, place=3, told="book")]
+    assert losses(numbered(*lines)) == [(1_710, 2_000, 1, False)]
+    # Dropped from a stream that is not late it is missed from its happening on, whatever is late besides.
+    at_once = [line(100, "happened", 1), line(200, "happened", 2), sent_late(201, 2, place=2)]
+    found = numbered(*at_once, sent_late(1_600, 3, place=3, told="book"), sent_late(1_700, 1, place=1))
+    assert losses(found) == [(100, 1_600, 1, False)]
+
+
+@pytest.mark.parametrize(
+    ("gap", "unrecorded"), [((1_705, 2_010), 0), ((1_800, 2_010), 1), ((100, 1_500), 1), (None, 1)]
+)
+def test_what_a_late_stream_skipped_must_be_recorded_from_the_last_frame_before_it(
+    gap: tuple[int, int] | None, unrecorded: int
+) -> None:
+    lines = [line(100, "happened", 1), line(900, "happened", 2), sent_late(1_700, 1, place=1)]
+    found = numbered(*lines, sent_late(2_000, 2, place=2, told="book"))
+    check = check_gaps(found, {KEY: [gap]} if gap else {}, [DROP], detected={}, interval_ms=1_000, audit_ms=0)
+    assert len(check.unrecorded) == unrecorded
+
+
+def test_where_nothing_is_numbered_only_the_markets_own_frames_tell_its_turn() -> None:
+    other = [line(150, "happened", 1, key="n"), sent_late(1_700, 1, place=2, key="n")]
+    lines = [line(5, "book", 0, key="n"), line(100, "happened", 1), *other, line(2_000, "book", 1)]
+    assert losses(read(*lines)) == [(100, 2_000, 1, True)]
+
+
+def test_a_change_under_way_that_rest_overtakes_is_late_but_one_that_was_passed_is_lost() -> None:
+    held_up = [line(100, "happened", 1), line(900, "rest", 1), sent_late(1_500, 1, place=1)]
+    found = numbered(*held_up)
+    assert (losses(found), [(late.start_ms, late.end_ms) for late in found.delays]) == ([], [(100, 1_500)])
+    passed = [line(100, "happened", 1), *happens(200, 2), line(900, "rest", 2), sent_late(1_500, 1, place=1)]
+    assert losses(numbered(*passed)) == [(100, 900, 1, False)]
+
+
+@pytest.mark.parametrize(("gap", "unrecorded"), [((95, 600), 0), ((95, 400), 1), (None, 1)])
+def test_a_market_that_is_over_owes_nobody_a_book_but_what_it_lost_before_is_lost(
+    gap: tuple[int, int] | None, unrecorded: int
+) -> None:
+    lines = [*happens(100, 1, sent=False), *happens(200, 2, sent=False, level=-300), line(5_000, "rest", 2)]
+    found = Deliveries([*START, *lines], end_ms=10_000, absolute=True, over={KEY: 600})
+    assert losses(found) == [(100, 600, 2, False)]
+    check = check_gaps(found, {KEY: [gap]} if gap else {}, [DROP], detected={}, interval_ms=1_000, audit_ms=0)
+    assert len(check.unrecorded) == unrecorded
+
+
+@pytest.mark.parametrize(("over_ms", "overlooked"), [(90, 0), (30_000, 0), (None, 1)])
+def test_nobody_need_notice_that_a_market_is_mute_which_is_over(over_ms: int | None, overlooked: int) -> None:
+    over = {} if over_ms is None else {KEY: over_ms}
+    found = Deliveries([*START], end_ms=90_000, absolute=True, over=over)
+    check = check_gaps(found, {}, [MUTE | {"ended_ms": 80_000}], detected={}, interval_ms=1_000, audit_ms=0)
+    assert len(check.overlooked) == overlooked
+
+
 @pytest.mark.parametrize(("gap", "unrecorded"), [((98, 99), 0), ((103, 103), 0), ((80, 90), 1), (None, 1)])
 def test_a_loss_of_a_millisecond_needs_a_gap_beside_it(gap: tuple[int, int] | None, unrecorded: int) -> None:
     found = read(*happens(100, 1, sent=False), line(101, "book", 1), absolute=False)

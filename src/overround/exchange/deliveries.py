@@ -60,6 +60,9 @@ class Delivery(msgspec.Struct, frozen=True, array_like=True):
         Price of the changed level, negative on the ask side (``happened`` only).
     frame : int
         Checksum of the frame that told it (``frame_sum``), by which a client's journal finds it; 0 without one.
+    place : int
+        How many changes had happened on the venue when the frame was made, which may be long before it was sent: frames
+        of one subscription are numbered in this order. -1: those that have happened by now.
     """
 
     ts_ms: int
@@ -69,6 +72,7 @@ class Delivery(msgspec.Struct, frozen=True, array_like=True):
     number: int = 0
     level: int = 0
     frame: int = 0
+    place: int = -1
 
 
 def frame_sum(payload: bytes) -> int:
@@ -95,11 +99,13 @@ class DeliveryLog:
         self.shown: set[str] = set()
         self._now_ms = now_ms
         self._numbers: dict[str, int] = {}
-        self._frames: dict[bytes, tuple[tuple[Told, str, int], ...]] = {}
+        self._n_happened = 0
+        self._frames: dict[bytes, tuple[int, tuple[tuple[Told, str, int], ...]]] = {}
 
     def happened(self, key: str, number: int, level: int) -> None:
         """A level changed; called before the change is encoded for anybody."""
         self._numbers[key] = number
+        self._n_happened += 1
         self._write(Told.HAPPENED, "", key, number, level)
 
     def pushed(self, payload: bytes, key: str, kind: str) -> None:
@@ -113,18 +119,18 @@ class DeliveryLog:
             content = tuple((Told.BOOK, market, self._number(market)) for market in found)
         else:
             return
-        self._frames[payload] = content
+        self._frames[payload] = self._n_happened, content
         if len(self._frames) > _MOST_FRAMES_REMEMBERED:
             del self._frames[next(iter(self._frames))]
 
     def sent(self, link: str, payload: bytes) -> None:
         """A frame goes to the wire as it is."""
-        found = self._frames.get(payload, ())
+        place, found = self._frames.get(payload, (-1, ()))
         frame = frame_sum(payload)
         if not found:
             self._write(Told.OTHER, link, "", frame=frame)
         for told, key, number in found:
-            self._write(told, link, key, number, frame=frame)
+            self._write(told, link, key, number, frame=frame, place=place)
             if told is Told.BOOK:
                 self.shown.add(key)
 
@@ -148,8 +154,10 @@ class DeliveryLog:
     def _number(self, key: str) -> int:
         return self._numbers.get(key, -1)
 
-    def _write(self, told: Told, link: str, key: str, number: int = 0, level: int = 0, *, frame: int = 0) -> None:
-        self.lines.append(Delivery(self._now_ms(), told, link, key, number, level, frame))
+    def _write(
+        self, told: Told, link: str, key: str, number: int = 0, level: int = 0, *, frame: int = 0, place: int = -1
+    ) -> None:
+        self.lines.append(Delivery(self._now_ms(), told, link, key, number, level, frame, place))
 
 
 class LoggedLink(Link):

@@ -184,8 +184,12 @@ def _overlooked(
     for fault in faults:
         if fault["kind"] not in _UNSEEN or fault.get("first_ms") is None:
             continue
-        first = min(int(missed["first_ms"]) for missed in fault["markets"].values())
-        over = int(fault.get("ended_ms") or deliveries.end_ms)
+        owed = {key: deliveries.owed_until(key) for key in fault["markets"]}
+        firsts = [ms for key, one in fault["markets"].items() if (ms := int(one["first_ms"])) < owed[key]]
+        if not firsts:
+            continue  # of a market that was over, or that nobody wanted any more, nothing is missed
+        first = min(firsts)
+        over = min(int(fault.get("ended_ms") or deliveries.end_ms), max(owed.values()))
         # Other markets of a silent connection may have gaps of their own; one that was found was given up.
         begin = first if fault["kind"] == "mute_token" else over - _GIVEN_UP_MS
         seen = min((ms for key in fault["markets"] for ms in detected.get(key, ()) if ms >= begin), default=None)

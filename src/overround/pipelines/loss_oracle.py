@@ -9,13 +9,17 @@ Rules of reading, per market, in the order of the log:
 
 - a change counts only on a connection that was sent the market's whole book before;
 - a change that arrives later than its successor, or after a delay, is *late*, not lost;
+- a change is missed when its turn is over: where the whole stream is late, frames that were made before it still arrive
+  after it happened, and until the last of them nothing is missing, the reader's book is only as late as the stream. Its
+  turn ends with the first frame made after it (of the subscription where frames are numbered, else of the market);
 - a lost change makes the book wrong until a whole book of that state or a later one is sent (or given by REST), or,
   where levels are absolute (Polymarket), until a later change of the same level arrives;
 - between the end of a connection and the next whole book every change is lost;
 - on Polymarket, which numbers nothing, a lost change leaves no trace if the very next frame of the market overwrites
   it (the same level again, or a whole book): no reader of the stream can know of it. Such losses are counted apart;
 - a forged change makes the book wrong until the next whole book;
-- what the client unsubscribed concerns it no more, unless it subscribes again soon: then that was a repair.
+- what the client unsubscribed concerns it no more, unless it subscribes again soon: then that was a repair;
+- a market that is over owes nobody a book: a stretch ends there at the latest.
 """
 
 from __future__ import annotations
@@ -68,6 +72,8 @@ class _Lost(NamedTuple):
     at_ms: int
     level: int
     n_sent: int
+    passed: bool = False
+    """A frame made after it has come."""
 
 
 class _Market:
@@ -137,9 +143,17 @@ class Deliveries:
         self._markets: dict[str, _Market] = {}
         self._carried: dict[str, dict[str, None]] = {}
         self._last_on: dict[str, int] = {}
+        self._n_happened = 0
+        # Changes whose turn is not over, in the order of their happening, by the stream that is to bring them.
+        self._due: dict[tuple[str, str], list[tuple[int, str, int]]] = {}
         n_told = next((n for n in range(len(lines), 0, -1) if lines[n - 1].ts_ms <= end_ms), 0)
         told = lines[:n_told]
         self._canaries = _canaries(told)
+        self._arrives_ms = {
+            (line.key, line.number): line.ts_ms
+            for line in told
+            if line.told is Told.CHANGE and line.link not in self._canaries
+        }
         falsely = sorted(((at, key) for key, at in forged if at <= end_ms), reverse=True)
         for line in told:
             while falsely and falsely[-1][0] < line.ts_ms:
@@ -188,6 +202,12 @@ class Deliveries:
         """Whether the client was no longer interested at the end."""
         return self._markets[key].let_go_ms is not None
 
+    def owed_until(self, key: str) -> int:
+        """Until when somebody was to be told of a market: it ended, or the client was no longer interested, or the run ended."""
+        market = self._markets.get(key)
+        let_go_ms = None if market is None else market.let_go_ms
+        return min(self.end_ms, self._over.get(key, self.end_ms), self.end_ms if let_go_ms is None else let_go_ms)
+
     def last_before(self, key: str, ts_ms: int) -> int:
         """When the market was last heard of before an instant."""
         times = [at for at, _, _ in self._markets[key].sent if at < ts_ms]
@@ -230,15 +250,20 @@ class Deliveries:
             return
         if told is Told.OTHER:
             self._heard_ms[link] = max(self._heard_ms.get(link, 0), self._receipt(line))
+            self._pass(line)
             return
         market = self._markets.setdefault(key, _Market())
         if told is Told.HAPPENED:
+            self._n_happened += 1
             if not market.held or line.ts_ms >= self._over.get(key, line.ts_ms + 1):
                 return
             into = market.limbo if market.let_go_ms is not None else market.missing
             heard_ms = max((self._heard_ms.get(on, 0) for on, keys in self._carried.items() if key in keys), default=0)
             start_ms = max(line.ts_ms, heard_ms, market.heard_ms)
             into[line.number] = _Lost(start_ms, line.level, len(market.sent))
+            for on, keys in self._carried.items():
+                if key in keys:
+                    self._due.setdefault(self._stream(on, key), []).append((self._n_happened, key, line.number))
         elif told is Told.UNSUBSCRIBED:
             self._carried.get(link, {}).pop(key, None)
             if not self._based(key):
@@ -257,6 +282,7 @@ class Deliveries:
                 if line.ts_ms - market.let_go_ms <= REPAIR_BY_UNSUBSCRIBING_MS:
                     market.missing |= market.limbo
                 market.limbo, market.let_go_ms = {}, None
+            self._pass(line)
             self._whole(key, market, line)
         elif told is Told.CHANGE and key in self._carried.get(link, {}):
             self._last_on[link] = line.ts_ms
@@ -267,7 +293,33 @@ class Deliveries:
                 # Wrong from its receipt on: the first change of the market since is the forged one at the latest.
                 forged = market.missing[number]
                 market.missing[number] = forged._replace(at_ms=max(forged.at_ms, self._receipt(line)))
+            self._pass(line)
             self._change(key, market, line)
+
+    def _stream(self, link: str, key: str) -> tuple[str, str]:
+        """What orders a market's frames on a connection: its numbers, over all markets, or the market's own times."""
+        return (link, key if self._absolute else "")
+
+    def _pass(self, line: Delivery) -> None:
+        """A frame came: what was made after it is missing since then at the earliest, what was made before it is passed."""
+        stream = self._stream(line.link, line.key)
+        due = self._due.pop(stream, None)
+        if due is None:
+            return
+        place, receipt_ms = line.place if line.place >= 0 else self._n_happened, self._receipt(line)
+        later = []
+        for turn in due:
+            number, missing = turn[2], self._markets[turn[1]].missing
+            lost = missing.get(number)
+            if lost is None:
+                continue
+            if turn[0] > place:
+                missing[number] = lost._replace(at_ms=max(lost.at_ms, receipt_ms))
+                later.append(turn)
+            else:
+                missing[number] = lost._replace(passed=True)
+        if later:
+            self._due[stream] = later
 
     def _receipt(self, line: Delivery) -> int:
         """When the collector received what was sent; the same bytes may come more than once."""
@@ -304,6 +356,17 @@ class Deliveries:
     def _lose(
         self, key: str, market: _Market, lost: Mapping[int, _Lost], end_ms: int | None, *, traceless: bool = False
     ) -> None:
+        over_ms = self._over.get(key)
+        if over_ms is not None:
+            end_ms = over_ms if end_ms is None else min(end_ms, over_ms)
+            lost = {number: told for number, told in lost.items() if told.at_ms < over_ms}
+        ends_ms = self.end_ms if end_ms is None else end_ms
+        # Still under way when something else than the stream ended the wait: late, not lost.
+        for number, told in lost.items():
+            arrives_ms = self._arrives_ms.get((key, number), -1)
+            if not told.passed and arrives_ms >= ends_ms:
+                self.delays.append(Stretch(key=key, start_ms=told.at_ms, end_ms=arrives_ms, changes=1, late=True))
+                lost = {other: one for other, one in lost.items() if other != number}
         if not lost:
             return
         start = min(told.at_ms for told in lost.values())

@@ -362,7 +362,8 @@ def _n_live(thread: ExchangeThread, venues: Sequence[Venue]) -> int:
 def _over(thread: ExchangeThread, venues: Sequence[Venue]) -> bool:
     def over() -> bool:
         reports = [record for venue in venues for record in thread.exchange.desk.report(venue)]
-        return all(record["state"] == "done" for record in reports)
+        # A mute market that ended is subscribed no more: nothing revives it.
+        return all(record["state"] == "done" or record["market"] in thread.exchange.ended for record in reports)
 
     return bool(thread.call(over))
 
