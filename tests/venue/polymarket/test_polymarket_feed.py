@@ -1401,10 +1401,18 @@ def test_a_lost_connection_was_known_good_until_its_last_frame() -> None:
     assert only(feed, K.GAP).since_ns == (T0 + 400) * NS
 
 
-def test_a_refused_change_doubts_nothing_before_it() -> None:
-    script = Scripted()
+@pytest.mark.parametrize(
+    ("min_size", "since_ms"), [("5", T0 + 700), ("17", T0 + 3_000)], ids=["proved", "never proved"]
+)
+def test_a_refused_change_takes_along_the_hash_that_would_have_told_of_a_loss_before_it(
+    min_size: str, since_ms: int
+) -> None:
+    script = Scripted(min_size=min_size)
     feed = feed_with(script)
-    frame = script.change("BUY", 4600, LOTS)
+    send(feed, script, script.change("BUY", 4600, LOTS, after_ms=700))
+    feed.verdict(MarketId(script.market_id), now_ms=T0 + 900)
+    script.change("BUY", 4500, LOTS)  # lost, and nothing of this market before the next frame
+    frame = script.change("BUY", 4600, 2 * LOTS)
     frame["price_changes"][0]["price"] = "one half"
     send(feed, script, frame, at_ms=T0 + 3_000)
-    assert only(feed, K.GAP).since_ns == (T0 + 3_000) * NS
+    assert only(feed, K.GAP).since_ns == since_ms * NS

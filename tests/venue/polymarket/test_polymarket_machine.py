@@ -262,8 +262,6 @@ class Machine(RuleBasedStateMachine):
         whose, frame = self.wire[0]
         if whose is not None:
             whose.lost_anyhow = True
-            # The gap begins with it: the hash that would have told of an earlier loss is not read.
-            whose.untold()
             self.wire[0] = whose, frame.replace(b'"price":"0', b'"price":"x', 1)
 
     @rule(n=which)

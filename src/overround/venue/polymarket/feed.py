@@ -539,8 +539,7 @@ class PolymarketFeed(Repair):
         self._reject(market_id, exc, recv_ns)
         held = self._held.get(market_id)
         if held is not None and event is not None and event.event_type in ("price_change", "book", ""):
-            # What came before is not put in doubt by it.
-            self._doubt(held, ErrCode.GAP, Saw.MUTE, recv_ns // 1_000_000, since_ns=recv_ns)
+            self._doubt_unread(held, recv_ns)
 
     def _doubt_named(self, raw: bytes, recv_ns: int) -> None:
         """What cannot be read at all (it is cut, mostly) still names the books of ours that it may have been about."""
@@ -548,7 +547,15 @@ class PolymarketFeed(Repair):
             text = name.decode(errors="replace")
             held = self._held.get(MarketId(text)) or self._by_token.get(text)
             if held is not None:
-                self._doubt(held, ErrCode.GAP, Saw.MUTE, recv_ns // 1_000_000, since_ns=recv_ns)
+                self._doubt_unread(held, recv_ns)
+
+    def _doubt_unread(self, held: Held, recv_ns: int) -> None:
+        """A frame that cannot be read takes its hash along, which would have told of anything missing before it.
+
+        So the book is known right up to its last proof only; one that no hash ever proved is no worse before than it was.
+        """
+        since_ns = None if held.proved else recv_ns
+        self._doubt(held, ErrCode.GAP, Saw.MUTE, recv_ns // 1_000_000, since_ns=since_ns)
 
     def _reject(self, market_id: MarketId, exc: WireError, recv_ns: int) -> None:
         self._counters.rejected += 1
