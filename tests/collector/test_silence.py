@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import math
+from collections import defaultdict
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from overround.book import Book
 from overround.collector.silence import (
@@ -40,9 +45,9 @@ class Venue:
         What REST shows of a market; absent: no book.
     """
 
-    def __init__(self, *, slots: int = 1, markets: int = 4, **changed: object) -> None:
+    def __init__(self, *, slots: int = 1, markets: int = 4, batch: int = 100, **changed: object) -> None:
         self.settings = SilenceSettings(**changed)  # type: ignore[arg-type]
-        self.decider = SilenceDecider(self.settings, batch=100)
+        self.decider = SilenceDecider(self.settings, batch=batch)
         self.now_ms = 1_000_000
         self.lines = {str(slot): {MarketId(f"{slot}/{n}"): book() for n in range(markets)} for slot in range(slots)}
         self.opened: dict[str, int | None] = dict.fromkeys(self.lines, 1)
@@ -229,12 +234,79 @@ def test_every_live_market_is_audited_within_its_time_and_a_rotation_costs_few_r
     assert len(venue.checks) <= 3 * rounds * 1.5, "250 books in batches of 100"
 
 
+@given(
+    markets=st.integers(1, 60),
+    batch=st.integers(1, 24),
+    busy=st.sets(st.integers(0, 59)),
+    every_ms=st.sampled_from([STEP, 2_000, 7_000]),
+)
+@settings(max_examples=40, deadline=None)
+def test_every_live_market_has_its_turn_in_a_bounded_time_however_busy_or_quiet_it_is(
+    markets: int, batch: int, busy: set[int], every_ms: int
+) -> None:
+    venue = Venue(markets=markets, batch=batch, audit_after_secs=5)
+    venue.run(150_000, venue.speak(*(f"0/{n}" for n in busy if n < markets), every_ms=every_ms))
+    bound_ms = 4 * 5_000 + 3_000 * math.ceil(markets / max(1, batch // 4)) + STEP
+    asked: dict[MarketId, list[int]] = defaultdict(lambda: [0])
+    for at_ms, check in venue.checks:
+        assert len(check.market_ids) <= batch
+        for market_id in check.market_ids:
+            asked[market_id].append(at_ms)
+    for market_id in venue.lines["0"]:
+        times = [*asked[market_id], 150_000]
+        assert max(after - before for before, after in pairwise(times)) <= bound_ms
+    audits = [at_ms for at_ms, check in venue.checks if check.why is Why.AUDIT]
+    assert all(after - before >= 3_000 for before, after in pairwise(audits)), "the request budget"
+
+
+def test_turns_cost_a_busy_venue_fewer_requests_than_a_quiet_one_costs_anyhow() -> None:
+    quiet, busy = Venue(markets=250), Venue(markets=250)
+    quiet.run(600_000)
+    busy.run(600_000, busy.speak(*busy.lines["0"]))
+    assert 9 <= len(busy.checks) < len(quiet.checks) / 2
+
+
 def test_markets_that_are_closed_or_not_live_are_not_audited() -> None:
     venue = Venue()
     closed = venue.held("0/1")
     closed.live, closed.err = False, ErrCode.CLOSED
     venue.run(300_000, venue.speak("0/0"))
     assert MarketId("0/1") not in {m for _, check in venue.checks for m in check.market_ids}
+
+
+def test_a_market_that_ended_unheard_is_found_gone_once_rest_denies_it_again() -> None:
+    venue = learnt()
+    del venue.truth[MarketId("0/1")]
+    ((took_ms, finding),) = venue.run(120_000, venue.speak("0/0", "1/0"))
+    assert finding == Finding(fault=Fault.GONE, slot="0", market_ids=(MarketId("0/1"),), by=Why.CONFIRM)
+    assert took_ms <= 45_000 + 3_000 + venue.settings.mute_tolerance_ms + 2 * STEP
+
+
+def test_a_market_that_speaks_or_is_there_again_is_not_gone() -> None:
+    venue = learnt()
+    there = venue.truth.pop(MarketId("0/1"))
+
+    def speaks(at_ms: int) -> None:
+        venue.speak("0/0", "1/0")(at_ms)
+        if any(MarketId("0/1") in check.market_ids for _, check in venue.checks):
+            venue.held("0/1").seq += 1
+
+    assert venue.run(120_000, speaks) == []
+    venue.checks.clear()
+
+    def comes_back(at_ms: int) -> None:
+        venue.speak("0/0", "1/0")(at_ms)
+        if any(MarketId("0/1") in check.market_ids for _, check in venue.checks):
+            venue.truth[MarketId("0/1")] = there
+
+    assert venue.run(120_000, comes_back) == []
+
+
+def test_where_rest_has_no_book_at_all_nobody_is_gone() -> None:
+    venue = learnt()
+    venue.truth.clear()
+    assert venue.run(600_000) == []
+    assert Why.CONFIRM in venue.whys()
 
 
 # -- first books ---------------------------------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
 from random import Random
 from types import SimpleNamespace
 from typing import Any
@@ -22,46 +21,65 @@ def heard_at(ms: int) -> Book:
     return book
 
 
+class Told:
+    """A watch over one connection with three live books, and what it told and did."""
+
+    def __init__(self) -> None:
+        self.reports: list[FeedEvent] = []
+        self.ended: list[str] = []
+        self.distrusted: list[str] = []
+        proven = {SPOKEN: 9_000, SHOWN: 4_000, UNPROVED: None}
+        connection: Any = SimpleNamespace(
+            name="0",
+            connection_id="0.1",
+            log_id="0.1",
+            connected=True,
+            feed=SimpleNamespace(
+                books={SPOKEN: heard_at(9_000), SHOWN: heard_at(5_000), UNPROVED: heard_at(6_000)},
+                proven_ms=proven.get,
+                spoken_ns=lambda: 9_000_000_000,
+                distrust=lambda market_id, **_: self.distrusted.append(market_id),
+            ),
+            abandon=self.ended.append,
+        )
+        unused: Any = None
+        adapter: Any = SimpleNamespace(venue="polymarket", books_per_request=10)
+        self.watch = SilenceWatch(
+            adapter,
+            settings=SilenceSettings(),
+            clock=ManualClock(),
+            rng=Random(1),
+            pacer=unused,
+            connections=lambda: [connection],
+            market_of=lambda _: None,
+            report=lambda _, events: self.reports.extend(events),
+        )
+
+    def find(self, fault: Fault, *market_ids: MarketId) -> list[tuple[FeedEventKind, str, int | None]]:
+        self.watch._act(Finding(fault=fault, slot="0", market_ids=market_ids, by=Why.CONFIRM))
+        return [
+            (event.kind, event.market_id, None if event.since_ns is None else event.since_ns // 1_000_000)
+            for event in self.reports
+        ]
+
+
 def test_a_book_that_rest_showed_otherwise_was_right_at_its_own_last_proof_not_at_the_last_frame_of_all() -> None:
-    reports: list[FeedEvent] = []
-    ended: list[str] = []
-    proven = {SPOKEN: 9_000, SHOWN: 4_000, UNPROVED: None}
-    connection: Any = SimpleNamespace(
-        name="0",
-        connection_id="0.1",
-        log_id="0.1",
-        connected=True,
-        feed=SimpleNamespace(
-            books={SPOKEN: heard_at(9_000), SHOWN: heard_at(5_000), UNPROVED: heard_at(6_000)},
-            proven_ms=proven.get,
-            spoken_ns=lambda: 9_000_000_000,
-        ),
-        abandon=ended.append,
-    )
-
-    def report(_: Any, events: Sequence[FeedEvent]) -> None:
-        reports.extend(events)
-
-    adapter: Any = SimpleNamespace(venue="polymarket", books_per_request=10)
-    pacer: Any = None
-    watch = SilenceWatch(
-        adapter,
-        settings=SilenceSettings(),
-        clock=ManualClock(),
-        rng=Random(1),
-        pacer=pacer,
-        connections=lambda: [connection],
-        market_of=lambda _: None,
-        report=report,
-    )
-    watch._act(Finding(fault=Fault.FROZEN, slot="0", market_ids=(SPOKEN, SHOWN, UNPROVED), by=Why.CONFIRM))
-    assert all(event.kind is FeedEventKind.GAP for event in reports)
-    assert [(event.market_id, event.since_ns) for event in reports] == [
-        (SHOWN, 4_000 * 1_000_000),
-        (UNPROVED, 6_000 * 1_000_000),
-        ("", 9_000 * 1_000_000),
+    told = Told()
+    gap = FeedEventKind.GAP
+    assert told.find(Fault.FROZEN, SPOKEN, SHOWN, UNPROVED) == [
+        (gap, SHOWN, 4_000),
+        (gap, UNPROVED, 6_000),
+        (gap, "", 9_000),
     ]
-    assert len(ended) == 1
+    assert len(told.ended) == 1
+
+
+def test_a_market_that_ended_unheard_is_in_doubt_since_its_last_proof_and_subscribed_no_more() -> None:
+    told = Told()
+    assert told.find(Fault.GONE, SHOWN) == [(FeedEventKind.GAP, SHOWN, 4_000), (FeedEventKind.GONE, SHOWN, None)]
+    assert told.reports[0].detail == "gone"
+    assert (told.ended, told.distrusted) == ([], []), "nothing is subscribed anew for it"
+    assert told.watch.counters.gone == 1
 
 
 def test_in_a_planned_pause_and_a_while_around_it_nothing_is_expected() -> None:

@@ -177,6 +177,7 @@ class VenueRecorder:
         self._state = RotationState()
         self._plan: Plan | None = None
         self._ended: set[MarketId] = set()
+        self._gone: set[MarketId] = set()
         self._live: set[MarketId] = set()
         self._repairs: dict[str, int] = {}
         self.listed = 0
@@ -388,6 +389,9 @@ class VenueRecorder:
         if found is not None:
             self._universe_version = found.version
             self._markets = {m.market_id: m for m in found.markets if self.share.owns(m.market_id)}
+            # What only REST denied is wanted again where a newer listing still has it.
+            self._ended -= self._gone
+            self._gone.clear()
             limit_ms = self._settings.polling.universe_max_age_hours * 3_600_000
             self._warning = ""
             age_h = found.age_ms / 3_600_000
@@ -627,6 +631,11 @@ class VenueRecorder:
                 if market_id in self._markets:
                     self._ended.add(market_id)
                 self.ledger.closed(market_id, now_ms=now_ms)
+                told.info("market.ended", market_id=market_id, how=kind, detail=event.detail)
+            elif kind is FeedEventKind.GONE:
+                # Its gap ends when the rotation lets go of it.
+                self._ended.add(market_id)
+                self._gone.add(market_id)
                 told.info("market.ended", market_id=market_id, how=kind, detail=event.detail)
             elif kind is FeedEventKind.LISTED:
                 # A hint only: the next scan brings the listing with all its fields.

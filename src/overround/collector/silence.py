@@ -9,13 +9,15 @@ a difference that REST still shows when the socket has had its time to overtake 
 what is seen                                    what follows
 ==============================================  =======================================================================
 connection silent beyond its habit              its most active books are looked up
-book neither heard nor proved for a while       it is looked up (every live book, in rotation)
+book neither heard nor proved for a while       it is looked up
+any live book, when it is its turn              it is looked up: the rest of each batch, at least a quarter of it
 market silent beyond its own habit              it is looked up with the next ones
 no first book for a while                       it is looked up; REST has one: it is missing
 REST shows the held book                        a proof
 REST shows another one                          looked up again when the tolerance is over, unless the socket spoke
 still another; the connection has not spoken    connection frozen, if its silence is suspicious or two books differ
 still another; siblings have spoken             market mute
+REST has none of a live book, and none later    the market is gone: it ended, and nobody told us
 ==============================================  =======================================================================
 
 Frames are late at times, and all of them together: three seconds every few minutes, ten once in two recorded hours. So no
@@ -44,6 +46,11 @@ __all__ = ["Answer", "Check", "ConnectionSeen", "Fault", "Finding", "SilenceDeci
 # Batches of audits are at least so far apart, and one takes what is nearly due along.
 _AUDIT_GAP_MS = 3_000
 _NEARLY_DUE = 0.8
+# A live book is asked for after so many times ``audit_after_secs``, whatever was heard of it; and one place in so many of
+# a batch is for those whose turn it is, however many are due for another reason. So every one of n live books is asked
+# for within _TURN x audit_after_secs + ceil(n / (batch / _TURN_SHARE)) x _AUDIT_GAP_MS, as long as REST answers.
+_TURN = 4
+_TURN_SHARE = 4
 _ASK_AGAIN_MS = 60_000
 _UNANSWERED_MS = 60_000
 _BACKOFF_FIRST_MS, _BACKOFF_CAP_MS = 10_000, 120_000
@@ -81,6 +88,7 @@ class Fault(StrEnum):
     FROZEN = "frozen"
     MUTE = "mute"
     MISSING_BOOK = "missing_first_book"
+    GONE = "gone"
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,6 +139,7 @@ class _Market:
     """What is known of one market."""
 
     __slots__ = (
+        "absent_ms",
         "asked_ms",
         "asked_seq",
         "different_ms",
@@ -140,11 +149,13 @@ class _Market:
         "not_before_ms",
         "proved_ms",
         "seq",
+        "turn_ms",
         "wanted_ms",
     )
 
     def __init__(self, seq: int, now_ms: int, *, longest_ms: int) -> None:
         self.seq = seq
+        self.turn_ms = now_ms
         self.live = self.ended = False
         self.wanted_ms = now_ms
         self.proved_ms = now_ms
@@ -152,6 +163,7 @@ class _Market:
         self.asked_ms: int | None = None
         self.asked_seq = seq
         self.different_ms: int | None = None
+        self.absent_ms: int | None = None
         self.expectation = Expectation(
             now_ms,
             shortest_ms=min(_MARKET_SHORTEST_MS, longest_ms),
@@ -198,12 +210,14 @@ class SilenceDecider:
     def __init__(self, settings: SilenceSettings, *, batch: int) -> None:
         self._settings = settings
         self._batch = batch
+        self._kept = max(1, batch // _TURN_SHARE)
         self._audit_ms = settings.audit_after_secs * 1_000
         self._lines: dict[str, _Line] = {}
         self._slot_of: dict[MarketId, str] = {}
         self._audited_ms = 0
         self._backoff_ms = 0
         self._rest_after_ms = 0
+        self._rest_gave_ms = 0
         self.suspicions = 0
         self.differences = 0
 
@@ -248,7 +262,7 @@ class SilenceDecider:
             line.checked_ms = now_ms
             line.expectation.skip_to(now_ms)
             for market in line.markets.values():
-                market.different_ms = None
+                market.different_ms = market.absent_ms = None
                 market.wanted_ms = now_ms
                 market.expectation.skip_to(now_ms)
         if one.opened_ms is None:
@@ -274,12 +288,12 @@ class SilenceDecider:
                 changes += n
                 market.seq = seq
                 market.proved_ms = now_ms
-                market.different_ms = None
+                market.different_ms = market.absent_ms = None
                 market.expectation.heard(n, now_ms)
             market.ended = book.err == ErrCode.CLOSED
             if book.live is not market.live:
                 market.live = book.live
-                market.different_ms = None
+                market.different_ms = market.absent_ms = None
                 market.wanted_ms = market.proved_ms = now_ms
                 market.expectation.skip_to(now_ms)
         if len(markets) != len(one.books):
@@ -298,16 +312,19 @@ class SilenceDecider:
     def _ask(self, checks: list[Check], why: Why, asked: Iterable[tuple[MarketId, _Market]], now_ms: int) -> None:
         chosen = list(asked)
         for _, market in chosen:
-            market.asked_ms, market.asked_seq = now_ms, market.seq
+            market.asked_ms = market.turn_ms = now_ms
+            market.asked_seq = market.seq
         for start in range(0, len(chosen), self._batch):
             part = tuple(market_id for market_id, _ in chosen[start : start + self._batch])
             checks.append(Check(why=why, market_ids=part))
 
     def _confirm(self, line: _Line, checks: list[Check], now_ms: int) -> None:
-        """Look again at what was different."""
+        """Look again at what was different, or not there."""
         due = []
         for market_id, market in line.markets.items():
-            if market.different_ms is not None and self._free(market, now_ms):
+            if market.absent_ms is not None and now_ms >= market.not_before_ms and self._free(market, now_ms):
+                due.append((market_id, market))
+            elif market.different_ms is not None and self._free(market, now_ms):
                 quiet = line.expectation.heard_ms < market.different_ms
                 if quiet and line.expectation.silence_ms(now_ms) < self._settings.stall_ms:
                     continue  # perhaps everything is only late
@@ -339,7 +356,11 @@ class SilenceDecider:
             ((market_id, market) for market_id, market in line.markets.items() if market.live),
             key=lambda known: -known[1].expectation.rate.per_s(now_ms),
         )[: self._settings.spot_check_markets]
-        free = [known for known in chosen if known[1].different_ms is None and self._free(known[1], now_ms)]
+        free = [
+            (market_id, market)
+            for market_id, market in chosen
+            if market.different_ms is None and market.absent_ms is None and self._free(market, now_ms)
+        ]
         if not free:
             return
         if not line.suspect:
@@ -358,21 +379,26 @@ class SilenceDecider:
         return line.expectation.limit_ms(now_ms, rate_per_s=line.rate_per_s)
 
     def _audit(self, checks: list[Check], now_ms: int) -> None:
-        """Look at what nothing was heard of for a while; one batch, the oldest first."""
+        """Look at what nothing was heard of for a while, the oldest first, and at those whose turn it is; one batch."""
         if now_ms - self._audited_ms < _AUDIT_GAP_MS:
             return
         nearly_ms = self._audit_ms * _NEARLY_DUE
         aged: list[tuple[int, MarketId, _Market]] = []
         suspects: list[tuple[MarketId, _Market]] = []
+        turns: list[tuple[int, MarketId, _Market]] = []
         due = False
         for line in self._lines.values():
             if line.opened_ms is None:
                 continue
             for market_id, market in line.markets.items():
-                age_ms = now_ms - market.proved_ms
-                if age_ms < _MARKET_SHORTEST_MS or not market.live or market.different_ms is not None:
+                if not market.live or market.different_ms is not None or market.absent_ms is not None:
                     continue
                 if now_ms < market.not_before_ms or not self._free(market, now_ms):
+                    continue
+                turns.append((market.turn_ms, market_id, market))
+                age_ms = now_ms - market.proved_ms
+                due = due or now_ms - market.turn_ms >= self._audit_ms * _TURN
+                if age_ms < _MARKET_SHORTEST_MS:
                     continue
                 if age_ms >= nearly_ms:
                     aged.append((-age_ms, market_id, market))
@@ -383,8 +409,13 @@ class SilenceDecider:
             return
         self._audited_ms = now_ms
         aged.sort(key=lambda known: known[:2])
-        chosen = [*suspects, *((market_id, market) for _, market_id, market in aged)]
-        self._ask(checks, Why.AUDIT, chosen[: self._batch], now_ms)
+        turns.sort(key=lambda known: known[:2])
+        chosen = dict([*suspects, *((market_id, market) for _, market_id, market in aged)][: self._batch - self._kept])
+        for _, market_id, market in turns:
+            if len(chosen) == self._batch:
+                break
+            chosen[market_id] = market
+        self._ask(checks, Why.AUDIT, chosen.items(), now_ms)
 
     # -- what came back ----------------------------------------------------------------------------------------
 
@@ -413,6 +444,8 @@ class SilenceDecider:
             One for a frozen connection whatever the number of its markets, else one for each market.
         """
         self._backoff_ms = 0
+        if any(answer is not Answer.ABSENT for answer in answers.values()):
+            self._rest_gave_ms = now_ms
         confirmed: dict[str, list[MarketId]] = {}
         findings: list[Finding] = []
         for market_id in check.market_ids:
@@ -424,12 +457,17 @@ class SilenceDecider:
                 continue
             if not market.live:
                 findings += self._first_book(market_id, market, answer, now_ms)
-            elif answer is Answer.SAME:
+                continue
+            if answer is Answer.ABSENT:
+                findings += self._absent(market_id, market, now_ms)
+                continue
+            market.absent_ms = None
+            if answer is Answer.SAME:
                 market.proved_ms = max(market.proved_ms, now_ms if asked_ms is None else asked_ms)
                 market.different_ms = None
             elif answer is not Answer.DIFFERENT:
                 market.different_ms = None
-                market.not_before_ms = now_ms + (_ASK_AGAIN_MS if answer is Answer.ABSENT else _AUDIT_GAP_MS)
+                market.not_before_ms = now_ms + _AUDIT_GAP_MS
             elif market.different_ms is None:
                 self.differences += 1
                 market.different_ms = now_ms
@@ -445,6 +483,24 @@ class SilenceDecider:
             return []
         slot = self._slot_of[market_id]
         return [Finding(fault=Fault.MISSING_BOOK, slot=slot, market_ids=(market_id,), by=Why.FIRST_BOOK)]
+
+    def _absent(self, market_id: MarketId, market: _Market, now_ms: int) -> list[Finding]:
+        """REST has no book of a market that is live here: looked up again, unless the socket speaks of it meanwhile.
+
+        Nobody is convicted while REST has no book of any market: then REST is wrong.
+        """
+        market.different_ms = None
+        if market.absent_ms is None:
+            market.absent_ms = now_ms
+            market.not_before_ms = now_ms + self._settings.mute_tolerance_ms
+            return []
+        if now_ms < market.not_before_ms:
+            return []
+        market.not_before_ms = now_ms + _ASK_AGAIN_MS
+        if self._rest_gave_ms < market.absent_ms:
+            return []
+        slot = self._slot_of[market_id]
+        return [Finding(fault=Fault.GONE, slot=slot, market_ids=(market_id,), by=Why.CONFIRM)]
 
     def _convict(self, slot: str, market_ids: list[MarketId], by: Why, now_ms: int) -> list[Finding]:
         """Books of a connection that the socket had its time to overtake and did not."""
@@ -478,7 +534,7 @@ class SilenceDecider:
         line.checked_ms = now_ms + _AFTER_FREEZE_MS
         line.expectation.skip_to(now_ms)
         for market in line.markets.values():
-            market.different_ms = None
+            market.different_ms = market.absent_ms = None
             market.not_before_ms = now_ms + _AFTER_FREEZE_MS
 
     # -- what others ask ---------------------------------------------------------------------------------------

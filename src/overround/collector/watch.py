@@ -51,8 +51,8 @@ class SilenceCounters(msgspec.Struct, kw_only=True):
         Books compared with REST, and of these
     proofs, differences : int
         equal ones, and different ones whether overtaken later or not.
-    freezes, mutes, missing_books : int
-        Connections found frozen, markets found mute, first books found missing.
+    freezes, mutes, missing_books, gone : int
+        Connections found frozen, markets found mute, first books found missing, markets that ended unheard.
     witness_faults : int
         Faults of the second connection; they cost the record nothing.
     failures : int
@@ -66,6 +66,7 @@ class SilenceCounters(msgspec.Struct, kw_only=True):
     freezes: int = 0
     mutes: int = 0
     missing_books: int = 0
+    gone: int = 0
     witness_faults: int = 0
     failures: int = 0
 
@@ -273,6 +274,10 @@ class SilenceWatch:
                 continue
             since_ns = max(book.ts_recv_ns, self._proved_ns.get(market_id, 0)) or None
             now_ns = self._clock.now_ns()
+            if finding.fault is Fault.GONE:
+                self.counters.gone += 1
+                self._let_go(connection, market_id, now_ns, since_ns)
+                continue
             if not connection.feed.distrust(market_id, now_ms=now_ns // 1_000_000, since_ns=since_ns):
                 continue
             if finding.fault is Fault.MUTE:
@@ -298,6 +303,25 @@ class SilenceWatch:
                 silent_ms=0 if since_ns is None else (now_ns - since_ns) // 1_000_000,
             )
             connection.drain()
+
+    def _let_go(self, connection: Connection, market_id: MarketId, now_ns: int, since_ns: int | None) -> None:
+        """A market ended unheard: nothing is known since its last proof, and there is nothing to subscribe anew."""
+        proven_ms = connection.feed.proven_ms(market_id)
+        if proven_ms is not None and since_ns is not None:
+            since_ns = min(since_ns, proven_ms * 1_000_000)
+        log.warning(
+            "silence.found",
+            venue=self._adapter.venue,
+            fault=Fault.GONE,
+            connection=connection.log_id,
+            market_id=market_id,
+            silent_ms=0 if since_ns is None else (now_ns - since_ns) // 1_000_000,
+        )
+        gap = FeedEvent(
+            kind=FeedEventKind.GAP, ts_recv_ns=now_ns, market_id=market_id, detail=Fault.GONE, since_ns=since_ns
+        )
+        gone = FeedEvent(kind=FeedEventKind.GONE, ts_recv_ns=now_ns, market_id=market_id, detail="REST has no book")
+        self._report(connection, [gap, gone])
 
     def _replace(self, connection: Connection, finding: Finding) -> None:
         """Only a new connection cures a frozen one; nothing is known since its last change.

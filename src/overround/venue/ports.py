@@ -132,6 +132,8 @@ class FeedEventKind(StrEnum):
     """The market stopped trading."""
     RESOLVED = "resolved"
     """The market has a result; ``detail`` names it."""
+    GONE = "gone"
+    """The venue has no book of the market any more and did not say so; from a shell, not from a feed."""
     LISTED = "listed"
     """The venue announced a market."""
     REJECTED = "rejected"
