@@ -8,7 +8,7 @@ from scripted_polymarket import NS, T0, Scripted, assert_equal, details, encode,
 from overround.market import ErrCode, Integrity, MarketId
 from overround.venue.polymarket import HashEra, HashInputs, PolymarketFeed, prove
 from overround.venue.polymarket.hash import ladder_hash, last_trade_candidates
-from overround.venue.polymarket.sampling import HashBudget, proof_cost_ns
+from overround.venue.polymarket.sampling import HashBudget, proof_cost_ns, wide_search_cost_ns
 from overround.venue.ports import FeedEventKind, RestBook
 
 K = FeedEventKind
@@ -263,6 +263,27 @@ def test_the_price_of_the_change_itself_is_tried_before_the_whole_grid() -> None
     assert book_of(feed, script).integrity is Integrity.VERIFIED
     held = feed._held[MarketId(script.market_id)]
     assert held.cost_ns < proof_cost_ns(len(script.bids) + len(script.asks), 100)
+
+
+@pytest.mark.parametrize(
+    ("tick_e4", "proved", "tails"), [(100, True, 100), (10, True, 1_000), (10, False, 6_000), (100, False, 600)]
+)
+def test_a_search_through_the_grid_is_charged_for_every_combination(tick_e4: int, tails: int, *, proved: bool) -> None:
+    script = Scripted(tick_e4=tick_e4)
+    feed = feed_with(script)
+    held = feed._held[MarketId(script.market_id)]
+    held.proved = proved
+    book = book_of(feed, script)
+    book.bids[4700] = 9 * LOTS  # not what the venue hashed
+    held.neg_risk = False
+    assert held.prove(held.announced()[0], (HashEra.TEN,)) is None
+    n_levels = len(book.bids) + len(book.asks)
+    assert held.cost_ns >= wide_search_cost_ns(n_levels, tails // (1 if proved else 6), tails)
+    assert held.cost_ns < wide_search_cost_ns(n_levels, tails, 2 * tails + 200)
+    # What was found on the way is charged as far as it went.
+    del book.bids[4700]
+    assert held.prove(held.announced()[0], (HashEra.TEN,)) is not None
+    assert held.cost_ns < proof_cost_ns(n_levels, 50)
 
 
 def test_a_proof_tells_how_many_combinations_it_took() -> None:

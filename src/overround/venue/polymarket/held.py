@@ -26,7 +26,7 @@ from overround.venue.polymarket.hash import (
 )
 from overround.venue.polymarket.kept_text import KeptText
 from overround.venue.polymarket.parse import Delta, deltas, mirrored, timestamp_ms
-from overround.venue.polymarket.sampling import proof_again_cost_ns, proof_cost_ns
+from overround.venue.polymarket.sampling import proof_again_cost_ns, proof_cost_ns, wide_search_cost_ns
 from overround.venue.polymarket.wire import decode_event, decode_hashes
 from overround.venue.ports import RestBook
 from overround.venue.repair import Mend
@@ -410,17 +410,15 @@ class Held:
             # What the listing said may be outdated, and the last trade may not have reached us: try every price of
             # the grid on which the book stands, which is finer than the tick where the tick was changed.
             step = gcd(10 if not self.tick else _step_e4(self.tick), *bids, *asks)
-            self.cost_ns += proof_cost_ns(n_levels, 3 * PX_ONE_E4 // max(1, step))
+            trades = list(last_trade_candidates((*self.trades, ""), step_e4=step))
+            ticks = () if self.proved else _TICKS
+            flags = (True, False) if self.neg_risk is None else ()
             proof = prove(
-                announced,
-                inputs,
-                bids,
-                asks,
-                eras=timed,
-                last_trades=last_trade_candidates((*self.trades, ""), step_e4=step),
-                tick_sizes=() if self.proved else _TICKS,
-                neg_risks=(True, False) if self.neg_risk is None else (),
+                announced, inputs, bids, asks, eras=timed, last_trades=trades, tick_sizes=ticks, neg_risks=flags
             )
+            all_tails = len({inputs.last_trade_price, *trades}) * len({inputs.tick_size, *ticks}) * (len(flags) or 1)
+            n_tails = all_tails if proof is None else proof.n_tried
+            self.cost_ns += wide_search_cost_ns(n_levels, len(trades), n_tails)
         return proof
 
     def _near(self, changed: Iterable[int]) -> Iterator[str]:

@@ -10,11 +10,12 @@ the same changes. The figures below were measured on one machine and are rounded
 
 from __future__ import annotations
 
-__all__ = ["HashBudget", "proof_again_cost_ns", "proof_cost_ns"]
+__all__ = ["HashBudget", "proof_again_cost_ns", "proof_cost_ns", "wide_search_cost_ns"]
 
 _PROOF_NS = 30_000
 _LEVEL_NS = 500
 _CANDIDATE_NS = 1_000
+_WIDE_TEXT_NS, _WIDE_TAIL_NS = 2_000, 1_600
 _AGAIN_NS = 12_000
 _KEPT_LEVEL_NS = 40
 _TOUCHED_NS = 800
@@ -28,6 +29,14 @@ def proof_cost_ns(n_levels: int, n_candidates: int = 1) -> int:
 def proof_again_cost_ns(n_levels: int, n_touched: int = 0, n_candidates: int = 1) -> int:
     """The same for a book whose text is kept and whose inputs are known: ``n_touched`` levels written, one SHA-1."""
     return _AGAIN_NS + _KEPT_LEVEL_NS * n_levels + _TOUCHED_NS * n_touched + _CANDIDATE_NS * (n_candidates - 1)
+
+
+def wide_search_cost_ns(n_levels: int, n_texts: int, n_tails: int) -> int:
+    """The same of a search through a grid: a text for each of its prices, a SHA-1 tail for each combination tried.
+
+    Dearer by the piece than a few candidates at hand, since thousands of texts do not stay in the caches.
+    """
+    return _PROOF_NS + _LEVEL_NS * n_levels + _WIDE_TEXT_NS * n_texts + _WIDE_TAIL_NS * n_tails
 
 
 class HashBudget:
