@@ -209,12 +209,11 @@ def test_in_place_a_file_that_the_journal_does_not_wholly_give_is_left_alone(lak
     before = {path: path.read_bytes() for path in files(lake, venue)}
     results = rebuilt(lake, venue, out=None)
     assert {result.exit_code for result in results} == {3}
-    kept = [path for path in before if path.read_bytes() == before[path]]
-    assert kept
-    # A file of a bucket that has no journal at all is left alone, too, without being named.
     named = {name for result in results for name in result.kept}
-    assert named
-    assert named <= {f"{path.parent.name}/{path.name}" for path in kept}
+    # Also that of a bucket that has no journal at all.
+    assert named >= {f"{path.parent.name}/{path.name}" for path in before if path.read_bytes() == before[path]}
+    assert all(path.read_bytes() == before[path] for path in before if f"{path.parent.name}/{path.name}" in named)
+    assert f"{(first := min(before)).parent.name}/{first.name}" in named
 
 
 def test_in_place_is_refused_while_it_is_recorded(tmp_path: Path) -> None:

@@ -71,8 +71,8 @@ class RebuildResult(msgspec.Struct, kw_only=True):
 
     @property
     def exit_code(self) -> int:
-        """3 where a stretch could not be rebuilt, else 0."""
-        return 3 if self.holes else 0
+        """3 where a stretch could not be rebuilt or a file was left as it is, else 0."""
+        return 3 if self.holes or self.kept else 0
 
 
 def rebuild_lake(
@@ -199,6 +199,10 @@ def _write_in_place(
         result.folder = str(paths.root)
         result.files, result.rows = _publish(paths, staging, venue, span, SNAPSHOT_TABLE, unproved, result.kept)
         result.trade_files, result.trades = _publish(paths, staging, venue, span, TRADE_TABLE, unproved, result.kept)
+        # Of these the journal gave not a row.
+        days = [staging.manifests(table.place, str(venue), span.date) for table in TABLES]
+        names = {f"{path.parent.name}/{path.name}" for path in _files_of(paths, str(venue), span)}
+        result.kept = sorted({*result.kept, *names.difference(*map(read_manifests, days))})
         result.holes = unproved
     finally:
         shutil.rmtree(staging.root, ignore_errors=True)
