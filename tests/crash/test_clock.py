@@ -85,3 +85,30 @@ def test_a_clock_set_back_and_forth_by_an_hour_costs_seconds_and_no_row(tmp_path
         report = verify_lake(held.paths)
         assert report.problems == ()
         assert report.open_rows == 0
+
+
+@pytest.mark.long
+@pytest.mark.integration
+@pytest.mark.timeout(180)
+@pytest.mark.skipif(sys.platform == "win32", reason="signals: Windows has no SIGTERM to send")
+def test_a_crash_in_an_hour_that_is_lived_twice_leaves_its_hole_in_the_ledger(tmp_path: Path) -> None:
+    with rig(tmp_path / "rig") as held:
+        # The hour's first life goes on for longer than the second one has until it dies.
+        held.clock.step_ms(60_000)
+        run = held.start()
+        for venue in Venue:
+            run.wait_for(lambda: rows_between(run, venue, 0, 1 << 62) > 20)  # noqa: B023
+        step_and_see_rows(held, run, -60_000, list(Venue))
+        held.kill(run)
+        killed_ms = run.killed_ms or 0
+        again = held.start()
+        for venue in Venue:
+            again.wait_for(lambda: rows_between(again, venue, 0, 1 << 62) > 20)  # noqa: B023
+        back_ms = min(int(str(entry[2])) for taken in again.witness().rows.values() for entry in taken.entries)
+        assert again.end() == 0, again.said()[-3000:]
+        for venue in Venue:
+            gaps = gaps_of(held.paths, venue, held.paths.days(COVERAGE, venue)).collect()
+            ((start_ms, end_ms),) = (
+                gaps.filter(cause="collector_down", market_id="").select("start_ms", "end_ms").rows()
+            )
+            assert killed_ms - 5_000 <= start_ms <= killed_ms < end_ms <= back_ms

@@ -237,6 +237,32 @@ def test_a_start_after_a_crash_learns_what_was_left_open(paths: LakePaths) -> No
     assert inclusion_of(paths, "kalshi", DAY).collect()["end_ms"].to_list() == [NOON + 5, NOON + 9]
 
 
+@pytest.mark.parametrize(
+    ("accounted_ms", "until_ms"),
+    [([NOON + 17_000, NOON + 600_000], NOON + 600_000), ([], None)],
+    ids=["died after an account", "died before one"],
+)
+def test_the_account_of_an_hour_lived_twice_is_not_that_of_the_run_that_died(
+    paths: LakePaths, accounted_ms: list[int], until_ms: int | None
+) -> None:
+    """The clock was set back by an hour: a run under the old time had accounted for what lies ahead."""
+    old = written(
+        paths,
+        minutes=[minute(NOON + n * MINUTE_MS, "", outcomes=("",)) for n in range(60)],
+        stays=[InclusionRow(NOON, NOON + 60 * MINUTE_MS, "M", "hot", 1.0, "stopped")],
+    )
+    del old
+    minutes = [minute(until - until % MINUTE_MS, "", outcomes=("",), until=until) for until in accounted_ms]
+    died = written(paths, minutes=minutes, stays=[InclusionRow(NOON + 5_000, None, "M", "hot", 1.0)], finish=False)
+    del died
+    left = CoverageWriter(paths, "kalshi", level=1, origin="synthetic").start(now_ms=NOON + 660_000)
+    assert left.until_ms == until_ms
+    assert left.died_ms == (until_ms or NOON + 5_000)
+    # Its own files are finished now, and its accounts lie among those of the run before it.
+    again = CoverageWriter(paths, "kalshi", level=1, origin="synthetic").start(now_ms=NOON + 670_000)
+    assert again.died_ms == NOON + 5_000, "rather too long a hole than none"
+
+
 def test_three_tables_in_one_folder_keep_apart_in_listing_and_check(paths: LakePaths) -> None:
     writer = written(
         paths,

@@ -299,6 +299,21 @@ async def test_the_newest_row_on_disk_is_known_whether_its_bucket_was_finished_o
     assert open_writer(ops=disk).newest_row_ms([(0, 1)]) == newest_ms + (not full)
 
 
+async def test_the_newest_row_of_a_run_that_died_is_known_though_the_clock_was_set_back_before(
+    clock: ManualClock, open_writer: Open, append: Append
+) -> None:
+    writer = open_writer()
+    append(writer.buffer, clock.now_ms(), 1)
+    await writer.stop()
+    clock.step_wall_ms(-3_600_000)
+    writer = open_writer()
+    newest_ms = clock.now_ms()
+    append(writer.buffer, newest_ms, 2)
+    assert await writer.flush(newest_ms)
+    writer.abandon()
+    assert open_writer().newest_row_ms([(0, 1)]) == newest_ms
+
+
 async def test_rows_removed_by_another_hand_are_counted_and_later_rows_are_kept(
     paths: LakePaths, clock: ManualClock, open_writer: Open, append: Append
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,12 +137,13 @@ class CoverageWriter:
 
     def start(self, *, now_ms: int) -> LeftOpen:
         """Finish the files that an earlier run left, and tell what it left open."""
+        wrote_last = self._minutes.newest_left("until_ms")
         for writer in self._writers:
             writer.recover(now_ms=now_ms)
         gaps, stays = self._open_rows(GAPS_TABLE), self._open_rows(INCLUSION_TABLE)
         shards = frozenset(shard for _, shard in (*gaps, *stays))
         return LeftOpen(
-            until_ms=self._accounted_until(shards) if shards else None,
+            until_ms=self._accounted_until(shards, wrote_last, now_ms) if shards else None,
             gaps=tuple(GapRow(**{name: row[name] for name in GapRow._fields}) for row, _ in gaps),
             stays=tuple(InclusionRow(**{name: row[name] for name in InclusionRow._fields}) for row, _ in stays),
             shards=shards,
@@ -229,17 +230,24 @@ class CoverageWriter:
             rows += [(row, Share.parse(row[_SHARD])) for row in found if share.owns(row["market_id"])]
         return rows
 
-    def _accounted_until(self, shards: frozenset[Shard]) -> int | None:
-        """The earliest of the last instants that each of the shards accounted for."""
-        found: dict[Shard, int] = {}
-        for day in self._days(COVERAGE_TABLE):
+    def _accounted_until(self, shards: frozenset[Shard], wrote_last: Mapping[Shard, int], now_ms: int) -> int | None:
+        """The earliest of the last instants that each of the shards accounted for.
+
+        In ``wrote_last`` stands what their runs wrote before they died. Of a shard that is not there the newest account
+        on disk is taken; one that lies ahead is of a time before the clock was set back, and says nothing of who died.
+        """
+        found = {shard: ms for shard, ms in wrote_last.items() if shard in shards}
+        sought = shards - found.keys()
+        for day in self._days(COVERAGE_TABLE) if sought else ():
             of_venue = day.filter(pc.equal(day.column("market_id"), pa.scalar("")))
             for name, until_ms in zip(*(of_venue.column(n).to_pylist() for n in (_SHARD, "until_ms")), strict=True):
                 shard = Share.parse(name)
-                if shard in shards:
+                if shard in sought:
                     found[shard] = max(until_ms, found.get(shard, 0))
             if len(found) == len(shards):
                 break
+        if any(found.get(shard, 0) > now_ms for shard in sought):
+            return None
         return min(found.values(), default=None)
 
 

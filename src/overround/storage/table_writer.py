@@ -230,6 +230,31 @@ class TableWriter:
                 return max(newest)
         return None
 
+    def newest_left(self, column: str) -> dict[Shard, int]:
+        """Greatest value of a column in each shard's write-ahead files: before :meth:`recover`, what runs that died wrote last.
+
+        A run that ended cleanly leaves none, so that nothing of a run under another time (the clock was set back) is in
+        them; finished files hold rows of both.
+
+        Raises
+        ------
+        OSError
+            If the folder cannot be read.
+        """
+        place = self._table.place
+        found: dict[Shard, int] = {}
+        for date in self._paths.days(place, self._venue):
+            for hour in self._paths.hours(place, self._venue, date):
+                for wal in self._paths.wal_files(place, self._venue, date, hour):
+                    try:
+                        batches = read_wal(wal.path).batches
+                    except FileNotFoundError:
+                        continue  # another shard's, finished meanwhile
+                    for batch in batches:
+                        if batch.num_rows:
+                            found[wal.shard] = max(int(numbers(batch.column(column)).max()), found.get(wal.shard, 0))
+        return found
+
     # -- durable ------------------------------------------------------------------------------------
 
     def save(self, *, now_ms: int) -> bool:

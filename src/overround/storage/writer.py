@@ -152,6 +152,7 @@ class SnapshotWriter:
         self._last_flush_ts = 0
         self._gaps = 0
         self._gaps_saved = 0
+        self._left_ms: dict[Shard, int] = {}
 
     def start(self) -> None:
         """Take the lock, check the folder's origin, and finish what an earlier run left behind.
@@ -169,6 +170,7 @@ class SnapshotWriter:
         try:
             claim_origin(self._paths, self._origin, ops=self._ops)
             self._last_flush_ts = self._clock.now_ms()
+            self._left_ms = self._table.newest_left(SNAPSHOT_TABLE.time_column)
             self._table.recover(now_ms=self._last_flush_ts)
             self._trades.recover(now_ms=self._last_flush_ts)
         except BaseException:
@@ -283,12 +285,16 @@ class SnapshotWriter:
     def newest_row_ms(self, shards: Iterable[Shard]) -> int | None:
         """Time of each shard's newest row on disk, the earliest of them; None where one of them has none.
 
+        Of a shard whose run died, the newest row that this run left behind: others may be of a time before the clock was
+        set back.
+
         Raises
         ------
         OSError
             If the folder cannot be read.
         """
-        newest = [self._table.newest_row_ms(shard) for shard in shards]
+        left = self._left_ms
+        newest = [left[shard] if shard in left else self._table.newest_row_ms(shard) for shard in shards]
         return min((ms or 0 for ms in newest), default=0) or None
 
     @property
