@@ -64,8 +64,11 @@ def test_a_frame_knows_how_much_had_happened_when_it_was_made_however_late_it_le
     link.push(b"{}", "m", "price_change")
     log.happened("m", 5, 500)
     link.put(held[0])
-    link.put(b"nobody's")
-    assert [(line.told, line.place) for line in log.lines[3:]] == [(Told.CHANGE, 1), (Told.OTHER, -1)]
+    link.push(b"done", kind="ack")
+    link.put(held[1])
+    link.push(b"a print", "m", "trade")
+    link.put(held[2])
+    assert [(line.told, line.place) for line in log.lines[3:]] == [(Told.CHANGE, 1), (Told.OTHER, 2), (Told.OTHER, -1)]
 
 
 def test_a_dump_tells_each_of_its_markets_once(log: DeliveryLog, link: LoggedLink) -> None:

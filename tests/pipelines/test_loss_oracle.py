@@ -238,6 +238,10 @@ def test_on_a_stream_that_is_late_as_a_whole_a_change_is_missed_when_its_turn_is
     lines += [sent_late(1_600, 1, place=1), sent_late(1_700, 2, place=2)]
     lines += [sent_late(2_000, 3, place=3, told="book")]
     assert losses(numbered(*lines)) == [(1_710, 2_000, 1, False)]
+    # A print, of another subscription, overtakes them without saying so; an answer of their own is numbered after them.
+    printed, answered = Delivery(1_000, Told.OTHER, LINK), Delivery(1_000, Told.OTHER, LINK, place=3)
+    assert losses(numbered(*lines[:3], printed, *lines[3:])) == [(1_710, 2_000, 1, False)]
+    assert losses(numbered(*lines[:3], answered, *lines[3:])) == [(900, 2_000, 1, False)]
     # Dropped from a stream that is not late it is missed from its happening on, whatever is late besides.
     at_once = [line(100, "happened", 1), line(200, "happened", 2), sent_late(201, 2, place=2)]
     found = numbered(*at_once, sent_late(1_600, 3, place=3, told="book"), sent_late(1_700, 1, place=1))

@@ -62,7 +62,8 @@ class Delivery(msgspec.Struct, frozen=True, array_like=True):
         Checksum of the frame that told it (``frame_sum``), by which a client's journal finds it; 0 without one.
     place : int
         How many changes had happened on the venue when the frame was made, which may be long before it was sent: frames
-        of one subscription are numbered in this order. -1: those that have happened by now.
+        the books' subscription are numbered in this order. -1: by now; of something else than a book or change: it is none
+        of that subscription's.
     """
 
     ts_ms: int
@@ -117,6 +118,8 @@ class DeliveryLog:
         elif kind == "dump":
             found = dict.fromkeys(str(book["market"]) for book in msgspec.json.decode(payload))
             content = tuple((Told.BOOK, market, self._number(market)) for market in found)
+        elif kind == "ack":
+            content = ()
         else:
             return
         self._frames[payload] = self._n_happened, content
@@ -128,7 +131,7 @@ class DeliveryLog:
         place, found = self._frames.get(payload, (-1, ()))
         frame = frame_sum(payload)
         if not found:
-            self._write(Told.OTHER, link, "", frame=frame)
+            self._write(Told.OTHER, link, "", frame=frame, place=place)
         for told, key, number in found:
             self._write(told, link, key, number, frame=frame, place=place)
             if told is Told.BOOK:

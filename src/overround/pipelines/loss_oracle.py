@@ -250,7 +250,8 @@ class Deliveries:
             return
         if told is Told.OTHER:
             self._heard_ms[link] = max(self._heard_ms.get(link, 0), self._receipt(line))
-            self._pass(line)
+            if line.place >= 0:
+                self._pass(line)
             return
         market = self._markets.setdefault(key, _Market())
         if told is Told.HAPPENED:
