@@ -266,6 +266,15 @@ def test_where_nothing_is_numbered_only_the_markets_own_frames_tell_its_turn() -
     assert losses(read(*lines)) == [(100, 2_000, 1, True)]
 
 
+def test_frames_made_before_a_loss_are_no_trace_of_it_however_late_they_come() -> None:
+    old, lost = line(100, "happened", 1), line(900, "happened", 2)
+    book = line(1_700, "book", 2)
+    assert losses(read(old, lost, sent_late(1_600, 1, place=1), book)) == [(900, 1_700, 1, True)]
+    # One made after it is.
+    seen = [line(950, "happened", 3, level=-300), sent_late(1_600, 3, place=3)]
+    assert losses(read(old, line(100, "change", 1), lost, *seen, line(1_700, "book", 3))) == [(900, 1_700, 1, False)]
+
+
 def test_a_change_under_way_that_rest_overtakes_is_late_but_one_that_was_passed_is_lost() -> None:
     held_up = [line(100, "happened", 1), line(900, "rest", 1), sent_late(1_500, 1, place=1)]
     found = numbered(*held_up)

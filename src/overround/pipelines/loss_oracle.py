@@ -310,15 +310,17 @@ class Deliveries:
         place, receipt_ms = line.place if line.place >= 0 else self._n_happened, self._receipt(line)
         later = []
         for turn in due:
-            number, missing = turn[2], self._markets[turn[1]].missing
-            lost = missing.get(number)
+            number, market = turn[2], self._markets[turn[1]]
+            lost = market.missing.get(number)
             if lost is None:
                 continue
             if turn[0] > place:
-                missing[number] = lost._replace(at_ms=max(lost.at_ms, receipt_ms))
+                # Nor is it a trace of what was made after it.
+                lost = lost._replace(at_ms=max(lost.at_ms, receipt_ms), n_sent=len(market.sent))
                 later.append(turn)
             else:
-                missing[number] = lost._replace(passed=True)
+                lost = lost._replace(passed=True)
+            market.missing[number] = lost
         if later:
             self._due[stream] = later
 
