@@ -10,7 +10,7 @@ import pytest
 from overround.collector.steady import SteadyClock
 from overround.market import Venue
 from overround.pipelines.lake import verify_lake
-from overround.storage import COVERAGE, gaps_of
+from overround.storage import COVERAGE, gaps_of, inclusion_of
 from overround.testing.clock import ManualClock
 
 from .rig import Rig, Run, rig
@@ -45,6 +45,12 @@ def rows_between(run: Run, venue: Venue, from_ms: int, to_ms: int) -> int:
         if of_kalshi == (venue is Venue.KALSHI):
             found += sum(from_ms <= int(str(entry[2])) < to_ms for entry in taken.entries)
     return found
+
+
+def open_stays(held: Rig, venue: Venue) -> int:
+    """Markets of which the ledger on disk says that they are held."""
+    days = held.paths.days(COVERAGE, venue)
+    return int(inclusion_of(held.paths, venue, days).collect()["end_ms"].null_count()) if days else 0
 
 
 def step_and_see_rows(held: Rig, run: Run, by_ms: int, venues: list[Venue]) -> None:
@@ -99,6 +105,9 @@ def test_a_crash_in_an_hour_that_is_lived_twice_leaves_its_hole_in_the_ledger(tm
         for venue in Venue:
             run.wait_for(lambda: rows_between(run, venue, 0, 1 << 62) > 20)  # noqa: B023
         step_and_see_rows(held, run, -60_000, list(Venue))
+        for venue in Venue:
+            # Only what the ledger says of this life tells the next one that there was one.
+            run.wait_for(lambda: open_stays(held, venue) > 0)  # noqa: B023
         held.kill(run)
         killed_ms = run.killed_ms or 0
         again = held.start()

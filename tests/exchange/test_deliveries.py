@@ -71,6 +71,14 @@ def test_a_frame_knows_how_much_had_happened_when_it_was_made_however_late_it_le
     assert [(line.told, line.place) for line in log.lines[3:]] == [(Told.CHANGE, 1), (Told.OTHER, 2), (Told.OTHER, -1)]
 
 
+def test_a_forged_change_is_told_as_one_and_the_next_is_not(log: DeliveryLog, link: LoggedLink) -> None:
+    log.happened("m", 4, 500)
+    log.forging("m")
+    link.push(b"{}", "m", "orderbook_delta")
+    link.push(b"[]", "m", "orderbook_delta")
+    assert told(log)[1:] == [("forged", "m", 4), ("change", "m", 4)]
+
+
 def test_a_dump_tells_each_of_its_markets_once(log: DeliveryLog, link: LoggedLink) -> None:
     log.happened("m", 4, 500)
     link.push(json.dumps([{"market": "m"}, {"market": "m"}, {"market": "n"}]).encode(), kind="dump")

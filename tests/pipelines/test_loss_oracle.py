@@ -102,8 +102,12 @@ def test_a_canarys_second_ear_delivers_nothing() -> None:
 
 
 def test_a_forged_change_needs_a_whole_book() -> None:
-    found = Deliveries([*START, line(500, "book", 0)], end_ms=1_000, absolute=False, forged=[(KEY, 100)])
-    assert losses(found) == [(100, 500, 1, False)]
+    # Also where the book comes within the same millisecond, and whatever other change comes before it.
+    forged = line(100, "forged")
+    assert losses(read(forged, line(500, "book", 0), absolute=False)) == [(100, 500, 1, False)]
+    assert losses(read(forged, *happens(200, 1), absolute=False)) == [(100, None, 1, False)]
+    assert losses(read(forged, line(100, "book", 0), *happens(200, 1), absolute=False)) == [(100, 100, 1, False)]
+    assert losses(read(line(50, "ended"), forged, absolute=False)) == [], "it reached nobody"
 
 
 DROP = {"kind": "drop", "ts_ms": 90, "ended_ms": 110, "last_ms": 100, "connections": [LINK], "markets": {}}
@@ -216,9 +220,9 @@ def test_what_was_under_way_when_a_connection_ended_arrives_before_anything_is_m
 
 
 def test_a_forged_change_is_wrong_from_its_receipt_on() -> None:
-    forged = Delivery(520, Told.CHANGE, LINK, KEY, 0, 0, 77)
+    forged = Delivery(520, Told.FORGED, LINK, KEY, 0, 0, 77)
     lines = [*START, forged, line(900, "book", 0)]
-    found = Deliveries(lines, end_ms=10_000, absolute=False, forged=[(KEY, 500)], received={77: [560]})
+    found = Deliveries(lines, end_ms=10_000, absolute=False, received={77: [560]})
     assert losses(found) == [(560, 900, 1, False)]
 
 
@@ -292,6 +296,19 @@ def test_a_market_that_is_over_owes_nobody_a_book_but_what_it_lost_before_is_los
     assert losses(found) == [(100, 600, 2, False)]
     check = check_gaps(found, {KEY: [gap]} if gap else {}, [DROP], detected={}, interval_ms=1_000, audit_ms=0)
     assert len(check.unrecorded) == unrecorded
+
+
+def test_what_a_stall_held_up_until_its_market_was_over_is_late() -> None:
+    stalled = [line(100, "happened", 1), line(200, "happened", 2), line(700, "unsubscribed")]
+    arrived = [sent_late(900, 1, place=1), sent_late(901, 1, place=1, told="book"), sent_late(902, 2, place=2)]
+    found = Deliveries([*START, *stalled, *arrived], end_ms=10_000, absolute=True, over={KEY: 600})
+    assert (losses(found), len(found.delays)) == ([], 2)
+    # Something made after it had come before the market was over.
+    passed = [line(100, "happened", 1), *happens(200, 2, level=-300), line(900, "change", 1), line(901, "book", 2)]
+    found = Deliveries(
+        [*START, *passed[:3], line(700, "unsubscribed"), *passed[3:]], end_ms=9_000, absolute=True, over={KEY: 600}
+    )
+    assert losses(found) == [(100, 600, 1, False)]
 
 
 @pytest.mark.parametrize(("over_ms", "overlooked"), [(90, 0), (30_000, 0), (None, 1)])

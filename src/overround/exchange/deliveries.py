@@ -28,6 +28,8 @@ class Told(StrEnum):
     """A level changed on the venue; ``number`` is the state after it."""
     CHANGE = "change"
     """That change was sent on a connection."""
+    FORGED = "forged"
+    """A change that never happened was sent on a connection."""
     BOOK = "book"
     """A whole book of that state was sent on a connection."""
     REST = "rest"
@@ -101,6 +103,7 @@ class DeliveryLog:
         self._now_ms = now_ms
         self._numbers: dict[str, int] = {}
         self._n_happened = 0
+        self._forging = ""
         self._frames: dict[bytes, tuple[int, tuple[tuple[Told, str, int], ...]]] = {}
 
     def happened(self, key: str, number: int, level: int) -> None:
@@ -109,10 +112,16 @@ class DeliveryLog:
         self._n_happened += 1
         self._write(Told.HAPPENED, "", key, number, level)
 
+    def forging(self, key: str) -> None:
+        """The next change of a market will be one that does not happen."""
+        self._forging = key
+
     def pushed(self, payload: bytes, key: str, kind: str) -> None:
         """A hub made a frame: remember what it tells, in case it reaches the wire."""
         if kind in {"price_change", "orderbook_delta"}:
-            content: tuple[tuple[Told, str, int], ...] = ((Told.CHANGE, key, self._number(key)),)
+            told = Told.FORGED if key == self._forging else Told.CHANGE
+            self._forging = ""
+            content: tuple[tuple[Told, str, int], ...] = ((told, key, self._number(key)),)
         elif kind in {"book", "orderbook_snapshot"}:
             content = ((Told.BOOK, key, self._number(key)),)
         elif kind == "dump":

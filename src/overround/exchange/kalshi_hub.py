@@ -155,6 +155,8 @@ class KalshiHub:
             ts_ms=self._now_ms,
             clock=market.clock if self._options.clock_fields else None,
         )
+        if self._log is not None:
+            self._log.forging(key)
         self._send(sub, "orderbook_delta", body, key)
         return {"px_e4": px, "bid": on_bids, "delta_e6": -(held + beyond_e6), "seq": sub.seq}
 

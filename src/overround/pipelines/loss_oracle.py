@@ -105,8 +105,6 @@ class Deliveries:
         Whether a change tells a level's new size (Polymarket), not the difference (Kalshi).
     over : mapping of str to int, optional
         Since when a market shows no book any more; changes after that are nobody's.
-    forged : sequence of (str, int), optional
-        Market and instant of changes that were sent but never happened.
     received : mapping of int to sequence of int, optional
         When the collector received frames, by their checksum, in order. A gap begins with the receipt of the last good frame, which
         is some milliseconds after it was sent: what happened in between is lost from that receipt on.
@@ -127,7 +125,6 @@ class Deliveries:
         end_ms: int,
         absolute: bool,
         over: Mapping[str, int] | None = None,
-        forged: Sequence[tuple[str, int]] = (),
         received: Mapping[int, Sequence[int]] | None = None,
     ) -> None:
         self.end_ms = end_ms
@@ -139,7 +136,6 @@ class Deliveries:
         self._over = over or {}
         self._received = received or {}
         self._heard_ms: dict[str, int] = {}
-        self._forged: dict[str, int] = {}
         self._markets: dict[str, _Market] = {}
         self._carried: dict[str, dict[str, None]] = {}
         self._last_on: dict[str, int] = {}
@@ -154,14 +150,7 @@ class Deliveries:
             for line in told
             if line.told is Told.CHANGE and line.link not in self._canaries
         }
-        falsely = sorted(((at, key) for key, at in forged if at <= end_ms), reverse=True)
         for line in told:
-            while falsely and falsely[-1][0] < line.ts_ms:
-                at_ms, key = falsely.pop()
-                market = self._markets.setdefault(key, _Market())
-                # A number below every state: only a whole book ends it.
-                self._forged[key] = -1 - len(market.missing)
-                market.missing[self._forged[key]] = _Lost(at_ms, 0, -1)
             if line.link not in self._canaries:
                 self._read(line)
         for key, market in self._markets.items():
@@ -285,17 +274,17 @@ class Deliveries:
                 market.limbo, market.let_go_ms = {}, None
             self._pass(line)
             self._whole(key, market, line)
-        elif told is Told.CHANGE and key in self._carried.get(link, {}):
+        elif told in {Told.CHANGE, Told.FORGED} and key in self._carried.get(link, {}):
             self._last_on[link] = line.ts_ms
             self._heard_ms[link] = max(self._heard_ms.get(link, 0), self._receipt(line))
             market.sent.append((line.ts_ms, link, False))
-            number = self._forged.pop(key, None)
-            if number is not None and number in market.missing:
-                # Wrong from its receipt on: the first change of the market since is the forged one at the latest.
-                forged = market.missing[number]
-                market.missing[number] = forged._replace(at_ms=max(forged.at_ms, self._receipt(line)))
             self._pass(line)
-            self._change(key, market, line)
+            if told is Told.CHANGE:
+                self._change(key, market, line)
+            else:
+                # A number below every state: only a whole book ends it.
+                wrong_ms = max(line.ts_ms, self._receipt(line))
+                market.missing[-1 - len(market.missing)] = _Lost(wrong_ms, 0, -1, passed=True)
 
     def _stream(self, link: str, key: str) -> tuple[str, str]:
         """What orders a market's frames on a connection: its numbers, over all markets, or the market's own times."""
@@ -318,7 +307,7 @@ class Deliveries:
                 # Nor is it a trace of what was made after it.
                 lost = lost._replace(at_ms=max(lost.at_ms, receipt_ms), n_sent=len(market.sent))
                 later.append(turn)
-            else:
+            elif line.ts_ms <= self._over.get(turn[1], line.ts_ms):
                 lost = lost._replace(passed=True)
             market.missing[number] = lost
         if later:

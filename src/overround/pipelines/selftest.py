@@ -451,13 +451,11 @@ def _judge_scan(
 def _check(cell: FaultCell, run: _Run, venue: Venue) -> CellResult:
     paths = LakePaths(run.settings.data_dir)
     problems = run.problems[venue]
-    forged = [(str(fault["market"]), int(fault["ts_ms"])) for fault in run.faults[venue] if fault.get("forged")]
     deliveries = Deliveries(
         run.lines[venue],
         end_ms=run.stop_ms,
         absolute=venue is Venue.POLYMARKET,
         over=run.over,
-        forged=forged,
         received=_received(paths, venue),
     )
     gaps, detected, rows_of_gaps = _gaps(paths, venue, deliveries)

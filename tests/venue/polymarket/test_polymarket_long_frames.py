@@ -14,6 +14,7 @@ from overround.book import BookShelf, Side
 from overround.market import Integrity, MarketId
 from overround.testing.tapes import PolymarketTape
 from overround.venue.polymarket import PolymarketFeed, feed
+from overround.venue.ports import FeedEventKind
 
 START_NS = 1_790_000_000_000_000_000
 
@@ -101,6 +102,24 @@ def test_a_wrong_book_is_put_right_by_the_next_whole_one_although_its_hash_is_kn
     book.set_level(Side.BID, 4800 if lost == "a level too few" else 100, 0 if lost == "a level too few" else 5)
     send(held, script, script.book())
     assert (book.bids, book.asks) == (script.bids, script.asks)
+
+
+def test_a_book_in_doubt_is_put_right_by_the_next_whole_one_though_it_has_as_many_levels() -> None:
+    script = deep()
+    held = feed_with(script, hash_every=1)
+    send(held, script, script.change("SELL", 5100, 9_000_000))
+    proven_ms = held.proven_ms(MarketId(script.market_id)) or 0
+    script.change("BUY", 4800, 7_000_000)  # lost; the size of a level, not their number
+    send(held, script, script.change("SELL", 5200, 9_000_000))
+    book = held.books[MarketId(script.market_id)]
+    assert book.integrity is Integrity.SUSPECT
+    held.events.clear()
+    send(held, script, script.book())
+    assert (book.bids, book.asks) == (script.bids, script.asks)
+    held.tick(now_ms=script.ts_ms + 600)
+    assert [event.kind for event in held.events] == [FeedEventKind.GAP, FeedEventKind.REPAIRED]
+    assert held.events[0].since_ns == proven_ms * 1_000_000
+    assert book.integrity is Integrity.VERIFIED
 
 
 @given(st.integers(0, 4_000_000_000_000_000))

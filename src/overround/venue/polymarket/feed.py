@@ -55,7 +55,7 @@ from overround.venue.polymarket.wire import (
     split_array,
 )
 from overround.venue.ports import FeedEventKind
-from overround.venue.repair import Saw
+from overround.venue.repair import Saw, State
 
 __all__ = ["PolymarketFeed"]
 
@@ -194,11 +194,12 @@ class PolymarketFeed(Repair):
         """Whether a whole book is the one that the newest change led to: after each trade the venue sends it again.
 
         Its hash names the state that the change announced, and the verdict proves ours against that same hash; so its
-        levels, two thirds of the price of such a frame, tell nothing new.
+        levels, two thirds of the price of such a frame, tell nothing new. Of a book in doubt they do: they end the doubt.
         """
         book = held.book
         return (
             book.live
+            and held.mend.state is State.WHOLE
             and said.timestamp == held.newest_ms
             and held.frame is not None
             and said.hash is not None
