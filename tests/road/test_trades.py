@@ -21,7 +21,7 @@ from overround.storage import JOURNAL, TRADES, LakePaths, inclusion_of, scan_tra
 
 from .road import travel
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(120)]
 
 PRINTS = {Venue.KALSHI: "trade", Venue.POLYMARKET: "last_trade_price"}
 # Subscriptions take effect, and the last prints arrive, a little later than the ledger's account begins and ends.

@@ -85,7 +85,7 @@ def _section(market: MeasuredMarket, blocks: pl.DataFrame, begin: int, end: int)
     )  # fmt: skip
     parts = "".join(
         f'<span>{escape(part.replace("_", "-"))}<span class="meter"><i style="width:{round(60 * market.parts[part])}px"></i></span></span>'
-        for part in INTEREST_PARTS
+        for part, word in ((part, part.replace("_", "-")) for part in INTEREST_PARTS)
     )
     values = "".join(
         f"<div><dt>{escape(label)}</dt><dd>{_value(stats, name, form)}</dd></div>" for name, label, form in _SHOWN
