@@ -1,4 +1,4 @@
-"""What trading costs: exact fee arithmetic of both venues."""
+"""What trading costs and whether it happens: exact fee arithmetic of both venues, and a resting order's queue."""
 
 from overround.fills.fees import (
     KALSHI_CENT_E10,
@@ -11,15 +11,20 @@ from overround.fills.fees import (
     order_rounding_e10,
     usd_text,
 )
+from overround.fills.queue import Episode, LevelNews, QueuedOrder, fit_cancels_ahead
 
 __all__ = [
     "KALSHI_CENT_E10",
     "KALSHI_UNIT_E10",
     "USD_ONE_E10",
+    "Episode",
     "FillFee",
+    "LevelNews",
+    "QueuedOrder",
     "RoundingLedger",
     "fee_bound",
     "fill_fee",
+    "fit_cancels_ahead",
     "order_rounding_e10",
     "usd_text",
 ]
