@@ -18,6 +18,7 @@ from overround.cli.options import (
     parse_date,
     venue_option,
 )
+from overround.cli.rules_stages import constraints, ingest, normalize, review, run_all
 from overround.errors import NothingStored, UsageError
 
 if TYPE_CHECKING:
@@ -48,6 +49,10 @@ def rules() -> None:
 
     Example: overround rules relations --markets markets.jsonl
     """
+
+
+for _stage in (ingest, normalize, constraints, run_all, review):
+    rules.add_command(_stage)
 
 
 @rules.command()

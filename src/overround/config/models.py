@@ -402,9 +402,17 @@ class StrategySettings(_Table):
 
 
 class ThresholdSettings(_Table):
-    """``[thresholds]``."""
+    """``[thresholds]``.
+
+    Attributes
+    ----------
+    min_profit_usdc : float
+    review_below : float
+        Readings of rules with less confidence are queued for review, [0, 1].
+    """
 
     min_profit_usdc: Annotated[float, Field(ge=0)] = 0.02
+    review_below: Annotated[float, Field(ge=0, le=1)] = 0.8
 
 
 class Settings(_Table):

@@ -332,6 +332,10 @@ class LakePaths:
         """What waits for a human's answer."""
         return self._daily("review_queue", venue, date, "queue.jsonl")
 
+    def review_decisions(self, venue: str) -> Path:
+        """What people answered, of all days: it is kept when queues are tidied away."""
+        return self.root / "review_queue" / f"venue={venue}" / "decisions.jsonl"
+
     def origin(self) -> Path:
         """Says whether the folder holds live or synthetic rows."""
         return self.root / "_origin.json"
