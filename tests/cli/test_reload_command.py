@@ -205,6 +205,9 @@ def test_limits_intervals_and_venues_change_while_nothing_is_lost(tmp_path: Path
         throughout = held.filter(pl.col("span") > held["span"].max() - 3_000)
         assert len(throughout) >= 8
         assert throughout["longest"].max() <= 2_000 + 1_000
+        (off,) = [line for line in lines if line["event"] == "venue.switched_off"]
+        assert (off["venue"], off["rows_waiting"]) == ("kalshi", 0)
+        assert off["rows"] > 0
         assert {line["venue"] for line in lines if line["event"] == "collect.stopped"} == {"polymarket"}
     assert not list((rig.lake / "control").glob("*.json"))
 

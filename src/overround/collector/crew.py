@@ -160,10 +160,13 @@ class Crew:
             done, _ = await asyncio.wait({self.tasks[venue]}, timeout=BEGINS_S)
             for task in done:
                 task.result()
-        except BaseException:
+            log.info("venue.switched_on", venue=venue)
+        except OverroundError:
             self.tasks.pop(venue, None)
             self.recorders[:] = [recorder for recorder in self.recorders if recorder.venue is not venue]
-            await self._adapters.pop(venue).aclose() if venue in self._adapters else None
+            adapter = self._adapters.pop(venue, None)
+            if adapter is not None:
+                await adapter.aclose()
             raise
 
     async def _dismiss(self, recorder: VenueRecorder) -> None:
@@ -175,6 +178,8 @@ class Crew:
             log.error("collect.venue_failed", venue=recorder.venue, exc_info=result)
         self.recorders.remove(recorder)
         self.ended.append(recorder)
+        status = recorder.status()
+        log.info("venue.switched_off", venue=recorder.venue, rows=status.rows, rows_waiting=status.rows_waiting)
         await self._adapters.pop(recorder.venue).aclose()
 
 
