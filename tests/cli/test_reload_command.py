@@ -97,6 +97,7 @@ def until(holds: Callable[[], bool], *, within_s: float = 30) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform == "win32", reason="signals: Windows has neither SIGHUP nor SIGTERM to send")
 def test_limits_intervals_and_venues_change_while_nothing_is_lost(tmp_path: Path) -> None:
     settings = demo_settings(tmp_path / "unused", markets=120, seed=5)
