@@ -9,50 +9,20 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from lakes import KEY, START_MS, files, recorded, rows
 from polars.testing import assert_frame_equal
 
 from overround.cli.app import run
-from overround.config import ArchiveSettings, StorageSettings
-from overround.market import MarketId, Origin, OutcomeId
+from overround.config import ArchiveSettings
 from overround.pipelines.archive import archive_lake, restore_lake
 from overround.pipelines.compact import Compaction, compact_lake
 from overround.pipelines.lake import verify_lake
 from overround.pipelines.retain import DAY_MS
-from overround.storage import LakePaths, SnapshotWriter
+from overround.storage import LakePaths
 from overround.storage.archive import open_archive
 from overround.storage.fileops import FileOps
-from overround.testing.clock import ManualClock
 
-START_MS = 1_768_392_001_000  # 2026-01-14T12:00:01Z
 LATER = START_MS + 2 * DAY_MS
-KEY = ["market_id", "outcome_id", "ts_recv", "seq"]
-
-
-async def recorded(root: Path, *, bucket_s: int, minutes: int) -> LakePaths:
-    """A row of both outcomes every 20 seconds."""
-    clock, paths = ManualClock(START_MS), LakePaths(root)
-    settings = StorageSettings(bucket_secs=bucket_s, compression_level=1)
-    writer = SnapshotWriter(paths, "kalshi", settings=settings, top_k=50, origin=Origin.SYNTHETIC, clock=clock)
-    writer.start()
-    key = writer.buffer.register(MarketId("m"), [OutcomeId("yes"), OutcomeId("no")])
-    for number in range(3 * minutes):
-        writer.buffer.append(
-            key, clock.now_ms(), {4000 + number: 1} if number % 3 else {}, {5000: 2},
-            seq=number, source_ts=None, stale=False, err=None, integrity=None,
-        )  # fmt: skip
-        await writer.flush(clock.now_ms())
-        clock.skip_ms(20_000)
-    await writer.stop()
-    return paths
-
-
-def rows(paths: LakePaths) -> pl.DataFrame:
-    files = sorted(paths.root.glob("orderbook_snapshots/**/*.parquet"))
-    return pl.concat([pl.read_parquet(path, hive_partitioning=False) for path in files]).sort(KEY)
-
-
-def files(paths: LakePaths) -> list[str]:
-    return sorted(path.name for path in paths.root.glob("orderbook_snapshots/**/*") if path.is_file())
 
 
 def compacted(paths: LakePaths, *, apply: bool = True, ops: FileOps | None = None) -> Compaction:

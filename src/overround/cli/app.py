@@ -30,7 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "coverage": ("overround.cli.coverage:coverage", "Show how much of a day's record can be trusted."),
     "summarize": ("overround.cli.summarize:summarize", "Show a recorded day in one page."),
     "book": ("overround.cli.book:book", "Rebuild order books from recordings or journals."),
-    "lake": ("overround.cli.lake:lake", "List, check, rebuild and thin out what is stored."),
+    "lake": ("overround.cli.lake:lake", "List, check, mend, archive and thin out what is stored."),
     "verify": ("overround.cli.verify:verify", "Prove that what is stored is what was recorded."),
     "catalog": ("overround.cli.catalog:catalog", "Show what the venues listed, and when they changed it."),
     "drift": ("overround.cli.drift:drift", "Show what venues changed in their messages, and since when."),

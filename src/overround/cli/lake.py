@@ -26,7 +26,7 @@ __all__ = ["lake"]
 
 @click.group()
 def lake() -> None:
-    """List, check, rebuild and thin out what is stored.
+    """List, check, mend, archive and thin out what is stored.
 
     Example: overround lake ls
     """

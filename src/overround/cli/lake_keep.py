@@ -1,4 +1,4 @@
-"""``overround lake retain|archive|restore|compact``: what keeps the lake small, and safe elsewhere."""
+"""``overround lake retain|archive|restore|compact|repair``: what keeps the lake small, and safe elsewhere."""
 
 from __future__ import annotations
 
@@ -245,6 +245,72 @@ def compact(
     return done.exit_code
 
 
+@click.command()
+@venue_option(text="This venue only.")
+@click.option(
+    "--date", "date_text", default=None, metavar="D", help="This UTC day only: YYYY-MM-DD, today or yesterday."
+)
+@click.option("--journal/--no-journal", default=True, help="Look at the raw frames too (default: yes).")
+@click.option("--apply", is_flag=True, help="Mend; without it, only say what would be.")
+@data_dir_option
+@json_option
+@app_options()
+def repair(
+    *,
+    app: App,
+    venue: str | None,
+    date_text: str | None,
+    journal: bool,
+    apply: bool,
+    data_dir: Path | None,
+    as_json: bool,
+) -> int:
+    """Mend what `lake verify` finds, where the lake or its archive holds what is needed.
+
+    Rows are never made up. Exit code 3 if something is left; each such file says what would help.
+
+    Example: overround lake repair --date yesterday --apply
+    """
+    import msgspec
+
+    from overround.clock import SystemClock
+    from overround.pipelines.repair import repair_lake
+    from overround.storage import LakePaths
+    from overround.storage.archive import open_archive
+
+    app.start_logging(to_stdout=False, quiet=True)
+    settings = app.loaded.settings
+    with file_bar() as bar:
+        task = bar.add_task("files", total=None)
+        done = repair_lake(
+            LakePaths(data_dir or settings.data_dir),
+            level=settings.storage.compression_level,
+            now_ms=SystemClock().now_ms(),
+            apply=apply,
+            archive=open_archive(settings.archive),
+            venue=venue,
+            date=parse_date(date_text) if date_text else None,
+            journal=journal,
+            on_progress=lambda n, total: bar.update(task, completed=n, total=total),
+        )
+    if as_json:
+        click.echo(msgspec.json.encode(done))
+        return done.exit_code
+    for line in done.mended:
+        click.echo(line)
+    for line in done.left:
+        click.echo(f"left: {line}", err=True)
+    if not done.mended and not done.left:
+        click.echo("nothing is wrong")
+        return 0
+    verb = "mended" if apply else "can be mended"
+    click.echo(
+        f"{many(len(done.mended), 'file')} {verb}, {len(done.left):,} left"
+        + ("; --apply mends" if done.mended and not apply else "")
+    )
+    return done.exit_code
+
+
 def _told(done: Carried, what: str, where: str, *, as_json: bool) -> int:
     import msgspec
 
@@ -259,4 +325,4 @@ def _told(done: Carried, what: str, where: str, *, as_json: bool) -> int:
     return done.exit_code
 
 
-KEEPING = (retain, archive, restore, compact)
+KEEPING = (retain, archive, restore, compact, repair)

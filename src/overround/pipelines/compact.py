@@ -27,6 +27,7 @@ from overround.storage.bucket import (
     WRITER,
     FileMeta,
     conformed,
+    describe_file,
     file_meta_of,
     refused_by_system,
     sort_order,
@@ -309,7 +310,7 @@ def _write(
     temporary = target.with_name(f".{target.name}.tmp")
     try:
         with ops.create(temporary) as file:
-            written = write_table(file, rows, table, level=level, meta=meta)
+            write_table(file, rows, table, level=level, meta=meta)
             file.flush()
             ops.sync(file.fileno())
         back = pq.read_table(temporary, use_threads=False)
@@ -325,22 +326,7 @@ def _write(
         ops.publish(temporary, target)
     finally:
         ops.remove(temporary)
-    times = numbers(rows.column(table.time_column).combine_chunks())
-    return ManifestLine(
-        file=target.relative_to(folder.path).as_posix(),
-        rows=rows.num_rows,
-        bytes=written.n_bytes,
-        first_ts=int(times.min()),
-        last_ts=int(times.max()),
-        sha256=written.sha256,
-        schema_version=meta.schema_version,
-        writer=meta.writer,
-        origin=meta.origin,
-        gaps=meta.gaps,
-        bucket_s=meta.bucket_s,
-        written_ts=now_ms,
-        wals=meta.wals,
-    )
+    return describe_file(target, target.read_bytes(), table, day=folder.path, meta=meta, now_ms=now_ms)
 
 
 def _set_lines(

@@ -35,6 +35,7 @@ from overround.timebucket import Bucket
 __all__ = [
     "FileMeta",
     "conformed",
+    "describe_file",
     "finalise_bucket",
     "read_file_meta",
     "refused_by_system",
@@ -373,14 +374,33 @@ def _complete_manifest(
     digest = hashlib.sha256(data).hexdigest()
     if line is not None and line.sha256 == digest:
         return line
+    line = describe_file(target, data, table, day=paths.day(table.place, venue, bucket.date), meta=meta, now_ms=now_ms)
+    append_line(ops, manifest, line)
+    return line
+
+
+def describe_file(path: Path, data: bytes, table: TableSpec, *, day: Path, meta: FileMeta, now_ms: int) -> ManifestLine:
+    """The manifest's line of a finished file, from its content.
+
+    Parameters
+    ----------
+    path : Path
+    data : bytes
+        All of the file.
+    table : TableSpec
+    day : Path
+        The day's folder, from which the line names the file.
+    meta : FileMeta
+    now_ms : int
+    """
     times = pq.read_table(pa.BufferReader(data), columns=[table.time_column]).column(0)
-    line = ManifestLine(
-        file=name,
+    return ManifestLine(
+        file=path.relative_to(day).as_posix(),
         rows=len(times),
         bytes=len(data),
         first_ts=pc.min(times).as_py(),
         last_ts=pc.max(times).as_py(),
-        sha256=digest,
+        sha256=hashlib.sha256(data).hexdigest(),
         schema_version=meta.schema_version,
         writer=meta.writer,
         origin=meta.origin,
@@ -389,5 +409,3 @@ def _complete_manifest(
         written_ts=now_ms,
         wals=meta.wals,
     )
-    append_line(ops, manifest, line)
-    return line
