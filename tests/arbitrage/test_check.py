@@ -143,8 +143,8 @@ def test_an_ending_that_pays_nothing_kills_the_claim() -> None:
     ("changes", "why"),
     [
         ({"integrity": Integrity.GAP}, "gap"), ({"integrity": Integrity.STALE}, "stale"),
-        ({"integrity": Integrity.UNVERIFIED}, "unverified"), ({"ts_ms": NOW - 6_000}, "ms old"), ({"ts_ms": NOW + 1}, "ms old"),
-        ({"ts_ms": NOW - 4_000}, "older than another"), ({"fee": FeeSchedule(kind=FeeKind.UNKNOWN, name="new_fees")}, ""),
+        ({"integrity": Integrity.UNVERIFIED}, "unverified"), ({"ts_ms": NOW - 6_000}, "too old"), ({"ts_ms": NOW + 1}, "too old"),
+        ({"ts_ms": NOW - 4_000}, "too far from another"), ({"fee": FeeSchedule(kind=FeeKind.UNKNOWN, name="new_fees")}, ""),
         ({"yes": [Level(4_000, 500 * LOT)], "no": [Level(5_900, LOT)]}, "crossed"),
     ],
 )  # fmt: skip

@@ -25,3 +25,16 @@ def test_an_episode_lasts_from_the_first_finding_to_the_first_look_without_and_r
     assert episodes.see("a", 50, None) is None
     episodes.see("a", 60, finding(100))
     assert [(left.key, left.start_ms, left.end_ms) for left in episodes.close()] == [("b", 31, None), ("a", 60, None)]
+
+
+def test_an_episode_that_nobody_could_look_at_for_long_has_no_end_and_the_next_is_another() -> None:
+    episodes = Episodes(silence_ms=100)
+    episodes.see("a", 0, finding(100))
+    assert episodes.see("a", 100, finding(100)) is None
+    left = episodes.see("a", 201, finding(100))
+    assert left is not None
+    assert (left.start_ms, left.last_ms, left.end_ms) == (0, 100, None)
+    assert episodes.standing["a"].start_ms == 201
+    left = episodes.see("a", 400, None)
+    assert left is not None
+    assert (left.end_ms, episodes.standing) == (None, {})

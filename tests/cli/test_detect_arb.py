@@ -43,11 +43,11 @@ def lake(tmp_path: Path) -> Path:
             paths, "polymarket", settings=StorageSettings(), top_k=50, origin=Origin.SYNTHETIC, clock=ManualClock(NOON)
         )
         writer.start()
-        books = [(0, strict, 40, 42), (0, loose, 50, 52), (4, strict, 60, 62), (8, strict, 44, 46)]
+        books = [(0, strict, 40, 42), (0, loose, 50, 52), (4, strict, 60, 62), (8, strict, 44, 46), (9, loose, 50, 52)]
         for number, (second, market, bid, ask) in enumerate(books):
             key = writer.buffer.register(market.market_id, market.outcome_ids)
             writer.buffer.append(
-                key, NOON + second * 1_000, {bid * 100: 10**8}, {ask * 100: 10**8}, seq=number, source_ts=None,
+                key, NOON + second * 1_000, {bid * 100: 10**8}, {ask * 100: 10**8}, seq=number if market is strict else 1, source_ts=None,
                 stale=False, err=None, integrity=Integrity.VERIFIED,
             )  # fmt: skip
         await writer.stop()
@@ -62,7 +62,7 @@ def test_the_words_of_a_listing_become_a_finding_that_verifies(lake: Path, capsy
     told = capsys.readouterr().out
     assert "monotonic_ladder (proved)" in told
     assert "4.0 s" in told
-    assert "1 episode in 4 books of 2 markets in 1 component" in told
+    assert "1 episode in 5 books of 2 markets in 1 component" in told
     file = LakePaths(lake).logic("polymarket", DAY, "violations")
     row = pl.read_parquet(file).row(0, named=True)
     assert (row["start_ts"], row["end_ts"], row["grade"]) == (NOON + 4_000, NOON + 8_000, "proved")
@@ -71,7 +71,12 @@ def test_the_words_of_a_listing_become_a_finding_that_verifies(lake: Path, capsy
     assert run(["rules", "verify", str(file)]) == 0
     assert "1 certificate: 1 proved, 0 refused" in capsys.readouterr().out
 
-    assert run(["rules", "detect-arb", *arguments, "--json", "--max-apart", "3"]) == 0
+    # A day's lock at 8.7 percent is worth it where money earns 1,000 percent a year, and not at 5,000.
+    for rate, episodes in (("1000", 1), ("5000", 0)):
+        assert run(["rules", "detect-arb", *arguments, "--json", "--idle-rate", rate]) == 0
+        assert len(json.loads(capsys.readouterr().out)["episodes"]) == episodes
+
+    assert run(["rules", "detect-arb", *arguments, "--json", "--least-profit", "9"]) == 0
     assert json.loads(capsys.readouterr().out)["episodes"] == []
     assert pl.read_parquet(file).is_empty()
 
@@ -100,5 +105,5 @@ def test_following_ends_after_its_time_and_writes_what_it_found(
     assert run(["rules", "detect-arb", *arguments]) == 0
     told = capsys.readouterr()
     assert "12:00:08 ends: monotonic_ladder (proved), 8.00 USD" in told.err
-    assert "1 episode in 4 books of 2 markets in 1 component" in told.out
+    assert "1 episode in 5 books of 2 markets in 1 component" in told.out
     assert len(pl.read_parquet(LakePaths(lake).logic("polymarket", DAY, "violations"))) == 1

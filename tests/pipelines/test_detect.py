@@ -50,7 +50,7 @@ Book = tuple[int, Market, int, int, Integrity | None, bool]
 """Seconds after noon, market, bid and ask in cents, verdict, staleness."""
 
 
-def record(root: Path, books: Sequence[Book]) -> LakePaths:
+def record(root: Path, books: Sequence[Book], seqs: Sequence[int] | None = None) -> LakePaths:
     paths = LakePaths(root)
 
     async def run() -> None:
@@ -61,7 +61,7 @@ def record(root: Path, books: Sequence[Book]) -> LakePaths:
         for number, (second, market, bid, ask, integrity, stale) in enumerate(books):
             key = writer.buffer.register(market.market_id, (OutcomeId("yes"), OutcomeId("no")))
             writer.buffer.append(
-                key, NOON + second * 1_000, {bid * 100: 10**8}, {ask * 100: 10**8}, seq=number, source_ts=None,
+                key, NOON + second * 1_000, {bid * 100: 10**8}, {ask * 100: 10**8}, seq=number if seqs is None else seqs[number], source_ts=None,
                 stale=stale, err=None, integrity=integrity,
             )  # fmt: skip
         await writer.stop()
@@ -213,7 +213,7 @@ def test_plants_become_episodes_that_begin_and_end_with_them(seed: int) -> None:
             for _, key in markets:
                 bids, asks = source.levels(key)
                 yield Row(
-                    now, key, tuple(Level(px, bids[px]) for px in sorted(bids, reverse=True)),
+                    now, now, key, tuple(Level(px, bids[px]) for px in sorted(bids, reverse=True)),
                     tuple(Level(px, asks[px]) for px in sorted(asks)), Integrity.VERIFIED,
                 )  # fmt: skip
 
@@ -230,3 +230,23 @@ def test_plants_become_episodes_that_begin_and_end_with_them(seed: int) -> None:
         assert episode.end_ms is not None
         assert 0 <= episode.end_ms - plant.end_ms <= step
         assert episode.peak.profit_e10 == plant.contracts_e6 * plant.profit_e4
+
+
+def test_a_book_stands_until_its_next_row_where_that_shows_no_change(tmp_path: Path) -> None:
+    """Strictly at one instant: the loose leg's book is known from 0 to 10 seconds, then changes unseen, then is known again."""
+    books: list[Book] = [
+        (0, LOOSE, 50, 52, OK, False), (4, STRICT, 58, 60, OK, False), (10, LOOSE, 50, 52, OK, False),
+        (12, STRICT, 58, 60, OK, False), (14, LOOSE, 50, 52, OK, False), (16, STRICT, 44, 46, OK, False),
+    ]  # fmt: skip
+    lake = record(tmp_path, books, seqs=[1, 1, 1, 2, 7, 3])
+    rows = list(rows_of(lake, [STRICT, LOOSE], date=DAY))
+    assert [((row.ts_ms - NOON) // 1_000, (row.until_ms - NOON) // 1_000) for row in rows] == [
+        (0, 10), (4, 4), (10, 10), (12, 12), (14, 14), (16, 16),
+    ]  # fmt: skip
+    strict = Limits(max_age_ms=0, max_apart_ms=0)
+    told = detect_day(lake, [STRICT, LOOSE], [implication()], date=DAY, limits=strict)
+    seconds = [((e.start_ms - NOON) // 1_000, (e.last_ms - NOON) // 1_000) for e in told.episodes]
+    assert seconds == [(4, 4)]
+    assert {order.book_ts_ms for order in told.episodes[0].peak.purchases} == {NOON + 4_000}
+    loose = detect_day(lake, [STRICT, LOOSE], [implication()], date=DAY, limits=LIMITS)
+    assert [(e.last_ms - NOON) // 1_000 for e in loose.episodes] == [14]

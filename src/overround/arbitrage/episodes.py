@@ -21,7 +21,7 @@ class Episode(msgspec.Struct, frozen=True, kw_only=True):
     last_ms : int
         When it was last found.
     end_ms : int or None
-        When it was first not found any more; None while it stands.
+        When it was first not found any more; None while it stands, and where nobody could look.
     peak_ms : int
     peak : Certificate
         The largest profit it showed, and when.
@@ -39,14 +39,25 @@ class Episode(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Episodes:
-    """Joins findings of one component that follow each other without a look that found nothing."""
+    """Joins findings of one component that follow each other without a look that found nothing.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    silence_ms : int
+        After so long without a look, what is found is a new episode.
+    """
+
+    def __init__(self, *, silence_ms: int = 30_000) -> None:
+        self.silence_ms = silence_ms
         self.standing: dict[str, Episode] = {}
 
     def see(self, key: str, ts_ms: int, found: Certificate | None) -> Episode | None:
         """Take over what a look at a component found; returns the episode that this ends, if it ends one."""
         held = self.standing.get(key)
+        if held is not None and ts_ms - held.last_ms > self.silence_ms:
+            del self.standing[key]
+            self.see(key, ts_ms, found)
+            return held
         if found is None:
             if held is not None:
                 del self.standing[key]

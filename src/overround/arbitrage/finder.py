@@ -80,6 +80,16 @@ class Finder:
         self.refused.pop(leg, None)
         self._due |= self.engine.update(leg, quote)
 
+    def seen(self, leg: int, ts_ms: int) -> None:
+        """A leg's book is known to have stood unchanged until then."""
+        quote = self.quotes[leg]
+        if ts_ms > quote.ts_ms:
+            quote = msgspec.structs.replace(quote, ts_ms=ts_ms)
+            if leg in self.refused:
+                self.update(leg, quote)
+            else:
+                self.quotes[leg] = quote
+
     def find(self, now_ms: int) -> Certificate | None:
         """The best finding on the present books, checked; None where there is none.
 

@@ -116,9 +116,9 @@ def unusable(quotes: Mapping[int, Quote], limits: Limits, *, now_ms: int) -> dic
         elif quote.fee.kind is FeeKind.UNKNOWN:
             why[leg] = f"fees of an unknown kind ({quote.fee.name})"
         elif not 0 <= now_ms - quote.ts_ms <= limits.max_age_ms:
-            why[leg] = f"the book is {now_ms - quote.ts_ms} ms old"
+            why[leg] = f"the book is too old ({now_ms - quote.ts_ms} ms)"
         elif newest - quote.ts_ms > limits.max_apart_ms:
-            why[leg] = f"the book is {newest - quote.ts_ms} ms older than another"
+            why[leg] = f"the book is too far from another ({newest - quote.ts_ms} ms)"
         elif quote.yes and quote.no and quote.yes[0].px_e4 + quote.no[0].px_e4 <= PX_ONE_E4:
             why[leg] = "the book is crossed"
         elif any(not 0 < level.px_e4 < PX_ONE_E4 or level.sz_e6 <= 0 for level in (*quote.yes, *quote.no)):

@@ -119,22 +119,13 @@ def evaluate(*, app: App, files: tuple[Path, ...], gold: Path, pairs: Path | Non
 @click.option("--conditional", is_flag=True, help="Also use constraints that hold only under stated conditions.")
 @click.option("--unverified", is_flag=True, help="Also believe books that nothing proved or disproved.")
 @click.option(
-    "--max-age",
-    "max_age_s",
-    type=click.FloatRange(0),
-    default=15.0,
-    show_default=True,
-    metavar="S",
-    help="Oldest book used, seconds.",
-)
-@click.option(
     "--max-apart",
     "max_apart_s",
     type=click.FloatRange(0),
-    default=15.0,
+    default=0.0,
     show_default=True,
     metavar="S",
-    help="Longest time between two books of a finding, seconds.",
+    help="Longest time between two books of a finding, seconds; 0: all are known at one instant.",
 )
 @click.option(
     "--budget",
@@ -152,6 +143,14 @@ def evaluate(*, app: App, files: tuple[Path, ...], gold: Path, pairs: Path | Non
     show_default=True,
     metavar="USD",
     help="Profit in the worst state at least.",
+)
+@click.option(
+    "--idle-rate",
+    "idle_percent",
+    type=click.FloatRange(0),
+    default=None,
+    metavar="PCT",
+    help="What locked money has to earn besides, percent a year.  [not charged]",
 )
 @click.option("--follow", is_flag=True, help="Then go on with what a running collector writes, until stopped.")
 @click.option(
@@ -174,10 +173,10 @@ def detect_arb(
     hours_text: str,
     conditional: bool,
     unverified: bool,
-    max_age_s: float,
     max_apart_s: float,
     budget_usd: float | None,
     least_usd: float,
+    idle_percent: float | None,
     follow: bool,
     duration_s: float | None,
     data_dir: Path | None,
@@ -187,7 +186,8 @@ def detect_arb(
 
     Constraints are read from the words of the day's listing. Each finding is an episode, from the first book that shows
     it to the first that does not, and carries its certificate, which `overround rules verify` checks. Books that are
-    stale, gapped, suspect, old or far apart give none. Writes violations.parquet of each venue.
+    stale, gapped or suspect give none, nor do books that are not known to have stood at one instant: a book is known when
+    it was stored, and until its next row where that shows it unchanged. Writes violations.parquet of each venue.
 
     With --follow it goes on from there with what is written, a flush and five seconds behind, and prints what begins and
     ends.
@@ -204,6 +204,7 @@ def detect_arb(
     from overround.pipelines.detect import Walk, constraints_of, detect_day, listed, tied_markets, write_violations
     from overround.pipelines.mine import parse_hours
     from overround.storage import LakePaths
+    from overround.timebucket import day_start_ms
 
     app.start_logging(to_stdout=False)
     if duration_s is not None and not follow:
@@ -220,15 +221,23 @@ def detect_arb(
     constraints = constraints_of(markets)
     limits = Limits(
         budget_e10=None if budget_usd is None else int(budget_usd * 10**10),
-        max_age_ms=int(max_age_s * 1_000),
+        max_age_ms=int(max_apart_s * 1_000),
         max_apart_ms=int(max_apart_s * 1_000),
         verdicts=(Integrity.VERIFIED, Integrity.UNVERIFIED) if unverified else (Integrity.VERIFIED,),
         least_profit_e10=max(1, int(least_usd * 10**10)),
+        base_rate_e6=Limits().base_rate_e6 if idle_percent is None else int(idle_percent * 10_000),
     )
+    charge_from_ms = None if idle_percent is None else day_start_ms(date)
     least = Confidence.CONDITIONAL if conditional else Confidence.CERTAIN
     if follow:
         told = _follow(
-            Walk(constraints, tied_markets(markets, constraints), limits=limits, least=least),
+            Walk(
+                constraints,
+                tied_markets(markets, constraints),
+                limits=limits,
+                least=least,
+                charge_from_ms=charge_from_ms,
+            ),
             paths,
             list(tied_markets(markets, constraints).values()),
             date=date,
@@ -236,7 +245,16 @@ def detect_arb(
             duration_s=duration_s,
         )
     else:
-        told = detect_day(paths, markets, constraints, date=date, hours=hours, limits=limits, least=least)
+        told = detect_day(
+            paths,
+            markets,
+            constraints,
+            date=date,
+            hours=hours,
+            limits=limits,
+            least=least,
+            charge_from_ms=charge_from_ms,
+        )
     for name in venues:
         mine = [e for e in told.episodes if e.peak.component.legs[e.peak.purchases[0].leg].venue == name]
         write_violations(paths.logic(name, date, "violations"), mine)

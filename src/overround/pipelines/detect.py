@@ -1,7 +1,8 @@
 """A recorded day's books against the constraints of its markets: what could not have lost.
 
-Rows of all venues are walked in the order in which they were received. A row is the book at that instant; each row
-touches one component, whose finder looks again once all rows of the same instant are in.
+Rows of all venues are walked in the order in which they were received. A row is the book at that instant, and until the
+market's next row where that one shows the same book with the same count of changes: nothing happened in between. Each row
+touches one component, whose finder looks again once all rows of the same instant are in, at books known at that instant.
 """
 
 from __future__ import annotations
@@ -55,9 +56,10 @@ _ORDER = (Confidence.CERTAIN, Confidence.CONDITIONAL, Confidence.DOUBTFUL)
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
-    """One book of a market's first outcome, as it was at ``ts_ms``."""
+    """One book of a market's first outcome, as it was from ``ts_ms`` to ``until_ms``."""
 
     ts_ms: int
+    until_ms: int
     market_id: MarketId
     bids: tuple[Level, ...]
     asks: tuple[Level, ...]
@@ -96,7 +98,7 @@ def quote_of_market(market: Market) -> Quote:
         no=(),
         fee=market.fee,
         outcome_ids=(first, second),
-        # Both venues take fractions; whole contracts keep every finding in whole numbers of dollars' thousandths.
+        # Both venues sell fractions of contracts; whole ones are what their smallest fills and our fee bounds count in.
         lot_e6=SZ_ONE_E6,
         # A purchase that trades at once: a dollar at least on Polymarket.
         min_cost_e10=USD_ONE_E10 if market.venue is Venue.POLYMARKET else 0,
@@ -116,6 +118,8 @@ class Walk:
     limits : Limits
     least : Confidence
         Constraints of less confidence are not used.
+    charge_from_ms : int or None
+        When given, money locked from then until settlement has to earn ``limits.base_rate_e6``, too.
 
     Attributes
     ----------
@@ -130,6 +134,7 @@ class Walk:
         *,
         limits: Limits,
         least: Confidence = Confidence.CERTAIN,
+        charge_from_ms: int | None = None,
     ) -> None:
         used = [
             one
@@ -142,13 +147,21 @@ class Walk:
         self._place: dict[MarketId, tuple[int, int]] = {}
         self._episodes = Episodes()
         self._touched: set[int] = set()
+        self._until_ms: dict[tuple[int, int], int] = {}
         self._now_ms = 0
         for part in components(*counts_of(used)):
             if len(part.legs) < 2:
                 continue
             quotes = [quote_of_market(markets[leg.venue, leg.market_id]) for leg in part.legs]
             try:
-                finder = Finder(part, quotes, limits=limits, now_ms=0, sets=_sets(part, markets))
+                finder = Finder(
+                    part,
+                    quotes,
+                    limits=limits,
+                    now_ms=charge_from_ms or 0,
+                    sets=_sets(part, markets),
+                    charge_capital=charge_from_ms is not None,
+                )
             except Contradiction as exc:
                 self.told.contradictory.append(str(exc))
                 continue
@@ -172,8 +185,7 @@ class Walk:
         number, leg = self._place[row.market_id]
         finder = self._finders[number][1]
         if leg in finder.refused:
-            why = finder.refused[leg].split(" (")[0]
-            short = " ".join(word for word in why.split() if not word.isdigit())
+            short = finder.refused[leg].split(" (")[0]
             self.told.refused[short] = self.told.refused.get(short, 0) + 1
         quote = msgspec.structs.replace(
             finder.quotes[leg],
@@ -184,13 +196,19 @@ class Walk:
         )
         finder.update(leg, quote)
         self._touched.add(number)
+        self._until_ms[number, leg] = row.until_ms
         self.told.rows += 1
 
     def look(self) -> None:
         """Look at what was touched since the last look."""
         for number in sorted(self._touched):
             key, finder = self._finders[number]
-            ended = self._episodes.see(key, self._now_ms, finder.find(self._now_ms))
+            for leg in range(len(finder.quotes)):
+                finder.seen(leg, min(self._now_ms, self._until_ms.get((number, leg), 0)))
+            found = finder.find(self._now_ms)
+            if found is None and finder.refused:
+                continue  # books that could not be believed neither show a finding nor its end
+            ended = self._episodes.see(key, self._now_ms, found)
             if ended is not None:
                 self.told.episodes.append(ended)
         self._touched.clear()
@@ -204,17 +222,16 @@ class Walk:
 
 
 def _sets(part: Component, markets: Mapping[tuple[Venue, MarketId], Market]) -> list[ExclusiveSet]:
-    """Exclusive sets of one venue whose contraries lock less than their sum."""
-    found: dict[tuple[Venue, str], list[int]] = {}
+    """Sets whose contraries lock less than their sum, as Kalshi's netting says.
+
+    Polymarket's conversions release money as well, for a fee that its listing of markets does not tell: they are left out.
+    """
+    found: dict[str, list[int]] = {}
     for i, leg in enumerate(part.legs):
         about = markets[leg.venue, leg.market_id].exclusivity
-        if about.exclusive and about.set_id:
-            found.setdefault((leg.venue, about.set_id), []).append(i)
-    return [
-        ExclusiveSet(legs=tuple(legs), converts=venue is Venue.POLYMARKET)
-        for (venue, _), legs in found.items()
-        if len(legs) > 1
-    ]
+        if about.exclusive and about.collateral_return == "MECNET":
+            found.setdefault(about.set_id, []).append(i)
+    return [ExclusiveSet(legs=tuple(legs)) for legs in found.values() if len(legs) > 1]
 
 
 # --- the lake ----------------------------------------------------------------------------------------------------
@@ -245,9 +262,14 @@ def rows_of(
 
 def _hour(rows: pl.LazyFrame, keys: Sequence[str], after_ms: int) -> list[Row]:
     key = pl.concat_str("market_id", "outcome_id", separator=" ")
+    book = pl.struct(*LEVEL_COLUMNS, "seq", "status", "integrity").hash()
     frame = (
         rows.filter(pl.col("ts_recv") > after_ms, key.is_in(keys))
-        .select("ts_recv", "market_id", *LEVEL_COLUMNS, "status", "err", "integrity")
+        .sort("market_id", "ts_recv")
+        .with_columns(
+            until=pl.when(book == book.shift(-1).over("market_id")).then(pl.col("ts_recv").shift(-1).over("market_id"))
+        )
+        .select("ts_recv", "until", "market_id", *LEVEL_COLUMNS, "status", "err", "integrity")
         .sort("ts_recv", "market_id")
         .collect()
     )
@@ -255,13 +277,14 @@ def _hour(rows: pl.LazyFrame, keys: Sequence[str], after_ms: int) -> list[Row]:
 
 
 def _row(values: tuple[Any, ...]) -> Row:
-    ts_ms, market_id, bid_px, bid_sz, ask_px, ask_sz, status, err, integrity = values
+    ts_ms, until_ms, market_id, bid_px, bid_sz, ask_px, ask_sz, status, err, integrity = values
     verdict = Integrity(integrity) if integrity else Integrity.UNVERIFIED
     if status == BookStatus.STALE:
         verdict = Integrity.STALE
     if err == ErrCode.GAP:
         verdict = Integrity.GAP
-    return Row(ts_ms, MarketId(market_id), _levels(bid_px, bid_sz), _levels(ask_px, ask_sz), verdict)
+    bids, asks = _levels(bid_px, bid_sz), _levels(ask_px, ask_sz)
+    return Row(ts_ms, until_ms or ts_ms, MarketId(market_id), bids, asks, verdict)
 
 
 def _levels(px: Sequence[float], sz: Sequence[float]) -> tuple[Level, ...]:
@@ -307,10 +330,11 @@ def detect_day(
     hours: Iterable[int] | None = None,
     limits: Limits,
     least: Confidence = Confidence.CERTAIN,
+    charge_from_ms: int | None = None,
 ) -> Detected:
     """Walk over a recorded day."""
     tied = tied_markets(markets, constraints)
-    walk = Walk(constraints, tied, limits=limits, least=least)
+    walk = Walk(constraints, tied, limits=limits, least=least, charge_from_ms=charge_from_ms)
     for row in rows_of(paths, tied.values(), date=date, hours=hours):
         walk.take(row)
     return walk.finish()
