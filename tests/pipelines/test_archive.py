@@ -145,6 +145,28 @@ def test_a_file_that_was_written_again_is_copied_again(tmp_path: Path, archive: 
     assert (tmp_path / "back" / mined.relative_to(paths.root)).read_bytes() == mined.read_bytes()
 
 
+def test_a_file_that_cannot_be_read_is_named_and_the_rest_is_copied(tmp_path: Path) -> None:
+    archive = open_archive(ArchiveSettings(url=str(tmp_path / "archive")))
+    assert archive is not None
+    paths = a_lake(tmp_path / "lake", ages=(1,))
+    gone = paths.root / "raw/venue=kalshi" / f"date={ago(1)}" / "hour=00" / "file_0"
+    real = Path.stat
+
+    def stat(path: Path, **options: bool) -> os.stat_result:
+        if path == gone and sys._getframe(1).f_code.co_name == "carry":
+            raise PermissionError(13, "Permission denied")
+        return real(path, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "stat", stat)
+        done = copied(paths, archive)
+    name = gone.relative_to(paths.root).as_posix()
+    assert (done.files, done.exit_code, done.problems) == (11, 3, [f"{name}: it cannot be read: Permission denied"])
+    assert unarchived(archive)(archive_folder := paths.day_folders()[1]).startswith("hour=00/file_0 is not archived")
+    assert archive_folder.table == "raw"
+    assert copied(paths, archive).files == 1
+
+
 def a_receipt(archive: Archive) -> str:
     return archive.receipts(table="raw", since=ago(2), until=ago(2))[0].key
 

@@ -350,7 +350,7 @@ class ArchiveSettings(_Table):
     Attributes
     ----------
     url : str
-        ``s3://bucket/prefix``, ``gs://bucket/prefix``, ``az://account/container/prefix`` or a folder; empty: no archive.
+        ``s3://bucket/prefix``, ``gs://bucket/prefix``, ``az://container/prefix`` or a folder; empty: no archive.
     endpoint, region : str
         Of an S3-compatible server that is not Amazon's.
     access_key_id : str

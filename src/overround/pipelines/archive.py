@@ -54,7 +54,7 @@ class Carried:
         """Add what became of one file."""
         if outcome.problem:
             self.problems.append(f"{name}: {outcome.problem}")
-        elif outcome.carried:
+        elif outcome.carried and outcome.file is not None:
             self.files += 1
             self.bytes += outcome.file.bytes
         else:
@@ -65,7 +65,7 @@ class Carried:
 class _Outcome:
     """What became of one file."""
 
-    file: ArchivedFile
+    file: ArchivedFile | None = None
     carried: bool = False
     problem: str = ""
 
@@ -140,14 +140,20 @@ def _archive_day(
     known = held.files if held is not None else {}
 
     def carry(path: Path) -> _Outcome:
-        name, key = path.relative_to(folder.path).as_posix(), f"{folder.key}/{path.relative_to(folder.path).as_posix()}"
-        stat, listed = path.stat(), known.get(name)
-        untouched = (
-            listed is not None and listed.bytes == stat.st_size and stat.st_mtime_ns < listed.seen_ms * 1_000_000
-        )
-        if listed is not None and untouched and not check:
-            return _Outcome(file=listed)
-        file = ArchivedFile(bytes=stat.st_size, sha256=digest_of(path), seen_ms=now_ms)
+        name = path.relative_to(folder.path).as_posix()
+        key, listed = f"{folder.key}/{name}", known.get(name)
+        try:
+            stat = path.stat()
+            if (
+                listed is not None
+                and not check
+                and listed.bytes == stat.st_size
+                and stat.st_mtime_ns < listed.seen_ms * 1_000_000
+            ):
+                return _Outcome(file=listed)
+            file = ArchivedFile(bytes=stat.st_size, sha256=digest_of(path), seen_ms=now_ms)
+        except OSError as exc:
+            return _Outcome(problem=f"it cannot be read: {exc.strerror or exc}")
         if archive.size(key) == file.bytes and archive.digest(key) == file.sha256:
             return _Outcome(file=file)
         archive.put(key, path)
@@ -162,7 +168,11 @@ def _archive_day(
     done.days += 1
     for path, outcome in outcomes.items():
         done.count(f"{folder.key}/{path.relative_to(folder.path).as_posix()}", outcome)
-    sound = {path.relative_to(folder.path).as_posix(): each.file for path, each in outcomes.items() if not each.problem}
+    sound = {
+        path.relative_to(folder.path).as_posix(): each.file
+        for path, each in outcomes.items()
+        if each.file and not each.problem
+    }
     # What `lake compact` took into other files must not come back beside them.
     taken = {
         taken
