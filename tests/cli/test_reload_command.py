@@ -27,7 +27,7 @@ from overround.pipelines.demo import demo_settings
 from overround.pipelines.mock import mock_exchange
 from overround.pipelines.scan import scan_venues
 from overround.pipelines.truth_check import check_rows, stored_rows
-from overround.storage import LakePaths, gaps_of, newest_universe, partitions
+from overround.storage import CollectorLock, LakePaths, gaps_of, newest_universe, partitions
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -144,6 +144,14 @@ def test_limits_intervals_and_venues_change_while_nothing_is_lost(tmp_path: Path
                 assert code == 0
                 assert "nothing has changed" in said
                 assert rig.figures("hot") == {"polymarket": 20}
+
+                # A venue that cannot begin costs the other nothing.
+                rig.write("venues.kalshi", enabled=True)
+                with CollectorLock(LakePaths(rig.lake), "kalshi"):
+                    code, said = rig.reload()
+                assert code == 3
+                assert f"kalshi could not begin, the next reload tries again: process {os.getpid()} is already" in said
+                assert rig.figures("live") == {"polymarket": 30}
 
                 # A venue is switched on by SIGHUP (and listed first), and off again; the other goes on.
                 rig.write("venues.kalshi", enabled=True)

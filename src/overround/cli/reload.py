@@ -52,12 +52,14 @@ def reload(
     for answer in answers if not as_json else ():
         if answer.error:
             click.echo(f"{answer.collector}: nothing changed: {answer.error}")
-        elif not answer.applied and not answer.refused:
+        elif not (answer.applied or answer.refused or answer.failed):
             click.echo(f"{answer.collector}: nothing has changed")
         for name, value in answer.applied.items():
             click.echo(f"{answer.collector}: {name} is {value} now")
         for name, reason in answer.refused.items():
             click.echo(f"{answer.collector}: {name} stays until a restart: {reason}")
+        for venue, reason in answer.failed.items():
+            click.echo(f"{answer.collector}: {venue} could not begin, the next reload tries again: {reason}")
     if any(answer.error for answer in answers):
         return 2
-    return 3 if any(answer.refused for answer in answers) else 0
+    return 3 if any(answer.refused or answer.failed for answer in answers) else 0

@@ -98,7 +98,8 @@ class LiveSettings:
             self._start_logging(dataclasses.replace(self._app, loaded=dataclasses.replace(loaded, settings=self._base)))
         return Answer(
             applied={name: str(value).lower() for name, value in plan.applied.items() if name not in off},
-            refused={**plan.refused, **{f"venues.{venue}.enabled": why for venue, why in failed.items()}},
+            refused=dict(plan.refused),
+            failed={str(venue): why for venue, why in failed.items()},
         )
 
     async def _list_new(self, live: Settings, venues: Sequence[Venue]) -> dict[Venue, str]:

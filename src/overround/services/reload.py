@@ -45,7 +45,9 @@ class Answer(msgspec.Struct, kw_only=True):
     applied : dict of str to str
         New values by the setting's name.
     refused : dict of str to str
-        Why other changed settings stay as they are.
+        Why other changed settings stay as they are until a restart.
+    failed : dict of str to str
+        Why venues that were switched on could not begin; the next request tries again.
     error : str
         Why nothing was changed at all, or empty.
     """
@@ -55,6 +57,7 @@ class Answer(msgspec.Struct, kw_only=True):
     done: bool = False
     applied: dict[str, str] = {}
     refused: dict[str, str] = {}
+    failed: dict[str, str] = {}
     error: str = ""
 
 
@@ -113,7 +116,7 @@ class Reloader:
             answer = Answer(error=f"{type(exc).__name__}: {exc}")
             log.error("settings.unchanged", exc_info=exc)  # noqa: TRY400 - structlog
         else:
-            log.info("settings.reloaded", applied=answer.applied, refused=answer.refused)
+            log.info("settings.reloaded", applied=answer.applied, refused=answer.refused, failed=answer.failed)
         answer.request, answer.collector, answer.done = request, self._name, True
         return answer
 
