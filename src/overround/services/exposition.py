@@ -128,6 +128,7 @@ COUNTED: tuple[tuple[str, str, str, Callable[[RecorderTotals], dict[str, int]]],
         lambda t: {
             "proof": t.silence.proofs,
             "difference": t.silence.differences,
+            "ended_unheard": t.silence.gone,
             "witness_fault": t.silence.witness_faults,
             "unanswered": t.silence.failures,
         },
