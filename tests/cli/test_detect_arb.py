@@ -86,7 +86,7 @@ def test_the_words_of_a_listing_become_a_finding_that_verifies(lake: Path, capsy
     [
         (["--venue", "kalshi", "--date", DAY], 1, "no listing of kalshi"), (["--all-venues", "--date", DAY], 1, "no listing of kalshi"),
         (["--date", "2027-05-09"], 1, "no listing of polymarket"), (["--date", "2027-13-01"], 2, "is no date"),
-        (["--venue", "polymarket", "--all-venues"], 2, "exclude each other"), (["--duration", "5"], 2, "say --follow"), (["--hours", "25"], 2, "25"),
+        (["--venue", "polymarket", "--all-venues"], 2, "exclude each other"), (["--duration", "5"], 2, "say --follow"), (["--journal", "--follow"], 2, "exclude each other"), (["--venue", "polymarket", "--date", DAY, "--journal"], 1, "no journal on"), (["--hours", "25"], 2, "25"),
     ],
 )  # fmt: skip
 def test_what_is_asked_wrongly_is_said_in_one_line(

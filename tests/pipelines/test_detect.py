@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import polars as pl
 import pytest
 
@@ -23,11 +24,13 @@ from overround.pipelines.detect import (
     Walk,
     detect_day,
     read_certificates,
+    rebuilt_rows,
     rows_of,
     take_new,
     tied_markets,
     write_violations,
 )
+from overround.replay import RecordedFrame
 from overround.storage import LakePaths, SnapshotWriter
 from overround.testing.clock import ManualClock
 from overround.testing.markets import a_market
@@ -250,3 +253,49 @@ def test_a_book_stands_until_its_next_row_where_that_shows_no_change(tmp_path: P
     assert {order.book_ts_ms for order in told.episodes[0].peak.purchases} == {NOON + 4_000}
     loose = detect_day(lake, [STRICT, LOOSE], [implication()], date=DAY, limits=LIMITS)
     assert [(e.last_ms - NOON) // 1_000 for e in loose.episodes] == [14]
+
+
+def kalshi(
+    ms: int,
+    seq: int,
+    market: Market,
+    *,
+    snapshot: tuple[str, str] | None = None,
+    delta: tuple[str, str, str] | None = None,
+) -> RecordedFrame:
+    """A snapshot of one bid for yes and one for no, 100 each, or a change of one level: side, price, contracts."""
+    message: dict[str, object] = {"market_ticker": market.market_id, "market_id": "x"}
+    if snapshot is not None:
+        message |= {"yes_dollars_fp": [[snapshot[0], "100.00"]], "no_dollars_fp": [[snapshot[1], "100.00"]]}
+    elif delta is not None:
+        message |= {"side": delta[0], "price_dollars": delta[1], "delta_fp": delta[2], "ts_ms": ms}
+    kind = "orderbook_snapshot" if snapshot is not None else "orderbook_delta"
+    frame = msgspec.json.encode({"type": kind, "sid": 1, "seq": seq, "msg": message})
+    return RecordedFrame(ms * 1_000_000, "c", frame)
+
+
+def test_a_journal_gives_all_books_at_one_instant_and_stops_believing_after_a_gap() -> None:
+    frames = [
+        kalshi(NOON + 10, 1, STRICT, snapshot=("0.4000", "0.5800")), kalshi(NOON + 20, 2, LOOSE, snapshot=("0.5000", "0.4800")),
+        # Bid over the loose one's ask for 600 ms.
+        kalshi(NOON + 400, 3, STRICT, delta=("yes", "0.5700", "100.00")),
+        kalshi(NOON + 450, 4, STRICT, delta=("no", "0.5800", "-100.00")),
+        kalshi(NOON + 1_000, 5, STRICT, delta=("yes", "0.5700", "-100.00")),
+        kalshi(NOON + 1_300, 6, STRICT, delta=("yes", "0.5700", "100.00")),
+        # Number 7 is missing: nothing is known of these books any more.
+        kalshi(NOON + 1_600, 8, LOOSE, delta=("yes", "0.4900", "5.00")), kalshi(NOON + 2_000, 9, LOOSE, delta=("yes", "0.4900", "5.00")),
+    ]  # fmt: skip
+    ids = [STRICT.market_id, LOOSE.market_id]
+    rows = list(rebuilt_rows(frames, Venue.KALSHI, ids, 250))
+    assert [(row.ts_ms - NOON, row.market_id == LOOSE.market_id, row.integrity) for row in rows[:2]] == [
+        (250, False, OK),
+        (250, True, OK),
+    ]
+    assert {row.integrity for row in rows if row.ts_ms > NOON + 1_600} == {Integrity.GAP}
+    walk = Walk(
+        [implication()], tied_markets([STRICT, LOOSE], [implication()]), limits=Limits(max_age_ms=0, max_apart_ms=0)
+    )
+    for row in rows:
+        walk.take(row)
+    told = walk.finish()
+    assert [(e.start_ms - NOON, e.end_ms and e.end_ms - NOON) for e in told.episodes] == [(500, 1_250), (1_500, None)]

@@ -152,6 +152,9 @@ def evaluate(*, app: App, files: tuple[Path, ...], gold: Path, pairs: Path | Non
     metavar="PCT",
     help="What locked money has to earn besides, percent a year.  [not charged]",
 )
+@click.option(
+    "--journal", is_flag=True, help="Walk the books that the journal gives, every quarter second, not stored rows."
+)
 @click.option("--follow", is_flag=True, help="Then go on with what a running collector writes, until stopped.")
 @click.option(
     "--duration",
@@ -177,6 +180,7 @@ def detect_arb(
     budget_usd: float | None,
     least_usd: float,
     idle_percent: float | None,
+    journal: bool,
     follow: bool,
     duration_s: float | None,
     data_dir: Path | None,
@@ -207,6 +211,8 @@ def detect_arb(
     from overround.timebucket import day_start_ms
 
     app.start_logging(to_stdout=False)
+    if journal and follow:
+        raise UsageError("--journal and --follow exclude each other", hint="leave one of them away")
     if duration_s is not None and not follow:
         raise UsageError("--duration says how long to follow", hint="say --follow, or leave it away")
     if venue is not None and all_venues:
@@ -254,6 +260,7 @@ def detect_arb(
             limits=limits,
             least=least,
             charge_from_ms=charge_from_ms,
+            journal=journal,
         )
     for name in venues:
         mine = [e for e in told.episodes if e.peak.component.legs[e.peak.purchases[0].leg].venue == name]
@@ -314,7 +321,8 @@ def _print_detected(told: Detected, read: str) -> None:
             table.add_column(name, justify="right", no_wrap=True)
         for episode in told.episodes:
             peak = episode.peak
-            lived = "still" if episode.end_ms is None else f"{(episode.end_ms - episode.start_ms) / 1_000:.1f} s"
+            until_ms, more = (episode.last_ms, " or more") if episode.end_ms is None else (episode.end_ms, "")
+            lived = f"{(until_ms - episode.start_ms) / 1_000:.1f} s{more}"
             bought = [peak.component.legs[order.leg].market_id for order in peak.purchases]
             table.add_row(
                 _clock(episode.start_ms),

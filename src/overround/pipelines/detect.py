@@ -32,6 +32,7 @@ from overround.logic import (
     encode_certificate,
 )
 from overround.market import PX_ONE_E4, SZ_ONE_E6, BookStatus, ErrCode, Integrity, Market, MarketId, OutcomeId, Venue
+from overround.replay import Rebuilder, RecordedFrame, open_recording
 from overround.rules import read, relate, wording_of_market
 from overround.storage import LakePaths, partitions
 from overround.storage.fileops import FileOps
@@ -44,14 +45,18 @@ __all__ = [
     "Row",
     "Walk",
     "detect_day",
+    "journal_rows",
     "quote_of_market",
     "read_certificates",
+    "rebuilt_rows",
     "rows_of",
     "take_new",
     "tied_markets",
     "write_violations",
 ]
 
+_STANDS = 1 << 62
+"""A book that stands until its next row, whenever that comes."""
 _ORDER = (Confidence.CERTAIN, Confidence.CONDITIONAL, Confidence.DOUBTFUL)
 
 
@@ -260,6 +265,61 @@ def rows_of(
         yield from heapq.merge(*parts, key=lambda row: (row.ts_ms, row.market_id))
 
 
+def journal_rows(
+    paths: LakePaths, markets: Iterable[Market], *, date: str, hours: Iterable[int] | None = None, every_ms: int = 250
+) -> Iterator[Row]:
+    """The same books rebuilt from the journals, looked at every so often; each stands until its next row.
+
+    Raises
+    ------
+    NothingStored
+        If no venue has a journal of these hours.
+    """
+    by_venue: dict[Venue, list[MarketId]] = {}
+    for market in markets:
+        by_venue.setdefault(market.venue, []).append(market.market_id)
+    parts = []
+    for venue, ids in sorted(by_venue.items()):
+        wanted = range(24) if hours is None else sorted(set(hours))
+        files = [file for hour in wanted for file in paths.journal_files(venue, date, f"{hour:02d}")]
+        if files:
+            parts.append(rebuilt_rows(open_recording(files, venue), venue, ids, every_ms))
+    if not parts:
+        raise NothingStored(f"no journal on {date} under {paths.root}", hint="leave --journal away to walk stored rows")
+    yield from heapq.merge(*parts, key=lambda row: (row.ts_ms, row.market_id))
+
+
+def rebuilt_rows(
+    frames: Iterable[RecordedFrame], venue: Venue, ids: Sequence[MarketId], every_ms: int
+) -> Iterator[Row]:
+    """Rows of changed books at every multiple of ``every_ms`` of receive time; see ``journal_rows``."""
+    rebuilder = Rebuilder(venue)
+    told: dict[MarketId, tuple[tuple[object, ...], Row]] = {}
+    due_ms = 0
+    for entry in frames:
+        now_ms = (entry.recv_ns or 0) // 1_000_000
+        if now_ms > due_ms:
+            # Nothing happened since the frame before, so the books stood as they are now at the instant that is due.
+            if due_ms:
+                for market_id in ids:
+                    book = rebuilder.book(market_id)
+                    if book is None or not book.had_book:
+                        # Given up: what it showed last stands no longer.
+                        if market_id in told:
+                            last = told.pop(market_id)[1]
+                            yield msgspec.structs.replace(last, ts_ms=due_ms, until_ms=due_ms, integrity=Integrity.GAP)
+                        continue
+                    state = (id(book), book.seq, book.live, book.integrity)
+                    if market_id not in told or told[market_id][0] != state:
+                        verdict = book.integrity if book.live else Integrity.GAP
+                        bids, asks = tuple(book.bid_levels()), tuple(book.ask_levels())
+                        row = Row(due_ms, _STANDS, market_id, bids, asks, verdict)
+                        told[market_id] = (state, row)
+                        yield row
+            due_ms = now_ms - now_ms % every_ms + every_ms
+        rebuilder.receive(entry)
+
+
 def _hour(rows: pl.LazyFrame, keys: Sequence[str], after_ms: int) -> list[Row]:
     key = pl.concat_str("market_id", "outcome_id", separator=" ")
     book = pl.struct(*LEVEL_COLUMNS, "seq", "status", "integrity").hash()
@@ -331,11 +391,13 @@ def detect_day(
     limits: Limits,
     least: Confidence = Confidence.CERTAIN,
     charge_from_ms: int | None = None,
+    journal: bool = False,
 ) -> Detected:
-    """Walk over a recorded day."""
+    """Walk over a recorded day: its stored rows, or the books that its journal gives."""
     tied = tied_markets(markets, constraints)
     walk = Walk(constraints, tied, limits=limits, least=least, charge_from_ms=charge_from_ms)
-    for row in rows_of(paths, tied.values(), date=date, hours=hours):
+    source = journal_rows if journal else rows_of
+    for row in source(paths, tied.values(), date=date, hours=hours):
         walk.take(row)
     return walk.finish()
 
