@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from overround.testing.postgres import Postgres, find_postgres
 
 # The slice that every check runs is the same each time; the full counts are drawn anew, and what a failing run prints
 # can be replayed.
@@ -64,3 +67,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         if reason.split(":")[0] in provided:
             reporter.write_line(f"FAILED {report.nodeid}: skipped ({reason}), but this machine provides that")
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server of the test run's own."""
+    binaries = find_postgres()
+    if binaries is None:
+        pytest.skip("postgres: no PostgreSQL server is installed")
+    with Postgres(binaries) as server:
+        yield server

@@ -19,6 +19,7 @@
     │   ├── LakeLocked              another process records the same venue and shard
     │   ├── OriginMismatch          live and synthetic rows would share a folder
     │   └── FileDamaged             a stored file does not read back
+    ├── DatabaseUnavailable         PostgreSQL does not answer, or refuses us
     └── RecordingError              a recording does not read, or is of another venue  exit 2
 
 Each error carries the value that was wrong as attributes and, in ``hint``, the remedy.
@@ -32,6 +33,7 @@ __all__ = [
     "AnswerMalformed",
     "CircuitOpen",
     "ConfigError",
+    "DatabaseUnavailable",
     "FileDamaged",
     "FrameMalformed",
     "LakeLocked",
@@ -234,6 +236,12 @@ class OriginMismatch(StorageError):
 
 class FileDamaged(StorageError):
     """A stored file does not read back as it was written."""
+
+
+class DatabaseUnavailable(OverroundError):
+    """PostgreSQL does not answer, or refuses us."""
+
+    retryable = True
 
 
 class RecordingError(OverroundError):

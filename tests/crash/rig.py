@@ -196,8 +196,9 @@ def quick_settings(data_dir: Path) -> Settings:
 
 @contextmanager
 def rig(
-    folder: Path, *, data_dir: Path | None = None, markets: int = 120, seed: int = 5, exchange_follows: bool = True
-) -> Iterator[Rig]:
+    folder: Path, *, data_dir: Path | None = None, markets: int = 120, seed: int = 5, exchange_follows: bool = True,
+    rate_scale: float = 1.0,
+) -> Iterator[Rig]:  # fmt: skip
     """An exchange that serves, a universe that is scanned, and a folder to record into.
 
     ``exchange_follows`` says whether a step of the collector's clock is one of the world's, too.
@@ -206,7 +207,12 @@ def rig(
     clock = SharedClock(folder / "clock")
     world_clock = clock if exchange_follows else SystemClock()
     spec = WorldSpec(
-        polymarket_markets=markets // 2, kalshi_markets=markets // 2, seed=seed, keep_truth_s=30.0, windows=False
+        polymarket_markets=markets // 2,
+        kalshi_markets=markets // 2,
+        seed=seed,
+        keep_truth_s=30.0,
+        windows=False,
+        rate_scale=rate_scale,
     )
     source = GeneratedSource(spec, now_ms=world_clock.now_ms())
     key = test_signing_key()

@@ -50,9 +50,20 @@ def enabled_venues(settings: Settings, named: str | None) -> list[Venue]:
     metavar="K/N",
     help="Be collector K, from 0, of N, and record its share of the markets (default: cluster.shard of the settings).",
 )
+@click.option("--standby", is_flag=True, help="Wait for a shard that nobody records any more, and record it (leases).")
+@click.option("--handover", is_flag=True, help="Take over from the collector of this shard, without a gap (leases).")
 @data_dir_option
 @app_options(positional=True)
-def collect(*, app: App, venue: str | None, duration: float | None, shard: str | None, data_dir: object) -> int:
+def collect(
+    *,
+    app: App,
+    venue: str | None,
+    duration: float | None,
+    shard: str | None,
+    standby: bool,
+    handover: bool,
+    data_dir: object,
+) -> int:
     """Record order books into the lake until stopped.
 
     Reads the newest universe.jsonl (write it with `overround scan`), keeps the hot markets and a rotating warm set
@@ -129,6 +140,8 @@ def collect(*, app: App, venue: str | None, duration: float | None, shard: str |
                     status_ms=1_000 if terminal else 10_000,
                     on_recorders=on_recorders,
                     changes=settings_now.changes,
+                    standby=standby,
+                    handover=handover,
                 )
             finally:
                 reloading.cancel()

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
 import structlog
 
 from overround.clock import Clock
+from overround.collector.handover import Handed
+from overround.collector.ownership import Hold
 from overround.collector.recorder import VenueRecorder
 from overround.config import Settings, VenueSettings
-from overround.errors import NothingStored, OverroundError
+from overround.errors import ConfigError, NothingStored, OverroundError
 from overround.market import WHOLE, Origin, Venue
 from overround.storage import LakePaths
 from overround.venue.adapters import VenueAdapter, open_adapter
@@ -63,7 +65,17 @@ class Crew:
     tasks : dict of Venue to asyncio.Task
     """
 
-    def __init__(self, paths: LakePaths, *, clock: Clock, rng: Random, origin: Origin, clock_steps: int) -> None:
+    def __init__(
+        self,
+        paths: LakePaths,
+        *,
+        clock: Clock,
+        rng: Random,
+        origin: Origin,
+        clock_steps: int,
+        hold: Hold | None = None,
+        handed: Mapping[Venue, Handed] | None = None,
+    ) -> None:
         self.recorders: list[VenueRecorder] = []
         self.ended: list[VenueRecorder] = []
         self.tasks: dict[Venue, asyncio.Task[None]] = {}
@@ -73,6 +85,8 @@ class Crew:
         self._rng = rng
         self._origin = origin
         self._clock_steps = clock_steps
+        self._hold = hold
+        self._handed = handed
 
     def hire(self, venue: Venue, settings: Settings) -> None:
         """Make a venue's recorder ready.
@@ -82,8 +96,12 @@ class Crew:
         NothingStored
             If the venue has no universe file.
         ConfigError
-            If its key is none.
+            If its key is none, or leases are held and none for this venue.
         """
+        if self._hold is not None and self._hold.leased and venue not in self._hold.venues:
+            raise ConfigError(
+                f"no lease is held for {venue}", hint="start the collector anew: leases are taken at the start"
+            )
         adapter = open_adapter(venue, settings, clock=self._clock, rng=self._rng, origin=self._origin)
         self._adapters[venue] = adapter
         recorder = VenueRecorder(
@@ -94,8 +112,11 @@ class Crew:
             clock=self._clock,
             rng=self._rng,
             origin=self._origin,
+            hold=self._hold,
         )
         recorder.clock_steps = self._clock_steps
+        if self._handed is not None:
+            recorder.follow(self._handed[venue])
         if not recorder.prepare() and recorder.share == WHOLE:
             raise NothingStored(
                 f"the universe of {venue} under {settings.data_dir} lists no market",

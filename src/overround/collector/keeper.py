@@ -13,7 +13,7 @@ from overround.clock import Clock
 from overround.collector.ledger import CoverageLedger, Entries
 from overround.config import StorageSettings
 from overround.market import WHOLE, Origin, Share
-from overround.storage import CoverageWriter, LakePaths, Shard
+from overround.storage import CoverageWriter, LakePaths, LeftOpen, Shard
 
 __all__ = ["LedgerKeeper"]
 
@@ -42,6 +42,8 @@ class LedgerKeeper:
     clock : Clock
     share : Share
         Of the markets.
+    token : int
+        Fencing token of our lease; 0 where there are none.
 
     Attributes
     ----------
@@ -57,12 +59,15 @@ class LedgerKeeper:
         origin: Origin,
         clock: Clock,
         share: Share = WHOLE,
+        token: int = 0,
     ) -> None:
         self.ledger = CoverageLedger(share=share)
         self._venue = str(venue)
         self._clock = clock
         self._settle_ms = min(settings.flush_secs * 1000, _SETTLE_AT_MOST_MS)
-        self._writer = CoverageWriter(paths, venue, level=settings.compression_level, origin=origin.value, shard=share)
+        self._writer = CoverageWriter(
+            paths, venue, level=settings.compression_level, origin=origin.value, shard=share, token=token
+        )
         self._pool: ThreadPoolExecutor | None = None
         self._settled_ms = self._minutes_ms = self._soon_ms = self._finalised_ms = 0
 
@@ -81,6 +86,29 @@ class LedgerKeeper:
             If the folder cannot be read.
         """
         now_ms = self._clock.now_ms()
+        self.ledger.start(self._open(now_ms, newest_row_ms), now_ms=now_ms)
+
+    def follow(
+        self,
+        token: int,
+        *,
+        begun_ms: int,
+        newest_row_ms: Callable[[Iterable[Shard]], int | None],
+    ) -> None:
+        """Write what the ledger has accounted for since a collector that handed over to us ended, under our own lease.
+
+        Parameters
+        ----------
+        token : int
+        begun_ms : int
+            Since when; the ledger was started with it.
+        newest_row_ms : callable
+            See ``start``; asked where the earlier collector died meanwhile.
+        """
+        self._writer.lease(token)
+        self.ledger.adopt(self._open(self._clock.now_ms(), newest_row_ms), until_ms=begun_ms)
+
+    def _open(self, now_ms: int, newest_row_ms: Callable[[Iterable[Shard]], int | None] | None) -> LeftOpen:
         left = self._writer.start(now_ms=now_ms)
         if left.crashed:
             if newest_row_ms is not None:
@@ -92,9 +120,9 @@ class LedgerKeeper:
                 markets=len(left.stays),
                 open_gaps=len(left.gaps),
             )
-        self.ledger.start(left, now_ms=now_ms)
         self._settled_ms = self._minutes_ms = self._soon_ms = self._finalised_ms = now_ms
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"ledger-{self._venue}")
+        return left
 
     async def run(self) -> None:
         """Settle and write until cancelled."""

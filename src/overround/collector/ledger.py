@@ -18,6 +18,7 @@ state meanwhile is taken back, as far as a short memory reaches; beyond it reade
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -155,11 +156,14 @@ class CoverageLedger:
     Attributes
     ----------
     gaps : GapLedger
+    ends_ms : int
+        Nothing is accounted for from here on: somebody else does.
     """
 
     def __init__(self, *, share: Share = WHOLE) -> None:
         self._whole = share == WHOLE
         self._name = "" if self._whole else str(share)
+        self.ends_ms = sys.maxsize
         self.gaps = GapLedger()
         self._accounts: dict[MarketId, _Account] = {}
         self._venue: _Account | None = None
@@ -248,8 +252,23 @@ class CoverageLedger:
             self.gaps.note(_hole(market_id, died_ms, now_ms, repair="unsubscribed"))
         self._left.clear()
 
+    def adopt(self, left: LeftOpen, *, until_ms: int) -> None:
+        """Close what a collector left open that died while it handed over to us, who record since ``until_ms``."""
+        died_ms = left.died_ms
+        if died_ms is None:
+            return
+        died_ms = min(died_ms, until_ms)
+        for gap in left.gaps:
+            self._old_gaps.append(gap._replace(end_ms=max(died_ms, gap.start_ms), repair="collector_down"))
+        for stay in left.stays:
+            end_ms = max(died_ms, stay.start_ms)
+            self._stays.append(stay._replace(end_ms=end_ms, reason="collector_down"))
+            if end_ms < until_ms:
+                self.gaps.note(_hole(MarketId(stay.market_id), end_ms, until_ms, repair="handed over"))
+
     def stop(self, *, now_ms: int) -> None:
         """The end: everything open is closed."""
+        now_ms = min(now_ms, self.ends_ms)
         self.settle(now_ms=now_ms)
         for account in self._accounts.values():
             if account.included:
@@ -562,7 +581,7 @@ class CoverageLedger:
             self._spend(account, now_ms)
 
     def _spend(self, account: _Account, now_ms: int) -> None:
-        start = account.since_ms
+        start, now_ms = account.since_ms, min(now_ms, self.ends_ms)
         passed = now_ms - start
         if not 0 < passed <= _STRIDE_MS:
             if passed > 0 or passed < -_STRIDE_MS:

@@ -17,7 +17,9 @@ from overround.clock import Clock
 from overround.collector.checkpoint import Checkpoint, RunSettings, code_digest, freeze
 from overround.collector.connection import Connection
 from overround.collector.figures import RecorderFigures, RecorderTotals
+from overround.collector.handover import Handed
 from overround.collector.keeper import LedgerKeeper
+from overround.collector.ownership import Hold
 from overround.collector.placement import Placement
 from overround.collector.polling import BookPoller, PolledFeed
 from overround.collector.snapshots import Carrier, ProofBudget, Snapshotter
@@ -31,6 +33,7 @@ from overround.scheduler import Limits, Plan, RotationState, market_stats, plan_
 from overround.storage import (
     FrameJournal,
     LakePaths,
+    LeftOpen,
     SnapshotWriter,
     newest_stats,
     newest_universe,
@@ -51,6 +54,8 @@ TICK_MS = 200
 PLAN_MS = 5_000
 RATES_OVER_S = 0.9
 ROWS_AT_ONCE = 500
+# Rows may be taken so long after the end of a recording that changes hands.
+LATE_MS = 150
 # Milliseconds between two checkpoints in the journal; 0: at the beginning of every bucket.
 STATE_MS = 0
 # A checkpoint holds the loop up, and takes at most one part in so many of the time.
@@ -71,6 +76,8 @@ class VenueRecorder:
     clock : Clock
     rng : Random
     origin : Origin
+    hold : Hold, optional
+        Our right to record the share; rows are taken only as long as it is certain.
     """
 
     def __init__(
@@ -83,6 +90,7 @@ class VenueRecorder:
         clock: Clock,
         rng: Random,
         origin: Origin,
+        hold: Hold | None = None,
     ) -> None:
         self.venue = adapter.venue
         self._adapter = adapter
@@ -93,11 +101,16 @@ class VenueRecorder:
         self._rng = rng
         self._shelf = BookShelf()
         self.share = share = Share.parse(settings.cluster.shard)
+        self._hold = hold = hold or Hold(share=share)
+        token = hold.tokens.get(adapter.venue, 0)
         storage = settings.storage
         self.writer = SnapshotWriter(
-            paths, adapter.venue, settings=storage, top_k=settings.top_k, origin=origin, clock=clock, shard=share
+            paths, adapter.venue, settings=storage, top_k=settings.top_k, origin=origin, clock=clock, shard=share,
+            token=token, lock=hold.locks.get(adapter.venue),
+        )  # fmt: skip
+        self.keeper = LedgerKeeper(
+            paths, adapter.venue, settings=storage, origin=origin, clock=clock, share=share, token=token
         )
-        self.keeper = LedgerKeeper(paths, adapter.venue, settings=storage, origin=origin, clock=clock, share=share)
         self.ledger = self.keeper.ledger
         self.gaps = self.ledger.gaps
         self.run_id = f"{clock.now_ns():x}-{rng.getrandbits(32):08x}"
@@ -189,6 +202,13 @@ class VenueRecorder:
         self._flushed_ms = clock.now_ms()
         # Of the newest row of this run, and of the newest on disk.
         self._row_ms, self._durable_row_ms = 0, self._flushed_ms
+        # While a recording changes hands: see ``handover``.
+        self.frozen = False
+        self._ends_ms = sys.maxsize
+        self._awaited: frozenset[MarketId] | None = None
+        self._begun = asyncio.Event()
+        self._begun_ms = 0
+        self._opened = False
         self._warning = ""
         self._frames_per_s = self._rows_per_s = 0.0
         self._last_frames = 0
@@ -216,20 +236,17 @@ class VenueRecorder:
         if self._tasks is not None:
             if self._poller is None:
                 self._placement.reserve(venue_settings.max_subs_per_venue)
-            self._replan()
+            if not self.frozen:
+                self._replan()
 
     async def run(self) -> None:
         """Record until cancelled; everything taken so far is on disk when this returns."""
-        self.writer.start()
-        try:
-            refuse_other_counts(self._paths, self.venue, self.share)
-        except LakeLocked:
-            self.writer.abandon()
-            raise
-        self._durable_row_ms = self._newest_row_ms()
+        if self._awaited is None:
+            self._open()
         self._mark_run()
         try:
-            self.keeper.start(newest_row_ms=self.writer.newest_row_ms)
+            if self._awaited is None:
+                self.keeper.start(newest_row_ms=self.writer.newest_row_ms)
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
                 if self._poller is not None:
@@ -239,11 +256,13 @@ class VenueRecorder:
                     self._placement.reserve(limits.max_subs_per_venue)
                 if self.drift is not None:
                     tasks.create_task(self.drift.run())
+                if self._awaited is None:
+                    self._write(tasks)
+                else:
+                    tasks.create_task(self._take_over(tasks))
+                tasks.create_task(self._flush_loop())
                 tasks.create_task(self._plan_loop())
                 tasks.create_task(self._tick_loop())
-                tasks.create_task(self._row_loop())
-                tasks.create_task(self._flush_loop())
-                tasks.create_task(self.keeper.run())
                 tasks.create_task(self._universe_loop())
                 tasks.create_task(self._rest_loop())
                 if self._poller is None:
@@ -252,12 +271,37 @@ class VenueRecorder:
             # Shielded by being awaited after the task group has ended: a stop loses nothing.
             await self._finish()
 
+    def _open(self) -> None:
+        self.writer.start()
+        self._opened = True
+        try:
+            refuse_other_counts(self._paths, self.venue, self.share)
+        except LakeLocked:
+            self.writer.abandon()
+            raise
+        self._durable_row_ms = self._newest_row_ms()
+
+    def _write(self, tasks: asyncio.TaskGroup) -> None:
+        if not self._begun.is_set():
+            tasks.create_task(self._row_loop())
+        tasks.create_task(self.keeper.run())
+
     async def _finish(self) -> None:
         if self.journal is not None:
             self.journal.flush()
         if self.drift is not None:
             self.drift.look()
         self._take_trades(None)
+        if self._opened:
+            await self._store()
+        if self.journal is not None:
+            written = self.writer.stats
+            self._mark("stopped", rows=written.rows, lost=written.rows_waiting + written.rows_dropped)
+            self.journal.close()
+        if self.drift is not None:
+            await self.drift.close()
+
+    async def _store(self) -> None:
         try:
             # Rows first: what of them is lost stands in the ledger, if that can be written.
             saved = await self.writer.drain()
@@ -269,18 +313,66 @@ class VenueRecorder:
             await self.keeper.stop()
         finally:
             await self.writer.stop()
-        if self.journal is not None:
-            written = self.writer.stats
-            self._mark("stopped", rows=written.rows, lost=written.rows_waiting + written.rows_dropped)
-            self.journal.close()
-        if self.drift is not None:
-            await self.drift.close()
+
+    # -- changing hands -----------------------------------------------------------------------------
+
+    def handed(self) -> Handed:
+        """What a successor needs to know."""
+        return Handed(rotation=self._state, live=tuple(sorted(self._live)))
+
+    def end_at(self, cut_ms: int) -> None:
+        """Take rows of before this only, and account for no later time."""
+        self._ends_ms = self.ledger.ends_ms = cut_ms
+
+    def follow(self, handed: Handed) -> None:
+        """Hold what a running collector holds, and write nothing before ``begin_at``; to be called before ``run``."""
+        self.frozen = True
+        self._state = handed.rotation
+        self._awaited = frozenset(handed.live)
+
+    @property
+    def n_awaited(self) -> int:
+        """Books that the running collector has and we have not yet."""
+        return sum(m in self._markets and m not in self._ended and m not in self._live for m in self._awaited or ())
+
+    def begin_at(self, cut_ms: int) -> None:
+        """Take rows from this instant on, which has just passed, and account for our time."""
+        self._begun_ms = cut_ms
+        self.ledger.start(LeftOpen(), now_ms=cut_ms)
+        if self._plan is not None:
+            self._take(self._plan, cut_ms)
+        for market_id in self._live:
+            carrier = self._carrier(market_id)
+            book = None if carrier is None else carrier.feed.books.get(market_id)
+            if carrier is not None and book is not None:
+                self.ledger.right(
+                    market_id,
+                    "handed over",
+                    now_ms=cut_ms,
+                    verified=book.integrity is Integrity.VERIFIED,
+                    proven_ms=carrier.feed.proven_ms(market_id),
+                )
+        self._begun.set()
+
+    async def _take_over(self, tasks: asyncio.TaskGroup) -> None:
+        await self._begun.wait()
+        tasks.create_task(self._row_loop())
+        await self._hold.certain.wait()
+        token = self._hold.tokens[self.venue]
+        self.writer.lease(token, self._hold.locks[self.venue])
+        self._open()
+        self.keeper.follow(token, begun_ms=self._begun_ms, newest_row_ms=self.writer.newest_row_ms)
+        self.frozen = False
+        self._write(tasks)
 
     # -- loops --------------------------------------------------------------------------------------
 
     async def _plan_loop(self) -> None:
+        if self._awaited is not None and self._plan is None:
+            self._follow_plan()
         while True:
-            self._replan()
+            if not self.frozen:
+                self._replan()
             await self._clock.sleep_ms(PLAN_MS)
 
     async def _tick_loop(self) -> None:
@@ -302,11 +394,23 @@ class VenueRecorder:
             self._recent.take()
         for connection in self._connections:
             self.trades.add(connection.name, connection.feed.take_trades())
-        self.writer.add_trades(self.trades.take(now_ms=now_ms))
+        trades = self.trades.take(now_ms=now_ms)
+        if self._ends_ms < sys.maxsize or self._awaited is not None:
+            # What came before our beginning and after our end is somebody else's.
+            begin_ns = self._begun_ms * 1_000_000 if self._begun.is_set() else sys.maxsize
+            begin_ns = 0 if self._awaited is None else begin_ns
+            trades = [trade for trade in trades if begin_ns <= trade.ts_recv_ns < self._ends_ms * 1_000_000]
+        self.writer.add_trades(trades)
 
     async def _row_loop(self) -> None:
         while True:
-            now_ms = self._clock.now_ms()
+            # Those due just before the end are taken just after it; their time is that of the last instant before.
+            late_ms = (now_ms := self._clock.now_ms()) - self._ends_ms
+            now_ms = min(now_ms, self._ends_ms - 1)
+            # In this order: a process that stands still in between takes rows of before, or none.
+            if self._clock.monotonic_ns() >= self._hold.until_ns or late_ms > LATE_MS:
+                await self._clock.sleep_ms(50)
+                continue
             visited = self.snapshotter.run_due(now_ms, at_most=ROWS_AT_ONCE)
             if visited:
                 self._mark_rows(now_ms, visited)
@@ -320,7 +424,7 @@ class VenueRecorder:
         while True:
             await self._clock.sleep_ms(250)
             now_ms = self._clock.now_ms()
-            if self.writer.due(now_ms):
+            if self._opened and self.writer.due(now_ms):
                 taken, row_ms = self.writer.stats.rows, self._row_ms
                 saved = await self.writer.flush(now_ms)
                 self._note_lost()
@@ -423,13 +527,30 @@ class VenueRecorder:
             )
         self._apply(plan, now_ms)
 
+    def _follow_plan(self) -> None:
+        """Subscribe what the running collector holds."""
+        hot, warm, leaving = (
+            frozenset(m for m in held if m in self._markets)
+            for held in (self._state.hot, self._state.warm, self._state.leaving)
+        )
+        self._plan = Plan(hot=hot, warm=warm, leaving=leaving, add=tuple(sorted(hot | warm | leaving)))
+        self._subscribe(self._plan, self._clock.now_ms())
+
     def _apply(self, plan: Plan, now_ms: int) -> None:
+        self._subscribe(plan, now_ms)
+        self._take(plan, now_ms)
+        self._unsubscribe(plan.remove, now_ms)
+
+    def _subscribe(self, plan: Plan, now_ms: int) -> None:
         added = [self._markets[market_id] for market_id in plan.add]
         if self._poller is not None:
             self._poller.feed.add(added, now_ms=now_ms)
         else:
             for slot, market_ids in self._placement.put(plan.add).items():
                 self._slot(slot).add([self._markets[market_id] for market_id in market_ids])
+
+    def _take(self, plan: Plan, now_ms: int) -> None:
+        """Rows of these markets from now on, at these intervals."""
         hot_ms, warm_ms = self._venue.snapshot_interval_ms_hot, self._venue.snapshot_interval_ms_warm
         intervals: dict[MarketId, tuple[Market, int]] = {}
         takes: list[tuple[MarketId, str, int]] = []
@@ -454,7 +575,6 @@ class VenueRecorder:
             score_of=lambda market_id: self._scores.get(market_id, 0.0),
             seq_of=self._seq_of,
         )
-        self._unsubscribe(plan.remove, now_ms)
 
     def _stored_outcomes(self, market_id: MarketId) -> Sequence[str]:
         market = self._markets.get(market_id)

@@ -8,22 +8,28 @@ import importlib
 import itertools
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from random import Random
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
 from overround.clock import Clock
 from overround.collector.crew import Change, Changes, Crew
+from overround.collector.handover import Handed, ask_for, give, is_taken, succeed
+from overround.collector.holding import all_shares, keep, leased, ownership_of, take_one
+from overround.collector.ownership import Hold, Ownership
 from overround.collector.recorder import VenueRecorder
 from overround.collector.status import VenueStatus
 from overround.collector.steady import SteadyClock
 from overround.config import Settings
-from overround.market import Origin, Venue
+from overround.market import Origin, Share, Venue
 from overround.storage import LakePaths, claim_origin
+
+if TYPE_CHECKING:
+    from overround.collector.leased import LeasedOwnership
 
 __all__ = ["collect", "on_hangup", "run_until_signal"]
 
@@ -52,10 +58,13 @@ async def collect(
     status_ms: int = STATUS_MS,
     on_recorders: Callable[[Sequence[VenueRecorder]], None] | None = None,
     changes: Changes | None = None,
+    standby: bool = False,
+    handover: bool = False,
 ) -> list[VenueRecorder]:
     """Record the venues until ``stop`` is set or the duration has passed.
 
-    When the machine's clock is stepped, the recording ends as on a clean stop and begins anew under the new time.
+    When the machine's clock is stepped, the recording ends as on a clean stop and begins anew under the new time. When
+    the lease of the shard is lost, it ends too, and begins anew once the lease can be had again.
 
     Parameters
     ----------
@@ -77,47 +86,114 @@ async def collect(
         Takes the recorders when they begin, anew after each step of the clock and each change.
     changes : Changes, optional
         Brings changed settings while recording goes on.
+    standby : bool
+        Wait for a shard that nobody holds, whichever of the settings' number it is, and record that.
+    handover : bool
+        Take the shard over from the collector that records it, without a gap; where there is none, just record it.
 
     Returns
     -------
     list of VenueRecorder
         Stopped recorders; their counters, gaps and writers tell what happened since the start, or the last step of the clock.
+        None where the end came while a shard was waited for.
 
     Raises
     ------
     NothingStored
         If a venue has no universe file.
     OriginMismatch, LakeLocked
-        If the lake cannot be recorded into.
+        If the lake cannot be recorded into, or somebody else records the shard.
+    DatabaseUnavailable
+        If leases cannot be asked for at the start.
     """
-    ends_ns = None if duration_s is None else clock.monotonic_ns() + int(duration_s * 1e9)
+    paths = LakePaths(settings.data_dir)
+    claim_origin(paths, origin)
+    ended = asyncio.create_task(_end_of(stop, clock, duration_s))
+    ownership = ownership_of(settings, paths, clock=clock)
+    recorders: list[VenueRecorder] = []
     steps = 0
-    while True:
-        steady = SteadyClock(clock)
-        run = await _record(
-            settings, venues=venues, clock=steady, rng=rng, origin=origin, stop=stop, ends_ns=ends_ns,
-            on_status=on_status, status_ms=status_ms, on_recorders=on_recorders, clock_steps=steps,
-            changes=changes or Changes(),
-        )  # fmt: skip
-        if not run.step_ms:
-            return run.recorders
-        settings, venues = run.settings, run.venues
-        steps += 1
-        log.error(
-            "clock.stepped",
-            by_ms=run.step_ms,
-            remedy="none needed: everything is stored, recording begins anew under the new time; look after the time service",
-        )
+    try:
+        while True:
+            shares = all_shares(settings) if standby else [Share.parse(settings.cluster.shard)]
+            handed = await ask_for(leased(ownership), shares[0], venues, clock=clock) if handover else None
+            handover = False
+            hold: Hold | None
+            if handed is not None:
+                hold = Hold(share=shares[0], venues=tuple(venues), leased=True)
+            else:
+                patient = standby or bool(recorders)
+                hold = await take_one(ownership, shares, venues, clock=clock, ended=ended, patient=patient)
+            if hold is None:
+                return recorders
+            settings = settings.model_copy(
+                update={"cluster": settings.cluster.model_copy(update={"shard": str(hold.share)})}
+            )
+            keeping = asyncio.create_task(keep(ownership, hold, clock=clock))
+            given = False
+            try:
+                while not keeping.done() and not given:
+                    run = await _record(
+                        settings, venues=venues, clock=SteadyClock(clock), rng=rng, origin=origin, ended=ended,
+                        on_status=on_status, status_ms=status_ms, on_recorders=on_recorders, clock_steps=steps,
+                        changes=changes or Changes(), ownership=ownership, hold=hold, keeping=keeping,
+                        handed=None if hold.certain.is_set() else handed,
+                    )  # fmt: skip
+                    recorders, given = run.recorders, run.given
+                    settings, venues = run.settings, run.venues
+                    if run.step_ms:
+                        steps += 1
+                        log.error(
+                            "clock.stepped",
+                            by_ms=run.step_ms,
+                            remedy="none needed: everything is stored, recording begins anew under the new time;"
+                            " look after the time service",
+                        )
+                    elif ended.done() and not given:
+                        return recorders
+            finally:
+                keeping.cancel()
+                await asyncio.gather(keeping, return_exceptions=True)
+                await ownership.release(hold)
+            if given and await is_taken(leased(ownership), hold, clock=clock):
+                log.info("handover.given", share=str(hold.share))
+                return recorders
+    finally:
+        ended.cancel()
+
+
+async def _end_of(stop: asyncio.Event, clock: Clock, duration_s: float | None) -> None:
+    """Wait until recording has to end."""
+    waits = {asyncio.create_task(stop.wait())}
+    if duration_s is not None:
+        waits.add(asyncio.create_task(clock.sleep_ms(duration_s * 1000)))  # type: ignore[arg-type]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waits:
+            task.cancel()
+
+
+async def _change_hands(
+    ownership: LeasedOwnership, hold: Hold, recorders: Sequence[VenueRecorder], clock: Clock
+) -> None:
+    """Get the share from whoever has it, where it is not ours yet; then wait until somebody gets it from us."""
+    if not hold.certain.is_set():
+        await succeed(ownership, hold, recorders, clock=clock)
+    await give(ownership, hold, recorders, clock=clock)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Run:
-    """A run that has ended: its recorders, by how much the clock was stepped (0: it was not), and what was wanted last."""
+    """A run that has ended: its recorders, by how much the clock was stepped (0: it was not), and what was wanted last.
+
+    ``given`` says that a successor records from here on.
+    """
 
     recorders: list[VenueRecorder]
     step_ms: int
     settings: Settings
     venues: Sequence[Venue]
+    given: bool
 
 
 async def _record(
@@ -127,18 +203,20 @@ async def _record(
     clock: SteadyClock,
     rng: Random,
     origin: Origin,
-    stop: asyncio.Event,
-    ends_ns: int | None,
+    ended: asyncio.Task[None],
     on_status: Callable[[Sequence[VenueStatus]], None] | None,
     status_ms: int,
     on_recorders: Callable[[Sequence[VenueRecorder]], None] | None,
     clock_steps: int,
     changes: Changes,
+    ownership: Ownership,
+    hold: Hold,
+    keeping: asyncio.Task[None],
+    handed: Mapping[Venue, Handed] | None,
 ) -> _Run:
     """Record under one steady time."""
     paths = LakePaths(settings.data_dir)
-    claim_origin(paths, origin)
-    crew = Crew(paths, clock=clock, rng=rng, origin=origin, clock_steps=clock_steps)
+    crew = Crew(paths, clock=clock, rng=rng, origin=origin, clock_steps=clock_steps, hold=hold, handed=handed)
     change: asyncio.Task[Change] | None = None
     try:
         for venue in venues:
@@ -146,13 +224,13 @@ async def _record(
         if on_recorders is not None:
             on_recorders(crew.recorders)
         crew.begin()
-        stopper = asyncio.create_task(stop.wait())
         reporter = asyncio.create_task(_report(crew.recorders, clock, on_status, status_ms))
         freezer = asyncio.create_task(_keep_collections_short(clock))
         stepped = asyncio.create_task(_step_of(clock))
-        left_ms = None if ends_ns is None else (ends_ns - clock.monotonic_ns()) / 1e6
-        timer = asyncio.create_task(clock.sleep_ms(left_ms)) if left_ms is not None else None
-        ends: set[asyncio.Task[Any]] = {stopper, stepped, *([timer] if timer else [])}
+        giving: asyncio.Task[None] | None = None
+        if hold.leased:
+            giving = asyncio.create_task(_change_hands(leased(ownership), hold, crew.recorders, clock))
+        ends: set[asyncio.Task[Any]] = {ended, stepped, keeping, *([giving] if giving else [])}
         try:
             while not any(task.done() for task in (*ends, *crew.tasks.values())):
                 if change is None:
@@ -164,24 +242,27 @@ async def _record(
                     change = None
                     if on_recorders is not None:
                         on_recorders(crew.recorders)
-            step_ms = stepped.result() if stepped.done() and not stop.is_set() else 0
+            step_ms = stepped.result() if stepped.done() and not ended.done() else 0
+            given = giving is not None and giving.done()
         finally:
-            for task in (
-                stepped,
-                reporter,
-                freezer,
-                stopper,
-                *([timer] if timer else []),
-                *([change] if change else []),
-            ):
+            others = (stepped, reporter, freezer, *([giving] if giving else []), *([change] if change else []))
+            for task in others:
                 task.cancel()
             try:
                 await crew.end()
             finally:
                 gc.unfreeze()
+        if giving is not None and given:
+            giving.result()
         for recorder in crew.recorders:
             log.info("collect.stopped", **_fields(recorder.status()))
-        return _Run(recorders=[*crew.ended, *crew.recorders], step_ms=step_ms, settings=settings, venues=venues)
+        return _Run(
+            recorders=[*crew.ended, *crew.recorders],
+            step_ms=step_ms,
+            settings=settings,
+            venues=venues,
+            given=given,
+        )
     finally:
         await crew.aclose()
 

@@ -18,6 +18,7 @@ __all__ = [
     "ExchangeSettings",
     "IngestionSettings",
     "KalshiSettings",
+    "LeaseSettings",
     "LoggingSettings",
     "MockSettings",
     "MonitoringSettings",
@@ -230,6 +231,24 @@ class ClusterSettings(_Table):
         return value
 
 
+class LeaseSettings(_Table):
+    """``[leases]``: who records a shard is settled in PostgreSQL, so that a dead collector is replaced.
+
+    Attributes
+    ----------
+    url : SecretStr
+        ``postgresql://user:password@host/database``; empty: shards are fixed, and the lake's locks are all there is.
+    ttl_secs : int
+        A collector that has not renewed its lease for so long has lost it.
+    name : str
+        Tells the leases of one lake from those of others in the same database.
+    """
+
+    url: SecretStr = SecretStr("")
+    ttl_secs: Annotated[int, Field(ge=2, le=600)] = 15
+    name: Annotated[str, Field(min_length=1)] = "overround"
+
+
 class MonitoringSettings(_Table):
     """``[monitoring]``: what a collector says about itself over HTTP, and when it calls itself unwell.
 
@@ -425,6 +444,7 @@ class Settings(_Table):
     silence: SilenceSettings = SilenceSettings()
     drift: DriftSettings = DriftSettings()
     cluster: ClusterSettings = ClusterSettings()
+    leases: LeaseSettings = LeaseSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
     logging: LoggingSettings = LoggingSettings()
     storage: StorageSettings = StorageSettings()

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     )
     from overround.storage.coverage_writer import CoverageWriter, LeftOpen
     from overround.storage.drift import accept_drift, add_drift, read_drift
+    from overround.storage.fence import raise_fence
     from overround.storage.history import (
         Catalogue,
         CatalogueHistory,
@@ -85,6 +86,7 @@ _HOMES = {
     ),
     "coverage_writer": ("CoverageWriter", "LeftOpen"),
     "drift": ("accept_drift", "add_drift", "read_drift"),
+    "fence": ("raise_fence",),
     "history": (
         "Catalogue",
         "CatalogueHistory",
@@ -178,6 +180,7 @@ __all__ = [
     "newest_universe",
     "note_run",
     "partitions",
+    "raise_fence",
     "read_drift",
     "read_journal",
     "read_origin",

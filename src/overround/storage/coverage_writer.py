@@ -106,6 +106,8 @@ class CoverageWriter:
     shard : Shard
     ops : FileOps, optional
         A failing disk in tests.
+    token : int
+        Fencing token of our lease; 0 where there are none.
     """
 
     def __init__(
@@ -117,6 +119,7 @@ class CoverageWriter:
         origin: str,
         shard: Shard = (0, 1),
         ops: FileOps | None = None,
+        token: int = 0,
     ) -> None:
         self._paths, self._venue, self._shard = paths, str(venue), shard
 
@@ -130,10 +133,16 @@ class CoverageWriter:
                 origin=origin,
                 shard=shard,
                 ops=ops,
+                token=token,
             )
 
         self._minutes, self._gaps, self._stays = writer(COVERAGE_TABLE), writer(GAPS_TABLE), writer(INCLUSION_TABLE)
         self._writers = (self._minutes, self._gaps, self._stays)
+
+    def lease(self, token: int) -> None:
+        """Write under this lease; before :meth:`start`."""
+        for writer in self._writers:
+            writer.token = token
 
     def start(self, *, now_ms: int) -> LeftOpen:
         """Finish the files that an earlier run left, and tell what it left open."""

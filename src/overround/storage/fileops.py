@@ -75,6 +75,15 @@ class FileOps:
             self.sync_folder(path.parent)
         return length
 
+    def claim(self, path: Path) -> bool:
+        """Make an empty file; False where there is a file already, whoever made it."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.open("xb").close()
+        except FileExistsError:
+            return False
+        return True
+
     def create(self, path: Path) -> BinaryIO:
         """Open a new (or emptied) file for writing."""
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -291,7 +291,8 @@ class FrameJournal:
 
     def _begin(self, bucket: Bucket) -> _JournalFile:
         run = 0
-        while (path := self._paths.journal_file(self._venue, bucket, self._shard, run)).exists():
+        # Taken, not looked for: while a recording changes hands two processes keep journals of one shard.
+        while not self._ops.claim(path := self._paths.journal_file(self._venue, bucket, self._shard, run)):
             run += 1
         file = _JournalFile(path, bucket, level=self._level)
         if self._run_id:

@@ -30,6 +30,7 @@ class _Owner(msgspec.Struct, frozen=True):
     pid: int = 0
     host: str = ""
     borrowed: bool = False
+    leased: bool = False
 
 
 class CollectorLock:
@@ -42,16 +43,21 @@ class CollectorLock:
     shard : Shard
     borrowed : bool
         Taken to finish a dead shard's files: whoever is to record that shard waits for it to be given back.
+    leased : bool
+        Our lease says that the shard is ours: a process that held it under an earlier lease and stands still since is
+        passed over.
     """
 
-    def __init__(self, paths: LakePaths, venue: str, shard: Shard = (0, 1), *, borrowed: bool = False) -> None:
+    def __init__(
+        self, paths: LakePaths, venue: str, shard: Shard = (0, 1), *, borrowed: bool = False, leased: bool = False
+    ) -> None:
         self._venue, self._shard, self._root = venue, shard, paths.root
-        self._borrowed = borrowed
+        self._borrowed, self._leased = borrowed, leased
         self._path = paths.lock(venue, shard)
         self._lock = filelock.FileLock(self._path)
 
     def acquire(self) -> None:
-        """Take the lock.
+        """Take the lock; fine when we hold it already.
 
         Raises
         ------
@@ -60,6 +66,8 @@ class CollectorLock:
         StorageError
             If the folder cannot be written.
         """
+        if self._lock.is_locked:
+            return
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._wait()
@@ -71,7 +79,7 @@ class CollectorLock:
         # The owner is named beside the lock: a locked file cannot be read on Windows. The name is a courtesy, the lock
         # is held without it: a start on a full disk goes on, and records once there is room.
         with contextlib.suppress(OSError):
-            owner = _Owner(pid=os.getpid(), host=platform.node(), borrowed=self._borrowed)
+            owner = _Owner(pid=os.getpid(), host=platform.node(), borrowed=self._borrowed, leased=self._leased)
             self._owner_file().write_bytes(msgspec.json.encode(owner))
 
     def _wait(self) -> None:
@@ -82,6 +90,10 @@ class CollectorLock:
                 self._lock.acquire(timeout=0 if self._borrowed else _ASKED_S)
             except filelock.Timeout:
                 owner = self._owner()
+                if self._leased and owner.leased:
+                    # Its lock stays with the file's old self; the name is free for a new one.
+                    self._path.unlink(missing_ok=True)
+                    continue
                 if self._borrowed or not owner.borrowed or time.monotonic() - began > _BORROWED_S:
                     raise self._refusal(owner) from None
             else:
@@ -90,7 +102,9 @@ class CollectorLock:
     def release(self) -> None:
         """Give the lock back; fine when it is not held."""
         if self._lock.is_locked:
-            self._owner_file().unlink(missing_ok=True)
+            # Another's name is not ours to remove.
+            if self._owner().pid == os.getpid():
+                self._owner_file().unlink(missing_ok=True)
             self._lock.release()
 
     @staticmethod

@@ -208,13 +208,15 @@ class LakePaths:
 
     def wal_files(self, place: TablePlace, venue: str, date: str, hour: str = "") -> list[WalFile]:
         """Write-ahead files of one hour (or day), in the order of their names."""
-        found = []
-        for path in sorted(self.hour(place, venue, date, hour).glob(f".{place.prefix}_*.wal")):
-            match = _WAL.match(path.name)
-            named = parse_bucket_name(f"{match['name']}.wal") if match else None
-            if match and named:
-                found.append(WalFile(path, match["id"], named[0], named[1] or (0, 1)))
-        return found
+        found = sorted(self.hour(place, venue, date, hour).glob(f".{place.prefix}_*.wal"))
+        return [wal for path in found if (wal := self.wal_named(path)) is not None]
+
+    @staticmethod
+    def wal_named(path: Path) -> WalFile | None:
+        """What a write-ahead file's name says; None if it is none."""
+        match = _WAL.match(path.name)
+        named = parse_bucket_name(f"{match['name']}.wal") if match else None
+        return WalFile(path, match["id"], named[0], named[1] or (0, 1)) if match and named else None
 
     def manifests(self, place: TablePlace, venue: str, date: str) -> list[Path]:
         """All shards' manifests of one day."""
@@ -351,6 +353,14 @@ class LakePaths:
     def lock(self, venue: str, shard: Shard = (0, 1)) -> Path:
         """Held by the one process that records this venue and shard; its owner is named beside it."""
         return self.root / ".locks" / f"collect_{venue}{shard_suffix(shard)}.lock"
+
+    def publish_lock(self, venue: str, shard: Shard) -> Path:
+        """Held while a bucket of a leased shard is finished."""
+        return self.root / ".locks" / f"publish_{venue}{shard_suffix(shard)}.lock"
+
+    def fence(self, venue: str, shard: Shard) -> Path:
+        """Says whose lease of a shard is the newest."""
+        return self.root / ".locks" / f"fence_{venue}{shard_suffix(shard)}.json"
 
     def locks(self, venue: str) -> list[Path]:
         """Lock files of all shards of a venue that were ever recorded."""

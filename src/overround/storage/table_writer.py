@@ -19,6 +19,7 @@ import structlog
 from overround.errors import LakeLocked, StorageError
 from overround.storage.bucket import finalise_bucket
 from overround.storage.columns import mask, numbers
+from overround.storage.fence import is_superseded, publishing
 from overround.storage.fileops import FileOps, FileShortened
 from overround.storage.lock import CollectorLock
 from overround.storage.manifest import ManifestLine, read_manifest
@@ -86,6 +87,8 @@ class _Ended:
 class TableWriter:
     """Writes one table of one venue and shard; the caller holds the lock.
 
+    ``token`` may be set before the first row is added.
+
     ``add`` and ``save`` belong to one thread at a time, ``finalise`` may run beside them in another.
 
     Parameters
@@ -103,6 +106,8 @@ class TableWriter:
         A failing disk in tests.
     unsaved_limit : int
         Bytes kept in memory while the disk refuses.
+    token : int
+        Fencing token of our lease: once a newer owner has taken over, nothing is written any more. 0: no leases.
     """
 
     def __init__(
@@ -117,7 +122,9 @@ class TableWriter:
         shard: Shard = (0, 1),
         ops: FileOps | None = None,
         unsaved_limit: int = UNSAVED_BYTES_LIMIT,
+        token: int = 0,
     ) -> None:
+        self.token = token
         self._paths, self._table, self._venue, self._shard = paths, table, venue, shard
         self._bucket_s, self._level, self._origin = bucket_s, level, origin
         self._ops = ops or FileOps()
@@ -164,7 +171,9 @@ class TableWriter:
                 wal_id = new_wal_id()
                 bucket = Bucket(start, self._bucket_s)
                 path = self._paths.wal_file(self._table.place, self._venue, bucket, self._shard, wal_id)
-                wal = self._open[start] = Wal(path, wal_id, self._table.schema, bucket_s=self._bucket_s)
+                wal = self._open[start] = Wal(
+                    path, wal_id, self._table.schema, bucket_s=self._bucket_s, token=self.token
+                )
         self._number += 1
         times = numbers(part.column(self._table.time_column))
         span_ms = (int(times.min()), int(times.max())) if part.num_rows else (start, start)
@@ -264,6 +273,8 @@ class TableWriter:
         for start, wal in list(self._open.items()):
             before, acknowledged = wal.length, wal.rows
             try:
+                if wal.oldest_unsaved is not None and self._superseded():
+                    raise OSError("another collector has taken this shard over")  # noqa: TRY301 - as if the disk said so
                 saved = wal.save(self._ops)
             except FileShortened as exc:
                 counters.rows_removed += acknowledged
@@ -297,6 +308,9 @@ class TableWriter:
                 remedy="free disk space or mend the folder's rights; rows are kept and written then",
             )
         return False
+
+    def _superseded(self) -> bool:
+        return is_superseded(self._paths, self._venue, self._shard, self.token)
 
     # -- files --------------------------------------------------------------------------------------
 
@@ -393,18 +407,19 @@ class TableWriter:
             return None
 
     def _finalise(self, bucket: Bucket, shard: Shard, wals: list[Path], now_ms: int) -> ManifestLine | None:
-        line = finalise_bucket(
-            self._paths,
-            self._table,
-            self._venue,
-            bucket,
-            shard,
-            wals,
-            level=self._level,
-            origin=self._origin,
-            now_ms=now_ms,
-            ops=self._ops,
-        )
+        with publishing(self._paths, self._venue, shard, self.token if shard == self._shard else 0):
+            line = finalise_bucket(
+                self._paths,
+                self._table,
+                self._venue,
+                bucket,
+                shard,
+                wals,
+                level=self._level,
+                origin=self._origin,
+                now_ms=now_ms,
+                ops=self._ops,
+            )
         if line is not None:
             self.counters.files += 1
             self.counters.file_bytes += line.bytes

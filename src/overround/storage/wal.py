@@ -19,14 +19,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import structlog
 
 from overround.errors import UNREADABLE
+from overround.storage.fence import fence_of_file
 from overround.storage.fileops import FileOps, FileShortened
 
 __all__ = ["Wal", "WalContent", "new_wal_id", "read_wal"]
 
+log = structlog.get_logger()
+
 _ID_KEY = b"overround.wal_id"
 _BUCKET_KEY = b"overround.bucket_s"
+_TOKEN_KEY = b"overround.token"
 
 
 def new_wal_id() -> str:
@@ -74,6 +79,8 @@ class Wal:
     schema : pyarrow.Schema
     bucket_s : int
         Length of the bucket, kept for whoever finds the file.
+    token : int
+        Fencing token of the writer's lease; 0 where there are no leases.
 
     Attributes
     ----------
@@ -83,11 +90,12 @@ class Wal:
         Bytes on disk.
     """
 
-    def __init__(self, path: Path, wal_id: str, schema: pa.Schema, *, bucket_s: int) -> None:
+    def __init__(self, path: Path, wal_id: str, schema: pa.Schema, *, bucket_s: int, token: int = 0) -> None:
         self.path, self.wal_id = path, wal_id
         self.rows = 0
         self.length = 0
-        named = schema.with_metadata({_ID_KEY: wal_id.encode(), _BUCKET_KEY: str(bucket_s).encode()})
+        told = {_ID_KEY: wal_id, _BUCKET_KEY: str(bucket_s)} | ({_TOKEN_KEY: str(token)} if token else {})
+        named = schema.with_metadata({key: value.encode() for key, value in told.items()})
         self._drain = _Drain()
         self._stream = pa.ipc.new_stream(
             pa.PythonFile(self._drain, mode="w"), named, options=pa.ipc.IpcWriteOptions(compression="lz4")
@@ -192,7 +200,7 @@ class WalContent:
 
 
 def read_wal(path: Path) -> WalContent:
-    """Read every whole batch of a write-ahead file.
+    """Read every whole batch of a write-ahead file; none where its writer had been superseded.
 
     Raises
     ------
@@ -206,8 +214,12 @@ def read_wal(path: Path) -> WalContent:
         stream = pa.ipc.open_stream(data)
         metadata = stream.schema.metadata or {}
         wal_id, bucket_s = metadata.get(_ID_KEY, b"").decode(), int(metadata.get(_BUCKET_KEY, b"0"))
+        token = int(metadata.get(_TOKEN_KEY, b"0"))
     except (pa.ArrowException, OSError, StopIteration, *UNREADABLE):
         return WalContent(wal_id="", bucket_s=0, batches=[], tallies={}, torn=bool(data))
+    if token and not fence_of_file(path).admits(token, wal_id):
+        log.warning("storage.superseded", path=str(path), token=token)
+        return WalContent(wal_id=wal_id, bucket_s=bucket_s, batches=[], tallies={}, torn=False)
     torn = False
     while True:
         try:
@@ -229,3 +241,18 @@ def read_wal(path: Path) -> WalContent:
         tallies=tallies,
         torn=torn,
     )
+
+
+def read_wal_token(path: Path) -> int:
+    """Fencing token of whoever wrote a write-ahead file; 0 where there were no leases, or its head is torn.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it is gone.
+    """
+    try:
+        with path.open("rb") as file, pa.ipc.open_stream(file) as stream:
+            return int((stream.schema.metadata or {}).get(_TOKEN_KEY, b"0"))
+    except (pa.ArrowException, StopIteration, *UNREADABLE):
+        return 0

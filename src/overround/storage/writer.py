@@ -103,6 +103,10 @@ class SnapshotWriter:
         A failing disk in tests.
     unsaved_limit : int
         Bytes kept in memory while the disk refuses rows.
+    token : int
+        Fencing token of our lease; 0 where there are none.
+    lock : CollectorLock, optional
+        Held already by whoever starts this.
 
     Attributes
     ----------
@@ -122,6 +126,8 @@ class SnapshotWriter:
         shard: Shard = (0, 1),
         ops: FileOps | None = None,
         unsaved_limit: int = UNSAVED_BYTES_LIMIT,
+        token: int = 0,
+        lock: CollectorLock | None = None,
     ) -> None:
         self.buffer = SnapshotBuffer(outcomes=settings.outcomes)
         self._paths, self._venue, self._origin, self._top_k = paths, str(venue), origin, top_k
@@ -137,11 +143,12 @@ class SnapshotWriter:
                 shard=shard,
                 ops=ops,
                 unsaved_limit=unsaved_limit,
+                token=token,
             )
             for table in (SNAPSHOT_TABLE, TRADE_TABLE)
         )
         self._new_trades: list[Trade] = []
-        self._lock = CollectorLock(paths, self._venue, shard)
+        self._lock = lock or CollectorLock(paths, self._venue, shard)
         self._mutex = asyncio.Lock()
         self._rows_pool: ThreadPoolExecutor | None = None
         self._files_pool: ThreadPoolExecutor | None = None
@@ -178,6 +185,11 @@ class SnapshotWriter:
             raise
         self._rows_pool = ThreadPoolExecutor(1, thread_name_prefix=f"rows-{self._venue}")
         self._files_pool = ThreadPoolExecutor(1, thread_name_prefix=f"files-{self._venue}")
+
+    def lease(self, token: int, lock: CollectorLock) -> None:
+        """Write under this lease; before :meth:`start`."""
+        self._table.token = self._trades.token = token
+        self._lock = lock
 
     def note_gaps(self, total: int) -> None:
         """Tell how many gaps there have been since the start; new ones count for the present bucket."""

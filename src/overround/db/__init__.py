@@ -1,0 +1,1 @@
+"""PostgreSQL: leases. Nothing is loaded until it is used (extra ``postgres``)."""
