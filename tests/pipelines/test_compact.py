@@ -84,6 +84,23 @@ async def test_the_open_day_and_buckets_of_the_right_length_are_left(tmp_path: P
     assert [name for name in files(paths) if not name.startswith(".")] == names
 
 
+async def test_short_buckets_that_a_journal_proves_are_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = await recorded(tmp_path, bucket_s=60, minutes=7)
+    names = files(paths)
+    journal = tmp_path / "raw/venue=kalshi/date=2026-01-14/hour=12/frames_2026-01-14T12-00.jsonl.zst"
+    journal.parent.mkdir(parents=True)
+    journal.write_bytes(b"frames")
+    done = compacted(paths)
+    assert (done.before, done.proved, done.exit_code) == (0, 7, 0)
+    assert files(paths) == names
+    assert run(["lake", "compact", "--data-dir", str(tmp_path)]) == 0
+    assert "left: 7 short buckets that the journal of their hour proves" in capsys.readouterr().err
+    late = rows(paths).with_columns(market_id=pl.lit("other"))
+    late.write_parquet(next(paths.root.glob("orderbook_snapshots/venue=kalshi/date=*/hour=12")) / "late.parquet")
+    journal.unlink()
+    assert compacted(paths).after == 2
+
+
 def another_venue(table: pa.Table) -> pa.Table:
     return table.set_column(1, "venue", pa.array(["polymarket"] * table.num_rows))
 

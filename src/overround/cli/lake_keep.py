@@ -208,7 +208,7 @@ def compact(
     """Bring the rows of small files into the buckets they belong to, without changing one.
 
     Small are files of snapshots and trades that another program wrote, and buckets shorter than storage.bucket_secs.
-    Days that are not over are left. Exit code 3 if a file had to be left; it is named.
+    Days that are not over are left, and short buckets whose journal is there. Exit code 3 if a file had to be left; it is named.
 
     Example: overround lake compact --date yesterday --apply
     """
@@ -237,6 +237,8 @@ def compact(
         return done.exit_code
     for problem in done.problems:
         click.echo(f"left as it is: {problem}", err=True)
+    if done.proved:
+        click.echo(f"left: {many(done.proved, 'short bucket')} that the journal of their hour proves", err=True)
     verb = "were made" if apply else "would be made"
     click.echo(
         f"{many(done.before, 'file')} {verb} {done.after:,}, with {many(done.rows, 'row')}"

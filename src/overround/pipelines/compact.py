@@ -1,9 +1,10 @@
 """Many small files made the few that the lake is meant to have, without changing a row (``overround lake compact``).
 
 What counts as small: a file of a table's hour whose name is no bucket's (another program wrote it), and buckets shorter
-than today's. Their rows go into the bucket files they belong to. The order of steps makes it safe to die at any instant:
-temporary file, read back and compared, rename, manifest, removal of the small files. A bucket's file names what it took
-in, so that a small file that is found again after a crash is removed and not taken twice.
+than today's; those of an hour whose journal is there are left, because it proves them bucket by bucket. Their rows go
+into the bucket files they belong to. The order of steps makes it safe to die at any instant: temporary file, read back
+and compared, rename, manifest, removal of the small files. A bucket's file names what it took in, so that a small file
+that is found again after a crash is removed and not taken twice.
 """
 
 from __future__ import annotations
@@ -59,6 +60,8 @@ class Compaction:
     before, after : int
         Files that were too many, and those that hold their rows now (or would).
     rows : int
+    proved : int
+        Short buckets that are left because the journal of their hour proves them bucket by bucket.
     problems : list of str
         Files that were left as they are, and why.
     """
@@ -67,6 +70,7 @@ class Compaction:
     before: int = 0
     after: int = 0
     rows: int = 0
+    proved: int = 0
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -137,7 +141,11 @@ def compact_lake(
         if on_progress is not None:
             on_progress(n, len(days))
         for hour in paths.hours(table.place, folder.venue, folder.date):
-            small = _small_files(paths.hour(table.place, folder.venue, folder.date, hour), table, bucket_s)
+            foreign, short = _small_files(paths.hour(table.place, folder.venue, folder.date, hour), table, bucket_s)
+            if short and paths.journal_files(folder.venue, folder.date, hour):
+                done.proved += len(short)
+                short = []
+            small = sorted(foreign + short)
             if not small:
                 continue
             waiting = waiting_rows(folder)
@@ -159,22 +167,23 @@ def compact_lake(
     return done
 
 
-def _small_files(folder: Path, table: TableSpec, bucket_s: int) -> list[Path]:
-    """Files that are no bucket's, and those of buckets that are shorter and share a longer one, or begin elsewhere."""
-    found = []
-    for path in sorted(folder.glob("*.parquet")):
-        named = _bucket_name(path, table)
+def _small_files(folder: Path, table: TableSpec, bucket_s: int) -> tuple[list[Path], list[Path]]:
+    """Files whose names are no bucket's or that are damaged, and those of shorter buckets."""
+    foreign, short = [], []
+    for path in folder.glob("*.parquet"):
         try:
             with path.open("rb") as file:
                 meta = file_meta_of(pq.read_metadata(file))
         except (pa.ArrowException, OSError) as exc:
             if refused_by_system(exc):
                 raise
-            found.append(path)  # named as damaged when it is read
+            foreign.append(path)  # named as damaged when it is read
             continue
-        if named is None or (meta is not None and 0 < meta.bucket_s < bucket_s):
-            found.append(path)
-    return found
+        if _bucket_name(path, table) is None:
+            foreign.append(path)
+        elif meta is not None and 0 < meta.bucket_s < bucket_s:
+            short.append(path)
+    return foreign, short
 
 
 def _read(path: Path, table: TableSpec, folder: DayFolder, hour: str, bucket_s: int) -> _Source:
