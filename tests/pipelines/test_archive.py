@@ -167,6 +167,32 @@ def test_a_file_that_cannot_be_read_is_named_and_the_rest_is_copied(tmp_path: Pa
     assert copied(paths, archive).files == 1
 
 
+class Twists(Archive):
+    """A store that keeps something else than it was given."""
+
+    def put(self, key: str, path: Path) -> None:
+        twisted = path.with_name(".twisted")
+        twisted.write_bytes(path.read_bytes()[::-1] + b"?")
+        super().put(key, twisted)
+        twisted.unlink()
+
+
+def test_what_the_store_does_not_give_back_is_not_archived(tmp_path: Path) -> None:
+    archive = open_archive(ArchiveSettings(url=str(tmp_path / "archive")))
+    assert archive is not None
+    paths = a_lake(tmp_path / "lake", ages=(1,))
+    copied(paths, archive)
+    mined = paths.root / "stats/venue=kalshi" / f"date={ago(1)}" / "hour=00" / "file_0"
+    mined.write_bytes(b"mined again")
+    done = copied(paths, Twists(archive._store, archive.url))
+    assert (done.files, done.exit_code) == (0, 3)
+    assert "what was read back differs" in done.problems[0]
+    assert "hour=00/file_0" not in archive.receipts(table="stats", **ALWAYS)[0].files
+    assert copied(paths, archive).files == 1
+    restore_lake(LakePaths(tmp_path / "back"), archive, **ALWAYS)
+    assert (tmp_path / "back" / mined.relative_to(paths.root)).read_bytes() == b"mined again"
+
+
 def a_receipt(archive: Archive) -> str:
     return archive.receipts(table="raw", since=ago(2), until=ago(2))[0].key
 
@@ -233,6 +259,7 @@ def test_retention_removes_only_what_is_whole_in_the_archive(tmp_path: Path, arc
     assert stays[ago(32)].startswith("late is not archived as it is")
     assert day.is_dir()
     copied(paths, archive, check=True)
+    (day / "hour=00" / ".file.parquet.tmp").write_bytes(b"half written")
     assert (len(retained().removed), day.exists()) == (2, False)
     restore_lake(paths, archive, table="raw", **ALWAYS)
     assert day.is_dir()

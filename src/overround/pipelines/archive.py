@@ -163,30 +163,32 @@ def _archive_day(
             )
         return _Outcome(file=file, carried=True)
 
-    paths = [path for path in folder.files() if not path.name.startswith(".")]
+    paths = _data_files(folder)
     outcomes = dict(zip(paths, pool.map(carry, paths), strict=True))
     done.days += 1
+    files = dict(known)
     for path, outcome in outcomes.items():
-        done.count(f"{folder.key}/{path.relative_to(folder.path).as_posix()}", outcome)
-    sound = {
-        path.relative_to(folder.path).as_posix(): each.file
-        for path, each in outcomes.items()
-        if each.file and not each.problem
-    }
+        name = path.relative_to(folder.path).as_posix()
+        done.count(f"{folder.key}/{name}", outcome)
+        if outcome.problem and outcome.file is not None:
+            files.pop(name, None)  # its object was replaced, by what is not known
+        elif outcome.file is not None:
+            files[name] = outcome.file
     # What `lake compact` took into other files must not come back beside them.
-    taken = {
-        taken
-        for path in paths
-        if path.name.startswith("_manifest")
-        for line in read_manifest(path).values()
-        for taken in line.wals
-    }
-    files = {name: file for name, file in {**known, **sound}.items() if name in sound or file.sha256[:16] not in taken}
-    if sound and (held is None or files != held.files):
+    manifests = [path for path in paths if path.name.startswith("_manifest")]
+    taken = {source for path in manifests for line in read_manifest(path).values() for source in line.wals}
+    here = {path.relative_to(folder.path).as_posix() for path in paths}
+    files = {name: file for name, file in files.items() if name in here or file.sha256[:16] not in taken}
+    if files != known:
         archive.write_receipt(
             Receipt(table=folder.table, venue=folder.venue, date=folder.date, origin=origin, files=files)
         )
-        log.info("archive.day_written", table=folder.table, venue=folder.venue, date=folder.date, files=len(sound))
+        log.info("archive.day_written", table=folder.table, venue=folder.venue, date=folder.date, files=len(files))
+
+
+def _data_files(folder: DayFolder) -> list[Path]:
+    """A day's files but hidden ones: those are temporary, or write-ahead files, which keep their day from going anywhere."""
+    return [path for path in folder.files() if not path.name.startswith(".")]
 
 
 def unarchived(archive: Archive) -> Callable[[DayFolder], str]:
@@ -196,7 +198,7 @@ def unarchived(archive: Archive) -> Callable[[DayFolder], str]:
         held = archive.receipt(folder)
         if held is None:
             return "it is not archived: `overround lake archive` copies it"
-        for path in folder.files():
+        for path in _data_files(folder):
             name = path.relative_to(folder.path).as_posix()
             listed = held.files.get(name)
             if listed is None or listed.bytes != path.stat().st_size or listed.sha256 != digest_of(path):
