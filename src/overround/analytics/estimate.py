@@ -106,7 +106,9 @@ ESTIMATES: tuple[Estimate, ...] = (
 )
 
 
-def estimate(blocks: pl.DataFrame, *, recorded: Sequence[int] | None = None) -> pl.DataFrame:
+def estimate(
+    blocks: pl.DataFrame, *, recorded: Sequence[int] | None = None, what: Sequence[Estimate] = ESTIMATES
+) -> pl.DataFrame:
     """Statistics of every outcome.
 
     Parameters
@@ -115,6 +117,8 @@ def estimate(blocks: pl.DataFrame, *, recorded: Sequence[int] | None = None) -> 
         ``BLOCK_COLUMNS``, each outcome's block once, sorted by market, outcome and block.
     recorded : sequence of int, optional
         Starts of the blocks in which anything was recorded: the time spoken of. Those of ``blocks`` by default.
+    what : sequence of Estimate
+        Others than ``ESTIMATES`` need only the columns that they name, and come without what is no ratio.
 
     Returns
     -------
@@ -124,7 +128,9 @@ def estimate(blocks: pl.DataFrame, *, recorded: Sequence[int] | None = None) -> 
         ``…_lo``, ``…_hi`` (95 %) and ``…_se``. Null where nothing can be said.
     """
     blocks = blocks.filter(pl.col("w_ms") > 0)
-    blocks = blocks.with_columns((-pl.col("moves2")).alias("roll"))
+    mined = what is ESTIMATES
+    if mined:
+        blocks = blocks.with_columns((-pl.col("moves2")).alias("roll"))
     names = blocks.select(pl.struct("market_id", "outcome_id").rle_id()).to_series().to_numpy().astype(np.int64)
     start = blocks["block"].to_numpy()
     watched = blocks["w_ms"].to_numpy()
@@ -142,15 +148,16 @@ def estimate(blocks: pl.DataFrame, *, recorded: Sequence[int] | None = None) -> 
     found["watched_s"] = design.watched_ms / 1000
     found["watched_share"] = design.share
     found["n_units"] = design.n_units
-    tick = np.full(n_groups, np.iinfo(np.int64).max)
-    np.minimum.at(tick, names, blocks["tick_e4"].to_numpy())
-    found["tick"] = tick / 1e4
-    for one in ESTIMATES:
+    for one in what:
         found |= _shown(one, design.ratio(blocks[one.top].to_numpy(), blocks[one.over].to_numpy()), design)
-    for part in ("", "_lo", "_hi"):
-        found[f"spread_ticks{part}"] = found[f"spread{part}"] / found["tick"]
-    found["burstiness"] = _burstiness(blocks, names, n_groups)
-    found["corwin_schultz"] = _corwin_schultz(blocks, names, n_groups)
+    if mined:
+        tick = np.full(n_groups, np.iinfo(np.int64).max)
+        np.minimum.at(tick, names, blocks["tick_e4"].to_numpy())
+        found["tick"] = tick / 1e4
+        for part in ("", "_lo", "_hi"):
+            found[f"spread_ticks{part}"] = found[f"spread{part}"] / found["tick"]
+        found["burstiness"] = _burstiness(blocks, names, n_groups)
+        found["corwin_schultz"] = _corwin_schultz(blocks, names, n_groups)
     frame = pl.DataFrame(found, nan_to_null=True)
     floats = [name for name, kind in frame.schema.items() if kind == pl.Float64]
     # Sums of floats differ in their last bits from run to run.

@@ -27,6 +27,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "monitor": ("overround.cli.monitor:monitor", "Watch running collectors on a screen."),
     "reload": ("overround.cli.reload:reload", "Have running collectors read their settings again."),
     "mine": ("overround.cli.mine:mine", "Rank the markets of a day, or of several, and measure what they cost and do."),
+    "mm-viability": (
+        "overround.cli.viability:mm_viability",
+        "Say what a market maker would have earned in each market, and why.",
+    ),
     "coverage": ("overround.cli.coverage:coverage", "Show how much of a day's record can be trusted."),
     "summarize": ("overround.cli.summarize:summarize", "Show a recorded day in one page."),
     "book": ("overround.cli.book:book", "Rebuild order books from recordings or journals."),

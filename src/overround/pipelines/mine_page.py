@@ -10,7 +10,7 @@ from overround.analytics import BLOCK_MS, INTEREST_PARTS
 from overround.pipelines.mine import MeasuredMarket, MineResult
 from overround.timebucket import day_start_ms
 
-__all__ = ["mine_page"]
+__all__ = ["PAGE_STYLE", "mine_page"]
 
 _WIDTH, _HEIGHT = 220, 34
 _SHOWN = (
@@ -28,7 +28,7 @@ _SHOWN = (
     ("amihud", "Amihud, per 1,000 USD", ".4f"),
     ("ofi_slope", "OFI slope", ".2e"),
 )
-_STYLE = """
+PAGE_STYLE = """
 :root{color-scheme:light dark;--ink:#1b2a33;--faint:#66757f;--line:#d8dfe3;--paper:#fbfcfc;--one:#0b6e69;--two:#b4552d;--bar:#cfe3e1}
 @media(prefers-color-scheme:dark){:root{--ink:#e3eaed;--faint:#93a1a9;--line:#33424b;--paper:#12191d;--one:#5cc4bb;--two:#e69468;--bar:#23443f}}
 body{font:15px/1.45 system-ui,sans-serif;color:var(--ink);background:var(--paper);margin:2rem auto;max-width:1180px;padding:0 1rem}
@@ -67,7 +67,7 @@ def mine_page(result: MineResult, blocks: pl.DataFrame) -> str:
     )
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
-<title>{escape(title)}</title><style>{_STYLE}</style></head><body>
+<title>{escape(title)}</title><style>{PAGE_STYLE}</style></head><body>
 <h1>{escape(title)}</h1>
 <p>{result.n_markets:,} markets, {result.n_snapshots:,} snapshot rows, {result.n_trades:,} trades, {result.n_files:,} files.
 Behind each value stands the 95 % interval of what watching throughout would have given; it vanishes where that was done.

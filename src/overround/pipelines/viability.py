@@ -1,0 +1,454 @@
+"""A day's market-making viability: the record in, ``mm_viability.parquet`` and a verdict per market out."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import structlog
+
+from overround.analytics import (
+    HORIZONS_S,
+    JUDGED_FROM_S,
+    POLICIES,
+    QUOTE_COLUMNS,
+    QUOTE_ESTIMATES,
+    TRADE_COLUMNS,
+    Quoter,
+    QuoterPrints,
+    QuoterRows,
+    RewardRule,
+    estimate,
+    reward_share,
+    verdict_of,
+)
+from overround.clock import Clock, SystemClock
+from overround.errors import UNREADABLE, FileDamaged, NothingStored
+from overround.market import PX_ONE_E4, SZ_ONE_E6, Market
+from overround.pipelines.captions import caption_of
+from overround.pipelines.mine import ALL_HOURS, SkippedFile
+from overround.storage import SNAPSHOTS, TRADE_TABLE, LakePaths, gaps_of, newest_universe, partitions, trusted
+from overround.storage.fileops import FileOps
+from overround.storage.readers import Partition
+from overround.timebucket import day_start_ms
+
+__all__ = ["DEFAULT_SIZE", "ViabilityResult", "ViableMarket", "mm_viability"]
+
+log = structlog.get_logger()
+
+DEFAULT_SIZE = 100.0
+"""Contracts of each imagined order, where the market does not ask for more."""
+_COLUMNS = (
+    "market_id",
+    "outcome_id",
+    "ts_recv",
+    "seq",
+    "status",
+    "mid",
+    "best_bid_px",
+    "best_bid_sz",
+    "best_ask_px",
+    "best_ask_sz",
+)
+_LISTS = ("bid_px", "bid_sz", "ask_px", "ask_sz")
+VIABILITY_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViableMarket:
+    """One market's line.
+
+    Attributes
+    ----------
+    market_id, title, verdict, reason : str
+    policy : str
+        The better of ``touch`` and ``inside``; the figures are its.
+    usd_per_day, usd_per_day_lo, usd_per_day_hi : float or None
+        Expected dollars for a day of quoting, fees, rebates and rewards included, and the 95 % interval for another such
+        day; None where too little was seen.
+    stats : dict of str to float or None
+        Everything else, as in the file.
+    """
+
+    market_id: str
+    title: str
+    verdict: str
+    reason: str
+    policy: str
+    usd_per_day: float | None
+    usd_per_day_lo: float | None
+    usd_per_day_hi: float | None
+    stats: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViabilityResult:
+    """What was found.
+
+    Attributes
+    ----------
+    venue, date : str
+    markets : tuple of ViableMarket
+        Best first: by the lower end of the interval.
+    n_markets : int
+    path : str
+        The file, or empty where none was to be written.
+    skipped : tuple of SkippedFile
+    took_ms : int
+    """
+
+    venue: str
+    date: str
+    markets: tuple[ViableMarket, ...]
+    n_markets: int
+    path: str
+    skipped: tuple[SkippedFile, ...] = ()
+    took_ms: int = 0
+
+    @property
+    def exit_code(self) -> int:
+        """3 where a file had to be left out."""
+        return 3 if self.skipped else 0
+
+
+def mm_viability(
+    paths: LakePaths,
+    venue: str,
+    date: str,
+    *,
+    hours: Sequence[int] = ALL_HOURS,
+    fee_usd: float | None = None,
+    cancels_ahead: float = 0.0,
+    size: float = DEFAULT_SIZE,
+    top: int = 20,
+    write: bool = True,
+    clock: Clock | None = None,
+) -> ViabilityResult:
+    """Judge every market of a day.
+
+    Rows are read an hour at a time, without their levels; only markets with liquidity rewards need these.
+
+    Parameters
+    ----------
+    paths : LakePaths
+    venue, date : str
+    hours : sequence of int
+    fee_usd : float, optional
+        Dollars per contract filled, in place of the listed schedules.
+    cancels_ahead : float
+        See ``fills.QueuedOrder``; 0 lets only prints advance a quote.
+    size : float
+        Contracts of each quote.
+    top : int
+        Markets in the result; the file has all.
+    write : bool
+    clock : Clock, optional
+
+    Raises
+    ------
+    NothingStored
+        If there is no snapshot in these hours.
+    """
+    clock = clock or SystemClock()
+    began_ns = clock.monotonic_ns()
+    listed = _listed(paths, venue, clock.now_ms())
+    gaps = gaps_of(paths, venue, [date]).collect()
+    skipped: list[SkippedFile] = []
+    quoters: dict[tuple[str, str], Quoter] = {}
+    shares: dict[str, list[tuple[float, int]]] = {}
+    two_sided: dict[str, list[int]] = {}
+    found = False
+    for partition in partitions(paths, venue, date=date, hours=hours):
+        rows = _rows(partition, skipped, rewarded={key for key, each in listed.items() if each.rewards_daily_usdc > 0})
+        if rows is None:
+            continue
+        found = True
+        kept = trusted(rows.select("market_id", "ts_recv").with_row_index("at").lazy(), gaps).select("at").collect()
+        good = np.zeros(rows.height, np.bool_)
+        good[kept["at"].to_numpy()] = True
+        rows = rows.with_columns(pl.Series("good", good) & pl.col("status").is_in(["ok", "partial", "empty"]))
+        trades = _trades(paths, venue, date, int(partition.hour), skipped)
+        of_market = {str(key[0]): part for key, part in trades.partition_by("market_id", as_dict=True).items()}
+        for key, mine in rows.partition_by("market_id", as_dict=True, maintain_order=True).items():
+            market_id = str(key[0])
+            market = listed.get(market_id)
+            first = (
+                str(market.outcome_ids[0]) if market else str(mine["outcome_id"].min() if venue != "kalshi" else "yes")
+            )
+            mine = mine.filter(pl.col("outcome_id") == first).sort("ts_recv", "seq")
+            if mine.is_empty():
+                continue
+            quoter = quoters.get((market_id, first))
+            if quoter is None:
+                quoter = quoters[market_id, first] = _quoter(market, mine, size, fee_usd, cancels_ahead)
+            quoter.feed(_quoter_rows(mine), _prints(of_market.get(market_id, trades.clear()), first))
+            sides = two_sided.setdefault(market_id, [0, 0])
+            sides[0] += int(mine["good"].sum())
+            sides[1] += int((mine["good"] & (mine["status"] == "ok")).sum())
+            if market is not None and market.rewards_daily_usdc > 0:
+                rule = RewardRule(market.rewards_daily_usdc, market.rewards_min_size, market.rewards_max_spread_px)
+                shares.setdefault(market_id, []).append((reward_share(mine, rule, size=size), mine.height))
+    if not found:
+        raise NothingStored(
+            f"no snapshots for {venue} on {date} under {paths.table(SNAPSHOTS)}",
+            hint="`overround collect` writes them; `overround lake ls` lists the days on disk",
+        )
+    lines = _lines(quoters, shares, two_sided, listed, date, size)
+    path = ""
+    if write:
+        path = str(_write(paths, venue, date, lines))
+    result = ViabilityResult(
+        venue=venue,
+        date=date,
+        markets=tuple(lines[:top]),
+        n_markets=len(lines),
+        path=path,
+        skipped=tuple(skipped),
+        took_ms=(clock.monotonic_ns() - began_ns) // 1_000_000,
+    )
+    log.info("viability.done", venue=venue, date=date, markets=len(lines), skipped=len(skipped), took_ms=result.took_ms)
+    return result
+
+
+# -- in ----------------------------------------------------------------------------------------------------
+
+
+def _listed(paths: LakePaths, venue: str, now_ms: int) -> dict[str, Market]:
+    try:
+        universe = newest_universe(paths, venue, now_ms=now_ms)
+    except (NothingStored, FileDamaged) as exc:
+        log.warning("viability.no_listing", venue=venue, reason=str(exc))
+        return {}
+    return {str(market.market_id): market for market in universe.markets} if universe else {}
+
+
+def _rows(partition: Partition, skipped: list[SkippedFile], *, rewarded: set[str]) -> pl.DataFrame | None:
+    """An hour's rows; the levels of markets with rewards only."""
+    frames = []
+    for piece in partition.pieces():
+        try:
+            held = pl.col("market_id").is_in(sorted(rewarded))
+            levels = [pl.when(held).then(pl.col(name)).alias(name) for name in _LISTS] if rewarded else []
+            frames.append(piece.scan().select(*_COLUMNS, *levels).collect(engine="streaming"))
+        except (*UNREADABLE, OSError, pl.exceptions.PolarsError, FileDamaged) as exc:
+            skipped.append(SkippedFile(path=str(piece.path), reason=str(exc).splitlines()[0]))
+    return pl.concat(frames) if frames else None
+
+
+def _trades(paths: LakePaths, venue: str, date: str, hour: int, skipped: list[SkippedFile]) -> pl.DataFrame:
+    frames = [pl.DataFrame(TRADE_TABLE.schema.empty_table()).select(TRADE_COLUMNS)]
+    for partition in partitions(paths, venue, date=date, hours=[hour], table=TRADE_TABLE):
+        for piece in partition.pieces():
+            try:
+                frames.append(piece.scan().select(TRADE_COLUMNS).collect())
+            except (*UNREADABLE, OSError, pl.exceptions.PolarsError, FileDamaged) as exc:
+                skipped.append(SkippedFile(path=str(piece.path), reason=str(exc).splitlines()[0]))
+    return pl.concat(frames).sort("ts_recv", maintain_order=True)
+
+
+def _quoter(
+    market: Market | None, rows: pl.DataFrame, size: float, fee_usd: float | None, cancels_ahead: float
+) -> Quoter:
+    """With the listing's schedule, tick and smallest size; the tick of the prices where there is no listing."""
+    mid = float(rows["mid"].drop_nans().mean() or 0.5)  # type: ignore[arg-type]
+    tick = 100
+    if market is not None and market.tick_grid:
+        tick = next(
+            (band.step_e4 for band in market.tick_grid if band.start_e4 <= mid * PX_ONE_E4 <= band.end_e4),
+            market.tick_grid[0].step_e4,
+        )
+    smallest = 0 if market is None else market.min_size_e6
+    return Quoter(
+        size_e6=max(round(size * SZ_ONE_E6), smallest),
+        tick_e4=tick,
+        cancels_ahead=cancels_ahead,
+        fee=None if market is None else market.fee,
+        fee_usd=fee_usd,
+    )
+
+
+def _quoter_rows(rows: pl.DataFrame) -> QuoterRows:
+    def whole(name: str, scale: int) -> Any:
+        return (rows[name].fill_nan(0.0).fill_null(0.0) * scale).round().cast(pl.Int64).to_numpy()
+
+    return QuoterRows(
+        rows["ts_recv"].to_numpy(),
+        whole("best_bid_px", PX_ONE_E4),
+        whole("best_ask_px", PX_ONE_E4),
+        whole("best_bid_sz", SZ_ONE_E6),
+        whole("best_ask_sz", SZ_ONE_E6),
+        rows["good"].fill_null(value=False).to_numpy(),
+    )
+
+
+def _prints(trades: pl.DataFrame, first: str) -> QuoterPrints:
+    told = trades.filter(~pl.col("block"), pl.col("taker_side").is_not_null())
+    same = told["outcome_id"] == first
+    px = told.select(pl.when(same).then("px").otherwise(1 - pl.col("px"))).to_series()
+    return QuoterPrints(
+        told["ts_recv"].to_numpy(),
+        (px * PX_ONE_E4).round().cast(pl.Int64).to_numpy(),
+        (told["sz"] * SZ_ONE_E6).round().cast(pl.Int64).to_numpy(),
+        ((told["taker_side"] == "buy") == same).to_numpy(),
+    )
+
+
+# -- out ---------------------------------------------------------------------------------------------------
+
+
+def _lines(
+    quoters: Mapping[tuple[str, str], Quoter],
+    shares: Mapping[str, Sequence[tuple[float, int]]],
+    two_sided: Mapping[str, Sequence[int]],
+    listed: Mapping[str, Market],
+    date: str,
+    size: float,
+) -> list[ViableMarket]:
+    rows = [
+        {"market_id": market_id, "outcome_id": outcome_id, "block": block, **sums}
+        for (market_id, outcome_id), quoter in quoters.items()
+        for block, sums in quoter.blocks.items()
+    ]
+    schema = {
+        "market_id": pl.String,
+        "outcome_id": pl.String,
+        "block": pl.Int64,
+        **dict.fromkeys(QUOTE_COLUMNS, pl.Float64),
+    }
+    blocks = pl.DataFrame(rows, schema=schema).sort("market_id", "outcome_id", "block")
+    stats = estimate(blocks, what=QUOTE_ESTIMATES)
+    seen = blocks.group_by("market_id").agg(
+        pl.col("jump").max(),
+        *(pl.col(f"{policy}_fills").sum().alias(f"{policy}_fills_seen") for policy in POLICIES),
+        *(
+            (pl.col(f"{policy}_judged{s}").sum() / pl.col(f"{policy}_contracts").sum())
+            .fill_nan(0.0)
+            .alias(f"{policy}_judged{s}_share")
+            for policy in POLICIES
+            for s in HORIZONS_S
+        ),
+    )
+    stats = stats.join(seen, on="market_id", how="left").sort("market_id")
+    end = day_start_ms(date) + 86_400_000
+    found = [_line(row, shares, two_sided, listed.get(row["market_id"]), end, size) for row in stats.to_dicts()]
+    worst = float("-inf")
+    return sorted(
+        found,
+        key=lambda line: (-(line.usd_per_day_lo if line.usd_per_day_lo is not None else worst), line.market_id),
+    )
+
+
+def _line(
+    row: dict[str, Any],
+    shares: Mapping[str, Sequence[tuple[float, int]]],
+    two_sided: Mapping[str, Sequence[int]],
+    market: Market | None,
+    end_ms: int,
+    size: float,
+) -> ViableMarket:
+    market_id = row["market_id"]
+    told = shares.get(market_id, ())
+    share = sum(part * n for part, n in told) / max(1, sum(n for _, n in told))
+    rewards = share * market.rewards_daily_usdc if market is not None else 0.0
+    n_rows, n_two = two_sided.get(market_id, (0, 0))
+    hours = None if market is None or market.close_ts is None else (market.close_ts - end_ms) / 3_600_000
+    policies: dict[str, dict[str, float | None]] = {}
+    for policy in POLICIES:
+        usd, error, judged_s = _earned(row, policy)
+        policies[policy] = {
+            "two_sided": n_two / n_rows if n_rows else None,
+            "fills_seen": row[f"{policy}_fills_seen"],
+            "usd_per_day": None if usd is None else usd + rewards,
+            "usd_per_day_lo": None if usd is None else usd + rewards - 1.96 * error,
+            "usd_per_day_hi": None if usd is None else usd + rewards + 1.96 * error,
+            "edge": row[f"{policy}_edge"],
+            "markout": row.get(f"{policy}_markout_{judged_s}s"),
+            "judged_after_s": judged_s,
+            "rewards": rewards,
+        }
+    policy = max(POLICIES, key=lambda name: _or_least(policies[name]["usd_per_day_lo"]))
+    best = policies[policy]
+    word, reason = verdict_of(best, hours_to_close=hours)
+    capital = row["capital"]
+    stats = {name: value for name, value in row.items() if name not in {"market_id", "outcome_id"}}
+    stats |= {
+        "two_sided": best["two_sided"],
+        "judged_after_s": best["judged_after_s"],
+        "reward_share": share,
+        "rewards": rewards,
+        "hours_to_close": hours,
+        "size": size,
+        # One quote's worth of inventory held for a day, one standard deviation; and in the largest ten seconds seen.
+        "inventory_risk": None if row["day_move"] is None else row["day_move"] * size,
+        "jump_risk": row["jump"] * size,
+        "usd_per_day_per_usd": best["usd_per_day"] / capital if best["usd_per_day"] is not None and capital else None,
+    }
+    return ViableMarket(
+        market_id=market_id,
+        title=caption_of(market) if market is not None else "",
+        verdict=word,
+        reason=reason,
+        policy=policy,
+        usd_per_day=best["usd_per_day"],
+        usd_per_day_lo=best["usd_per_day_lo"],
+        usd_per_day_hi=best["usd_per_day_hi"],
+        stats=stats,
+    )
+
+
+def _earned(row: Mapping[str, Any], policy: str) -> tuple[float | None, float, int]:
+    """Dollars a day by fills, their standard error, and the seconds after which fills were judged.
+
+    Of the horizons the longest at which half of the contracts could be judged, none under ``JUDGED_FROM_S``: a stay of three minutes shows no mid five
+    minutes after its fills.
+    """
+    contracts, spread = row[f"{policy}_contracts"], row[f"{policy}_contracts_se"]
+    for seconds in reversed(HORIZONS_S):
+        if seconds < JUDGED_FROM_S:
+            break
+        markout, error = row[f"{policy}_markout_{seconds}s"], row[f"{policy}_markout_{seconds}s_se"]
+        judged = row[f"{policy}_judged{seconds}_share"]
+        if None in (contracts, spread, markout, error) or judged < 0.5:
+            continue
+        fees, rebates = row[f"{policy}_fees"], row[f"{policy}_rebates"]
+        if fees is None or rebates is None:
+            return None, 0.0, seconds  # the schedule is of an unknown kind
+        return contracts * markout + rebates - fees, math.hypot(contracts * error, markout * spread), seconds
+    return None, 0.0, HORIZONS_S[-1]
+
+
+def _or_least(value: float | None) -> float:
+    return float("-inf") if value is None else value
+
+
+def _write(paths: LakePaths, venue: str, date: str, lines: Sequence[ViableMarket]) -> Path:
+    frame = pl.DataFrame(
+        [
+            {
+                "version": VIABILITY_VERSION,
+                "venue": venue,
+                "market_id": line.market_id,
+                "verdict": line.verdict,
+                "reason": line.reason,
+                "policy": line.policy,
+                "usd_per_day": line.usd_per_day,
+                "usd_per_day_lo": line.usd_per_day_lo,
+                "usd_per_day_hi": line.usd_per_day_hi,
+                **line.stats,
+            }
+            for line in lines
+        ],
+        infer_schema_length=None,
+    )
+    sink = io.BytesIO()
+    frame.write_parquet(sink, compression="zstd")
+    path = paths.mm_viability(venue, date)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    FileOps().write_whole(path, sink.getvalue())
+    return path

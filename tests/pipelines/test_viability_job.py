@@ -1,0 +1,99 @@
+"""``overround mm-viability`` over a recorded lake."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgspec
+import polars as pl
+import pytest
+from click.testing import CliRunner
+from test_mine_days import DAYS, MARKETS, NOON, record
+
+from overround.cli.app import root
+from overround.errors import NothingStored
+from overround.pipelines.viability import mm_viability
+from overround.pipelines.viability_page import viability_page
+from overround.storage import LakePaths, write_universe
+from overround.testing.markets import a_market
+from overround.timebucket import day_start_ms
+
+DAY = DAYS[0]
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> LakePaths:
+    """Forty minutes of three markets whose quotes jump about: takers never know anything."""
+    paths = record(tmp_path_factory.mktemp("lake"), NOON, minutes=90)
+    markets = [a_market(n, close_ts=day_start_ms(DAYS[1]) + (3_600_000 if n == 2 else 10**9)) for n in range(3)]
+    write_universe(paths, "kalshi", DAY, markets)
+    return paths
+
+
+def test_every_market_gets_its_figures_and_a_verdict(lake: LakePaths) -> None:
+    result = mm_viability(lake, "kalshi", DAY, size=2.0, cancels_ahead=1.0)
+    assert (result.n_markets, result.exit_code) == (3, 0)
+    lines = {line.market_id: line for line in result.markets}
+    assert set(lines) == set(MARKETS)
+    assert lines[MARKETS[2]].verdict == "closing"
+    for line in result.markets:
+        assert line.title
+        assert line.reason
+        assert line.stats["quoted_spread"] > 0.015
+        assert line.stats["size"] == 2.0
+    frame = pl.read_parquet(result.path)
+    assert result.path == str(lake.mm_viability("kalshi", DAY))
+    assert frame["market_id"].to_list() == [line.market_id for line in result.markets]
+    assert {
+        "version",
+        "verdict",
+        "reason",
+        "touch_markout_300s",
+        "touch_markout_300s_lo",
+        "capital",
+        "inventory_risk",
+    } <= set(frame.columns)
+    assert frame["reason"].null_count() == 0
+
+
+def test_the_first_markets_gap_takes_its_time_away(lake: LakePaths) -> None:
+    stats = {line.market_id: line.stats for line in mm_viability(lake, "kalshi", DAY, write=False).markets}
+    assert stats[MARKETS[1]]["watched_s"] - stats[MARKETS[0]]["watched_s"] == pytest.approx(300, abs=15)
+
+
+def test_the_command_as_it_is_documented(lake: LakePaths, tmp_path: Path) -> None:
+    out = tmp_path / "page.html"
+    argv = ["mm-viability", "--venue", "kalshi", "--date", DAY, "--data-dir", str(lake.root)]
+    for more in (
+        ["--hours", "all", "--fee-estimate", "0.0", "--top", "20", "--write-report", "true"],
+        ["--fee-estimate", "--write-report"],
+    ):
+        done = CliRunner().invoke(root, [*argv, *more, "--out", str(out)])
+        assert done.exit_code == 0, done.output
+        assert "dollars a day" in done.stdout
+        assert "mm_viability.parquet" in done.stdout
+    page = out.read_text()
+    assert not re.search(r"(src|href)=|https?:|@import|url\(", page)
+    assert all(market in page for market in MARKETS)
+    as_json = CliRunner().invoke(root, [*argv, "--json"])
+    told = msgspec.json.decode(as_json.stdout)
+    assert (told["path"], len(told["markets"])) == ("", 3)
+    assert viability_page(mm_viability(lake, "kalshi", DAY, fee_usd=0.0)) == page
+
+
+def test_a_damaged_file_is_left_out_by_name(lake: LakePaths, tmp_path: Path) -> None:
+    import shutil
+
+    copy = LakePaths(tmp_path / "lake")
+    shutil.copytree(lake.root, copy.root)
+    path = sorted(copy.root.rglob("snapshots_*.parquet"))[2]
+    path.write_bytes(b"PAR1 torn")
+    result = mm_viability(copy, "kalshi", DAY, write=False)
+    assert [file.path for file in result.skipped] == [str(path)]
+    assert result.exit_code == 3
+
+
+def test_a_day_without_rows_says_so(lake: LakePaths) -> None:
+    with pytest.raises(NothingStored, match="2026-01-20"):
+        mm_viability(lake, "kalshi", "2026-01-20")
