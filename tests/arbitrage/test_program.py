@@ -262,3 +262,57 @@ def test_what_is_called_proved_holds_for_fractions_too(case) -> None:
         assert least * 10_000 == pytest.approx(certificate.payoff_e10, rel=1e-9, abs=1)
     else:
         assert certificate.conditions == (NO_FRACTION,)
+
+
+@given(world(shapes=("ladder", "partition", "joint")), st.integers(0, 2**32))
+def test_new_fees_lots_and_more_levels_lead_where_a_fresh_solution_does(case, seed) -> None:
+    found, quotes = case
+    rng = random.Random(seed)
+    quotes = list(quotes)
+    kept = [Program(found, quotes)]
+    line = line_of(found)
+    if line is not None:
+        kept.append(Circulation(*line, quotes))
+    for _ in range(4):
+        leg = rng.randrange(len(quotes))
+        sides = [
+            tuple(
+                Level(100 * px, rng.randint(1, 9) * LOT) for px in sorted(rng.sample(range(2, 99), rng.randint(1, 6)))
+            )
+            for _ in range(2)
+        ]
+        quotes[leg] = Quote(
+            yes=sides[0], no=sides[1], fee=rng.choice((FREE, KALSHI, CRYPTO)), lot_e6=rng.choice((1, 1, 2)) * LOT
+        )
+        value = profit(Program(found, quotes).solve())
+        for engine in kept:
+            if engine.update(leg, quotes[leg]):
+                assert profit(engine.solve()) == pytest.approx(value, abs=1e-5)
+            else:
+                assert profit(engine.solve()) == pytest.approx(value, abs=1e-5)
+                assert value == 0 or isinstance(engine, Circulation)
+
+
+@pytest.mark.parametrize("order", [(2, 0, 4, 1, 3), (4, 1, 0, 3, 2), (1, 3, 0, 2, 4)])
+def test_the_order_of_a_line_is_found_however_its_legs_are_listed(order: tuple[int, ...]) -> None:
+    """Five cells in any order, and the four pairs of neighbours: no tree, and no other order but its mirror."""
+    place = {cell: leg for leg, cell in enumerate(order)}
+    pairs = [union(5 + i, (place[i], place[i + 1])) for i in range(4)]
+    found = component(9, partition(range(5)), *pairs)
+    line = line_of(found)
+    assert line is not None
+    n_cells, intervals = line
+    assert n_cells == 5
+    assert sorted(after - first for first, after, _ in intervals[5:]) in ([2, 2, 2, 2], [2, 2, 2, 3])
+    rng = random.Random(order[0])
+    quotes = [
+        Quote(yes=(Level(rng.randint(10, 60) * 100, 5 * LOT),), no=(Level(rng.randint(40, 90) * 100, 5 * LOT),))
+        for _ in range(9)
+    ]
+    assert profit(Circulation(*line, quotes).solve()) == pytest.approx(profit(Program(found, quotes).solve()), abs=1e-6)
+
+
+def test_what_lies_on_no_line_is_left_to_the_program() -> None:
+    assert line_of(component(3, exclusive((0, 1)), exclusive((1, 2)), exclusive((0, 2)))) is not None
+    # Each two of three may hold together, and all three: a circle of pairs.
+    assert line_of(component(3)) is None
