@@ -66,10 +66,10 @@ SHAPES = {
 def test_a_large_component_is_answered_in_time_and_with_proof(shape: str) -> None:
     rng = random.Random(3)
     n, make = SHAPES[shape]
-    start = time.monotonic()
+    start = time.process_time()
     finder = Finder(Component(legs=legs(n), counts=tuple(make(rng))), quotes(n, rng), limits=Limits(), now_ms=0)
     found = finder.find(0)
-    assert time.monotonic() - start < 40
+    assert time.process_time() - start < 40
     # Prices drawn at random contradict each other: that nothing were found would be the surprise.
     assert found is not None or shape == "tangle"
     assert found is None or check(found) == []
@@ -87,7 +87,7 @@ def test_a_certificate_of_monstrous_size_is_refused_at_once() -> None:
         Quote(yes=(), no=(Level(4_000, 10**8),)), Quote(yes=(Level(5_000, 10**8),), no=()),
     ], limits=Limits(), now_ms=0).find(0)  # fmt: skip
     assert found is not None
-    start = time.monotonic()
+    start = time.process_time()
     for component in (
         Component(legs=legs(100_000), counts=tuple(ladder(range(100_000)))),
         Component(legs=legs(2), counts=(exclusive([0] * 1_000_000),)),
@@ -98,4 +98,4 @@ def test_a_certificate_of_monstrous_size_is_refused_at_once() -> None:
         order = found.purchases[0]
         spoiled = msgspec.structs.replace(order, fee=msgspec.structs.replace(order.fee, taker_rate=rate))
         assert check(msgspec.structs.replace(found, purchases=(spoiled, found.purchases[1])))
-    assert time.monotonic() - start < 20
+    assert time.process_time() - start < 20
