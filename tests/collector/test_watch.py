@@ -4,13 +4,15 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from overround.book import Book
-from overround.collector.silence import Fault, Finding, Why
+from overround.collector.silence import Answer, Check, Fault, Finding, Why
 from overround.collector.watch import SilenceWatch
 from overround.config import SilenceSettings
 from overround.market import MarketId
 from overround.testing.clock import ManualClock
-from overround.venue import FeedEvent, FeedEventKind, Pause
+from overround.venue import FeedEvent, FeedEventKind, Pause, RestBook
 
 SPOKEN, SHOWN, UNPROVED = MarketId("spoken"), MarketId("shown"), MarketId("unproved")
 
@@ -80,6 +82,21 @@ def test_a_market_that_ended_unheard_is_in_doubt_since_its_last_proof_and_subscr
     assert told.reports[0].detail == "gone"
     assert (told.ended, told.distrusted) == ([], []), "nothing is subscribed anew for it"
     assert told.watch.counters.gone == 1
+
+
+@pytest.mark.parametrize("unread", [set(), {SHOWN}])
+async def test_a_market_whose_rest_book_does_not_read_is_not_one_without_a_book(unread: set[MarketId]) -> None:
+    told = Told()
+
+    async def books(_: object) -> list[RestBook]:
+        return []
+
+    told.watch._adapter.book_source = SimpleNamespace(books=books, unread=unread)
+    decided: list[dict[MarketId, Answer]] = []
+    told.watch._decider = SimpleNamespace(answered=lambda _check, answers, now_ms: decided.append(answers) or [])  # type: ignore[assignment]
+    told.watch._market_of = lambda _: SimpleNamespace()  # type: ignore[assignment,return-value]
+    await told.watch._question(Check(why=Why.AUDIT, market_ids=(SHOWN, SPOKEN)))
+    assert decided == [{SHOWN: Answer.UNKNOWN if unread else Answer.ABSENT, SPOKEN: Answer.ABSENT}]
 
 
 def test_in_a_planned_pause_and_a_while_around_it_nothing_is_expected() -> None:

@@ -221,7 +221,11 @@ class SilenceWatch:
                 log.warning("silence.unanswered", venue=self._adapter.venue, why=check.why, reason=str(exc))
                 return
             told = {book.market_id: book for book in found}
-            answers = {m: compare(book, told.get(m), asked_seq=seqs[m]) for m, book in held.items()}
+            unread = self._adapter.book_source.unread
+            answers = {
+                m: Answer.UNKNOWN if m in unread and m not in told else compare(book, told.get(m), asked_seq=seqs[m])
+                for m, book in held.items()
+            }
             self.counters.audits += len(answers)
             self._take_proofs(answers, told, asked_ns)
             findings = self._decider.answered(check, answers, now_ms=self._now_ms())

@@ -85,7 +85,15 @@ class RestBook(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BookSource(Protocol):
-    """Port through which whole books are asked for."""
+    """Port through which whole books are asked for.
+
+    Attributes
+    ----------
+    unread : set of MarketId
+        Markets of which the venue gave a book, the last time, that could not be read: there is one.
+    """
+
+    unread: set[MarketId]
 
     async def books(self, markets: Sequence[Market]) -> list[RestBook]:
         """Books of the markets that have one, in no particular order."""

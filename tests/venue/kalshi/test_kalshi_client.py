@@ -256,8 +256,13 @@ async def test_a_book_that_does_not_fit_is_left_out() -> None:
         {"ticker": "KXTEST-00002", "orderbook_fp": {"yes_dollars": None, "no_dollars": [["0.4000", "1.00"]]}},
     ]
     http = ScriptedHttp(lambda path, query: {"orderbooks": rows})
-    books = await KalshiBooks(http, BASE, clock=ManualClock()).books([a_market(1), a_market(2)])
+    source = KalshiBooks(http, BASE, clock=ManualClock())
+    books = await source.books([a_market(1), a_market(2)])
     assert [(book.market_id, book.asks) for book in books] == [("KXTEST-00002", {6_000: 1_000_000})]
+    assert source.unread == {"KXTEST-00001"}, "it is not a market without a book"
+    del rows[0]
+    await source.books([a_market(1), a_market(2)])
+    assert source.unread == set()
 
 
 async def test_requests_are_signed_anew_for_each_attempt_when_there_is_a_key() -> None:

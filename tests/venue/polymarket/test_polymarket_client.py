@@ -255,6 +255,7 @@ async def test_books_are_asked_in_chunks_and_matched_by_token() -> None:
     async with HttpClient(clock=ManualClock(), rng=random.Random(1), transport=httpx2.MockTransport(clob)) as http:
         source: BookSource = PolymarketBooks(http, CLOB, chunk=3)
         found = {book.market_id: book for book in await source.books([script.market for script in scripts])}
+        assert source.unread == {scripts[2].market_id}, "it is not a market without a book"
     assert clob.asked == [3, 3, 1]
     assert set(found) == {script.market_id for script in scripts[:6]} - {scripts[2].market_id}
     first = found[scripts[0].market.market_id]

@@ -333,11 +333,17 @@ class KalshiBooks:
     signer : Signer or None
     chunk : int
         Tickers of a request; the venue allows 100.
+
+    Attributes
+    ----------
+    unread : set of MarketId
+        See ``BookSource``; a book that does not read may be that of any market which the answer lacks.
     """
 
     def __init__(
         self, http: HttpPort, rest_url: str, *, clock: Clock, signer: Signer | None = None, chunk: int = 100
     ) -> None:
+        self.unread: set[MarketId] = set()
         self._client = KalshiClient(http, rest_url, clock=clock, signer=signer)
         self._chunk = chunk
 
@@ -355,14 +361,21 @@ class KalshiBooks:
             page = await self._client.get(
                 _decode_books_page, "/markets/orderbooks", [("tickers", ticker) for ticker in tickers]
             )
+            missing = {MarketId(ticker) for ticker in tickers}
+            self.unread -= missing
+            refused = False
             for row in page.orderbooks or []:
                 try:
                     book = rest_book(_decode_book(row))
                 except (*UNREADABLE, WireError) as exc:
                     log.warning("kalshi.book_refused", reason=str(exc))
+                    refused = True
                     continue
                 if book.market_id in wanted:
                     found.append(book)
+                    missing.discard(book.market_id)
+            if refused:
+                self.unread |= missing
         return found
 
 

@@ -203,9 +203,15 @@ class PolymarketBooks:
     clob_url : str
     chunk : int
         Books per request; the venue's limit is the size of the body.
+
+    Attributes
+    ----------
+    unread : set of MarketId
+        See ``BookSource``.
     """
 
     def __init__(self, http: HttpPort, clob_url: str, *, chunk: int = 200) -> None:
+        self.unread: set[MarketId] = set()
         self._http = http
         self._url = clob_url.rstrip("/") + "/books"
         self._chunk = chunk
@@ -231,7 +237,9 @@ class PolymarketBooks:
                     continue
                 try:
                     found.append(rest_book(raw, market))
+                    self.unread.discard(market.market_id)
                 except WireError as exc:
+                    self.unread.add(market.market_id)
                     log.warning("clob.book_refused", market_id=market.market_id, reason=str(exc))
         return found
 
