@@ -5,6 +5,7 @@ import pytest
 from overround.exchange.deliveries import Delivery, Told
 from overround.pipelines.gap_check import check_gaps
 from overround.pipelines.loss_oracle import Deliveries
+from overround.pipelines.selftest import held_at_end
 
 LINK, KEY = "polymarket-1", "m"
 
@@ -338,3 +339,15 @@ def test_a_market_wanted_while_the_connection_is_down_is_out_until_its_first_boo
     found = read(line(400, "ended"), line(800, "opened", link="p-2"), line(880, "book", 0, link="p-2", key="n"))
     check = check_gaps(found, {"n": [gap]}, [], detected={}, interval_ms=1_000, audit_ms=0)
     assert len(check.invented) == invented
+
+
+def test_a_market_that_came_just_before_the_end_needs_no_row_of_it_but_one_that_was_held_does() -> None:
+    found = read(
+        line(5, "book", 0, key="over"),
+        line(6, "book", 0, key="let go"),
+        line(700, "unsubscribed", key="let go"),
+        line(8_000, "book", 0, key="in time"),
+        line(8_001, "book", 0, key="too late"),
+        line(8_500, "book", 0),
+    )
+    assert held_at_end(found, {"over": 900}, had_by_ms=8_000) == [KEY, "in time"]

@@ -53,7 +53,7 @@ from overround.pipelines.truth_check import StoredRow, TruthCheck, check_rows, s
 from overround.storage import JOURNAL, LakePaths, newest_universe, partitions, read_journal
 from overround.timebucket import date_of
 
-__all__ = ["STILL_MS", "CellResult", "run_cell", "run_cells"]
+__all__ = ["STILL_MS", "CellResult", "held_at_end", "run_cell", "run_cells"]
 
 LISTED, MARKETS = 250, 40
 """Listed per venue (several pages), and subscribed, on two connections."""
@@ -62,6 +62,8 @@ AUDIT_S, AUDIT_TOLERANCE_MS = 5, 500
 LIVE_S = 20
 CALM_MS = 1_500
 SETTLE_MS = 2_500
+RECENT_MS = WARM_MS + 1_000
+"""A market's last row is no older at the end."""
 FRESH_MS = 1_000
 """A row must show what had been sent so long before it."""
 STOP_S = 20
@@ -602,11 +604,11 @@ def _final(paths: LakePaths, run: _Run, venue: Venue, deliveries: Deliveries, pr
     never = MARKETS - len(deliveries.markets)
     if never > 0:
         problems.append(f"{never} markets never got their first book")
-    held = [key for key in deliveries.markets if key not in run.over and not deliveries.let_go(key)]
+    held = held_at_end(deliveries, run.over, had_by_ms=run.stop_ms - RECENT_MS)
     poor = []
     for key in held:
         row = found.get(key)
-        recent = row is not None and row["ts_recv"] >= run.stop_ms - WARM_MS - 1_000
+        recent = row is not None and row["ts_recv"] >= run.stop_ms - RECENT_MS
         if row is None or not recent or row["status"] == "stale" or row["integrity"] != Integrity.VERIFIED:
             poor.append(
                 f"{key}: {'no row' if row is None else (row['status'], row['integrity'], run.stop_ms - row['ts_recv'])}"
@@ -614,6 +616,18 @@ def _final(paths: LakePaths, run: _Run, venue: Venue, deliveries: Deliveries, pr
     if poor:
         problems.append(f"{len(poor)} of {len(held)} markets are not verified at the end: {poor[:3]}")
     return len(held) - len(poor), len(held)
+
+
+def held_at_end(deliveries: Deliveries, over: Mapping[str, int], *, had_by_ms: int) -> list[str]:
+    """Markets that must have a row of the end: neither over nor let go, and whose first book came early enough for one.
+
+    The rotation puts another market in the place of one that resolved, perhaps just before the end.
+    """
+    return [
+        key
+        for key in deliveries.markets
+        if key not in over and not deliveries.let_go(key) and (deliveries.next_book(key, 0) or 0) <= had_by_ms
+    ]
 
 
 # ---------------------------------------------------------------- settings as a file
