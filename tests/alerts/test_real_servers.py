@@ -108,7 +108,7 @@ class Operator:
             self.held.exchange.call(self.held.exchange.exchange.desk.end, number)
 
     @contextmanager
-    def awaited(self, *alerts: Alert, patience_s: float = 40) -> Iterator[None]:
+    def awaited(self, *alerts: Alert, patience_s: float = 60) -> Iterator[None]:
         """Inside, the cause is made; after it these alerts must be told of, which did not fire before."""
         receiver, missed = self.watch.receiver, set(alerts)
         before = len(receiver.told)
@@ -119,7 +119,7 @@ class Operator:
         )
         self.seen |= {name for name, _ in alerts}
 
-    def cleared(self, *alerts: Alert, patience_s: float = 40) -> None:
+    def cleared(self, *alerts: Alert, patience_s: float = 60) -> None:
         """The cause is gone: these must be taken back."""
         receiver, gone = self.watch.receiver, set(alerts)
         receiver.wait(
@@ -185,7 +185,7 @@ def test_every_alert_fires_for_its_cause_and_clears_after_it(tmp_path: Path, sma
         operator.end(*doors)
         operator.cleared(*stale, *away)
         lap("stale, disconnected")
-        run.wait_for(lambda: well(watch) and not watch.receiver.firing(), patience_s=40)
+        run.wait_for(lambda: well(watch) and not watch.receiver.firing(), patience_s=60)
         lap("recording")
 
         # One of two connections is lost and does not come back; a venue sends a new field; jobs fail.
@@ -219,7 +219,7 @@ def test_every_alert_fires_for_its_cause_and_clears_after_it(tmp_path: Path, sma
         # repair of its books. Polymarket lets connections stand, and its REST refuses every request then.
         marked = [("OverroundMarketMarked", KALSHI), ("OverroundBreakerOpen", KALSHI)]
         silent, refused = [("OverroundSilent", PM), ("OverroundRepairStorm", PM)], [("OverroundApiErrors", PM)]
-        with operator.awaited(*marked, patience_s=60):
+        with operator.awaited(*marked):
             failing = [operator.inject("http_status", KALSHI, duration_ms=300_000, params={"status": 503})]
             failing.append(operator.inject("silence", KALSHI, connection="all"))
             operator.inject("close", KALSHI, connection="all", params={"mode": "abort"})
@@ -234,7 +234,7 @@ def test_every_alert_fires_for_its_cause_and_clears_after_it(tmp_path: Path, sma
         assert run.events("book.marked")
         lap("marked, breaker")
         operator.end(*failing)
-        operator.cleared(*silent, *refused, *marked, patience_s=60)
+        operator.cleared(*silent, *refused, *marked)
         lap("all of it over")
 
         # The process is killed.
@@ -242,7 +242,7 @@ def test_every_alert_fires_for_its_cause_and_clears_after_it(tmp_path: Path, sma
             held.kill(run)
         again = operator.start()
         operator.cleared(("OverroundDown", ""))
-        again.wait_for(lambda: well(watch) and not watch.receiver.firing(), patience_s=40)
+        again.wait_for(lambda: well(watch) and not watch.receiver.firing(), patience_s=60)
         lap("killed")
 
         assert operator.seen == set(SEVERITIES)
