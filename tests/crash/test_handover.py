@@ -65,6 +65,30 @@ def test_no_minute_is_lost_or_stored_twice_when_a_recording_changes_hands_and_ba
         look(paths, venue, cuts)
 
 
+def test_a_polled_venue_changes_hands_too(postgres: Postgres, tmp_path: Path) -> None:
+    # Without a key Kalshi's books are asked for over REST.
+    more = leases(postgres) | {
+        "OVERROUND_VENUES__KALSHI__API_KEY": "",
+        "OVERROUND_VENUES__KALSHI__RATE_FRACTION": "1",
+    }
+    venue = ("--venue", Venue.KALSHI)
+    with rig(tmp_path, markets=20) as made:
+        del made.environment["OVERROUND_VENUES__KALSHI__PRIVATE_KEY_PATH"]
+        old = made.start(more=more, arguments=venue)
+        old.wait_for(lambda: len(old.events("collect.status")) >= 1)
+        new = made.start(more=more, arguments=(*venue, "--handover"))
+        old.wait_for(lambda: old.process.poll() is not None, patience_s=120, alive=False)
+        assert old.process.returncode == 0, old.said()[-3000:]
+        (cut,) = old.events("handover.cut")
+        time.sleep(4)
+        assert new.end() == 0
+        rows = scan_snapshots(made.paths, Venue.KALSHI).collect()
+    assert not rows.select("market_id", "outcome_id", "ts_recv").is_duplicated().any()
+    before, after = (rows.filter((pl.col("ts_recv") < cut["cut_ms"]) == side) for side in (True, False))
+    assert set(before["market_id"]) == set(after["market_id"])
+    assert len(set(after["market_id"])) > 5
+
+
 def look(paths: LakePaths, venue: Venue, cuts: list[int]) -> None:
     rows = scan_snapshots(paths, venue).collect()
     key = ["market_id", "outcome_id", "ts_recv"]

@@ -535,6 +535,8 @@ class VenueRecorder:
         )
         self._plan = Plan(hot=hot, warm=warm, leaving=leaving, add=tuple(sorted(hot | warm | leaving)))
         self._subscribe(self._plan, self._clock.now_ms())
+        if self._poller is not None:
+            self._poller.set_intervals(self._intervals_of(self._plan))
 
     def _apply(self, plan: Plan, now_ms: int) -> None:
         self._subscribe(plan, now_ms)
@@ -551,18 +553,14 @@ class VenueRecorder:
 
     def _take(self, plan: Plan, now_ms: int) -> None:
         """Rows of these markets from now on, at these intervals."""
-        hot_ms, warm_ms = self._venue.snapshot_interval_ms_hot, self._venue.snapshot_interval_ms_warm
-        intervals: dict[MarketId, tuple[Market, int]] = {}
+        intervals = self._intervals_of(plan)
         takes: list[tuple[MarketId, str, int]] = []
-        for held, interval_ms in ((plan.warm, warm_ms), (plan.leaving, warm_ms), (plan.hot, hot_ms)):
-            for market_id in held:
-                market, carrier = self._markets.get(market_id), self._carrier(market_id)
-                if market is not None and carrier is not None:
-                    if self.snapshotter.put(
-                        market_id, market.outcome_ids, carrier, interval_ms=interval_ms, now_ms=now_ms
-                    ):
-                        takes.append((market_id, carrier.name, interval_ms))
-                    intervals[market_id] = (market, interval_ms)
+        for market_id, (market, interval_ms) in intervals.items():
+            carrier = self._carrier(market_id)
+            if carrier is not None and self.snapshotter.put(
+                market_id, market.outcome_ids, carrier, interval_ms=interval_ms, now_ms=now_ms
+            ):
+                takes.append((market_id, carrier.name, interval_ms))
         if takes:
             self._mark("take", ms=now_ms, takes=takes)
         if self._poller is not None:
@@ -575,6 +573,12 @@ class VenueRecorder:
             score_of=lambda market_id: self._scores.get(market_id, 0.0),
             seq_of=self._seq_of,
         )
+
+    def _intervals_of(self, plan: Plan) -> dict[MarketId, tuple[Market, int]]:
+        """Each listed market of a plan, and how often a row of it is due."""
+        hot_ms, warm_ms = self._venue.snapshot_interval_ms_hot, self._venue.snapshot_interval_ms_warm
+        sets = ((plan.warm, warm_ms), (plan.leaving, warm_ms), (plan.hot, hot_ms))
+        return {m: (self._markets[m], ms) for held, ms in sets for m in held if m in self._markets}
 
     def _stored_outcomes(self, market_id: MarketId) -> Sequence[str]:
         market = self._markets.get(market_id)
