@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from made import gamma, related, shown
+from made import gamma, kalshi, related, shown
 from test_sets import CLOSE, above, ranges
 
 from overround.logic import Constraint, Relation
@@ -87,3 +87,21 @@ def test_the_same_caption_in_two_matches_is_not_the_same_market() -> None:
         for n, event in enumerate(["Cats vs. Dogs", "Mice vs. Rats"])
     ]
     assert related(legs) == []
+
+
+def test_one_question_on_both_venues_is_equivalent_on_a_condition() -> None:
+    legs = [
+        kalshi(
+            "K",
+            "Will Rexford Quill win the 2027 Dog Mayor election?",
+            "If Rexford Quill wins, Yes.",
+            label="Rexford Quill",
+        ),
+        gamma(1, "Will Rexford Quill win the Dog Mayor election in 2027?", "This market is about the 2027 election."),
+        gamma(
+            2,
+            "Will Rexford Quill win the first round of the 2027 Dog Mayor election?",
+            "This market is about the 2027 election.",
+        ),
+    ]
+    assert shown(related(legs), Relation.EQUIVALENT) == [("conditional", ["K", "1"])]

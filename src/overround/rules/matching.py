@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from datetime import date, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
 import msgspec
 from rapidfuzz import fuzz
 
-from overround.rules.dates import find_dates, without_dates
+from overround.rules.dates import When, find_dates, without_dates
 from overround.rules.numbers import Compare, Quantity, quantity
 from overround.rules.wording import plain
 
@@ -47,6 +48,8 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True):
     years : tuple of int
     days : tuple of str
         Deadlines and days, the last day that counts.
+    months : tuple of int
+        Months that are meant as a whole.
     number : Quantity or None
     """
 
@@ -56,6 +59,7 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True):
     marks: tuple[str, ...] = ()
     years: tuple[int, ...] = ()
     days: tuple[str, ...] = ()
+    months: tuple[int, ...] = ()
     number: Quantity | None = None
 
 
@@ -247,8 +251,12 @@ _SAME = (
     (re.compile(r"\b(?:qualif(?:y|ies)|advances?|reach(?:es)?|makes?)\b"), "reach"),
     (re.compile(r"\b(?:wins?|winner|won|victory|champions?)\b"), "win"),
     (re.compile(r"\b(?:out as|leaves? office as|resigns? as|no longer)\b"), "out"),
+    (re.compile(r"\bfederal reserve\b"), "fed"),
+    (re.compile(r"\b(?:hikes?|raises?)\b|\bincreases? (?=(?:interest )?rates)"), "hike"),
+    (re.compile(r"\bcuts?\b|\b(?:decreases?|lowers?) (?=(?:interest )?rates)"), "cut"),
     (re.compile(r"\brises? (?:by )?|increases? (?:by )?"), ""),
 )
+_ANY_DAY = date(2000, 1, 8)
 _PLAIN_WORDS = frozenset(
     [
         "will",
@@ -316,6 +324,10 @@ _PLAIN_WORDS = frozenset(
         "price",
         "reported",
         "mom",
+        "rates",
+        "interest",
+        "meeting",
+        "after",
         "more",
         "less",
         "person",
@@ -351,6 +363,7 @@ def statement(title: str, rules: str = "") -> Statement:
         for when in dates
         if when.prefix in {"by", "before", "prior to"} or when.exact or when.part == "end"
     }
+    months = {when.last.month for when in find_dates(plain(title)[:400], near=_ANY_DAY) if _whole_month(when)}
     states = {
         f"{state}-{int(number):02d}" if number.isdigit() else f"{state}-{number}"
         for state, number in _DISTRICT.findall(text)
@@ -377,15 +390,18 @@ def statement(title: str, rules: str = "") -> Statement:
     content = sorted({word for word in re.findall(r"[a-z0-9]+", bare) if word not in _PLAIN_WORDS and len(word) > 1})
     return Statement(
         words=tuple(content), offices=offices, parties=tuple(party for party, words in _PARTIES if words.search(text)), marks=marks,
-        years=tuple(sorted(years)), days=tuple(sorted(days)), number=number,
+        years=tuple(sorted(years)), days=tuple(sorted(days)), months=tuple(sorted(months)), number=number,
     )  # fmt: skip
 
 
-def _last_day(when: object) -> str:
-    from datetime import timedelta
-
-    day, whole = when.deadline  # type: ignore[attr-defined]
+def _last_day(when: When) -> str:
+    day, whole = when.deadline
     return str(day if whole else day - timedelta(days=1))
+
+
+def _whole_month(when: When) -> bool:
+    named = not when.exact and (when.first.year, when.first.month) == (when.last.year, when.last.month)
+    return named and when.prefix not in {"by", "before", "prior to"} and when.part != "end"
 
 
 def match(one: Statement, other: Statement) -> Match:
@@ -415,6 +431,8 @@ def match(one: Statement, other: Statement) -> Match:
     apart += _number_apart(one.number, other.number)
     if one.years and other.years and not set(one.years) & set(other.years):
         apart.append(f"year: {one.years[-1]} against {other.years[-1]}")
+    if one.months and other.months and one.months != other.months:
+        apart.append(f"month: {one.months[-1]} against {other.months[-1]}")
     if one.days and other.days and set(one.days) != set(other.days):
         apart.append(f"window edge: {one.days[-1]} against {other.days[-1]}")
     left, right = _unmatched(one.words, other.words), _unmatched(other.words, one.words)

@@ -11,6 +11,7 @@ from overround.rules.fixtures import fixture_constraints
 from overround.rules.grammar import Reading
 from overround.rules.sets import event_constraints, grouped
 from overround.rules.standings import standing_constraints
+from overround.rules.venues import cross_venue_constraints
 
 __all__ = ["relate"]
 
@@ -41,3 +42,4 @@ def _all(readings: Sequence[Reading]) -> Iterator[Constraint]:
     yield from fixture_constraints(known)
     yield from standing_constraints(known)
     yield from combo_constraints(known)
+    yield from cross_venue_constraints(known)
