@@ -12,6 +12,7 @@ from overround.market import Trade, Venue
 from overround.replay import open_recording
 from overround.venue.kalshi.executions import Executions
 from overround.venue.kalshi.prints import trade_of
+from overround.venue.kalshi.state import Sizes
 from overround.venue.kalshi.wire import TradeFrame
 from overround.venue.recent import Frame
 
@@ -26,7 +27,7 @@ CASES = {
 @pytest.mark.parametrize("name", list(CASES))
 def test_prints_are_explained_by_the_book(captures: Path, name: str) -> None:
     recording = open_recording([captures / CASES[name]], venue=Venue.KALSHI)
-    executions, trades = Executions(), list[Trade]()
+    executions, trades, sizes = Executions(), list[Trade](), Sizes()
     batch: list[Frame] = []
     frames = (each for each in itertools.islice(recording, 60_000) if each.frame)
     for number, each in enumerate(frames):
@@ -34,7 +35,7 @@ def test_prints_are_explained_by_the_book(captures: Path, name: str) -> None:
         recv_ns = each.recv_ns or 1_790_000_000_000_000_000 + number * 100_000
         batch.append(("kalshi-0.1", recv_ns, each.frame))
         if b'"trade"' in each.frame[:40]:
-            executions.add("kalshi-0", [trade_of(decode(each.frame).msg, recv_ns)])
+            executions.add("kalshi-0", [trade_of(decode(each.frame).msg, recv_ns, sizes)])
         if len(batch) == 500:
             executions.see(batch)
             trades += executions.take(now_ms=recv_ns // 1_000_000)

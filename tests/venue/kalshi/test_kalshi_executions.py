@@ -11,6 +11,7 @@ import pytest
 from overround.market import Trade
 from overround.venue.kalshi.executions import Executions
 from overround.venue.kalshi.prints import trade_of
+from overround.venue.kalshi.state import Sizes
 from overround.venue.kalshi.wire import TradeMsg
 from overround.venue.recent import Frame
 
@@ -56,7 +57,7 @@ class Wire:
             is_block_trade=block,
             ts_ms=ts_ms,
         )
-        trade = trade_of(msg, self.recv_ns)
+        trade = trade_of(msg, self.recv_ns, Sizes())
         self.trades.append(trade)
         self.frames.append((f"{SLOT}.1", self.recv_ns, b'{"type":"trade"}'))
         return trade

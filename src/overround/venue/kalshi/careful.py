@@ -253,7 +253,7 @@ class CarefulRoad:
         while self.prints:
             frame, recv_ns = self.prints.popleft()
             try:
-                trades.append(trade_of(_decode_trade_frame(frame).msg, recv_ns))
+                trades.append(trade_of(_decode_trade_frame(frame).msg, recv_ns, self.sizes))
             except (*UNREADABLE, WireError) as exc:
                 self._rejected(f"trade: {exc}", recv_ns, ())
         return trades

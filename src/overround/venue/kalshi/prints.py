@@ -6,8 +6,10 @@ See ``watch`` for why and when a market is watched.
 from __future__ import annotations
 
 from overround.book import Side
+from overround.errors import ValueOutOfScale
 from overround.market import BUY, PX_ONE_E4, MarketId, OutcomeId, Trade, px_e4, sz_e6
-from overround.venue.kalshi.state import TimedBook
+from overround.venue.kalshi.parse import PX_BY_TEXT
+from overround.venue.kalshi.state import Sizes, TimedBook
 from overround.venue.kalshi.wire import TradeMsg
 
 __all__ = ["Print", "Watch", "print_of", "trade_of"]
@@ -176,8 +178,10 @@ def print_of(msg: TradeMsg) -> Print | None:
     return Print(level, sz_e6(msg.count_fp, field="count_fp"), first_ms, last_ms)
 
 
-def trade_of(msg: TradeMsg, recv_ns: int) -> Trade:
+def trade_of(msg: TradeMsg, recv_ns: int, sizes: Sizes) -> Trade:
     """A print as a trade of the outcome that its taker bought; of YES, without a side, where none is told.
+
+    ``sizes`` reads each text once: few sizes make up most prints.
 
     Raises
     ------
@@ -187,14 +191,16 @@ def trade_of(msg: TradeMsg, recv_ns: int) -> Trade:
     taker = msg.taker_outcome_side or msg.taker_side
     bought = taker in {"yes", "no"}
     first = taker != "no"
-    px = px_e4(msg.yes_price_dollars, field="yes_price_dollars")
+    px = PX_BY_TEXT.get(msg.yes_price_dollars)
+    if px is None:
+        px = px_e4(msg.yes_price_dollars, field="yes_price_dollars")
     coarse = msg.ts_ms is None and isinstance(msg.ts, int)
     return Trade(
         market_id=MarketId(msg.market_ticker),
         outcome_id=OutcomeId("yes" if first else "no"),
         first=first,
         px=(px if first else PX_ONE_E4 - px) / PX_ONE_E4,
-        sz_e6=sz_e6(msg.count_fp, field="count_fp"),
+        sz_e6=_positive(sizes[msg.count_fp], msg.count_fp),
         taker_side=BUY if bought else None,
         ts_recv_ns=recv_ns,
         ts_venue_ms=msg.ts * 1000 if coarse and isinstance(msg.ts, int) else msg.ts_ms,
@@ -202,3 +208,9 @@ def trade_of(msg: TradeMsg, recv_ns: int) -> Trade:
         trade_id=msg.trade_id or None,
         block=msg.is_block_trade,
     )
+
+
+def _positive(size_e6: int, text: str) -> int:
+    if size_e6 <= 0:
+        raise ValueOutOfScale("count_fp", text, scale="more than no contract")
+    return size_e6
