@@ -29,7 +29,7 @@ from overround.pipelines.scan import scan_venues
 from overround.pipelines.truth_check import check_rows, stored_rows
 from overround.storage import CollectorLock, LakePaths, gaps_of, newest_universe, partitions
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 OVERROUND = [sys.executable, "-c", "from overround.cli import main; main()"]
 CLEAN = {name: text for name, text in os.environ.items() if not name.startswith("OVERROUND_")}

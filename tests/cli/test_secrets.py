@@ -222,7 +222,7 @@ def venue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, 
 
 
 @pytest.mark.integration
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("way", ["environment", *(pytest.param(way, marks=pytest.mark.long) for way in WAYS[1:])])
 def test_a_collector_whose_key_is_refused_shows_it_nowhere(
     way: str, venue: tuple[Settings, Path], tmp_path: Path

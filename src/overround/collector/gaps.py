@@ -119,6 +119,7 @@ class GapLedger:
                         end_ms=gap.start_ms,
                         connection=connection,
                         detail=detail,
+                        repair_no=gap.repair_no,
                     )
                 )
             return gap

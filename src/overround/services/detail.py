@@ -77,7 +77,7 @@ class GapDetail(msgspec.Struct, frozen=True, kw_only=True):
     Attributes
     ----------
     repair : str
-        The repair's name in the log.
+        The repair's name in the log; empty for what cannot be repaired.
     cause : str
     markets, open : int
         Markets hit, and of these not yet right.
@@ -222,7 +222,7 @@ def _gaps(recorder: VenueRecorder) -> list[GapDetail]:
     repairs: dict[str, list[GapDetail]] = {}
     for gap in recorder.gaps.newest(GAPS * 50):
         market = recorder.listing(gap.market_id)
-        name = recorder.repair_name(gap.repair_no) or f"{gap.cause}@{gap.start_ms}"
+        name = recorder.repair_name(gap.repair_no) or ""  # a hole that nobody repairs has none
         one = GapDetail(
             repair=name,
             cause=gap.cause,
@@ -234,7 +234,7 @@ def _gaps(recorder: VenueRecorder) -> list[GapDetail]:
             by=gap.repair,
             connection=gap.connection,
         )
-        repairs.setdefault(name, []).append(one)
+        repairs.setdefault(name or f"{gap.cause} {gap.start_ms}", []).append(one)
     newest = sorted(repairs.values(), key=lambda group: -max(one.start_ms for one in group))
     return [_together(group) for group in newest[:GAPS]]
 
