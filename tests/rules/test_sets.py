@@ -270,3 +270,19 @@ def test_a_fair_price_breaks_even_a_flagged_set() -> None:
         for name in ("A", "B")
     ]
     assert {confidence for confidence, _ in shown(related(legs), Relation.MUTUALLY_EXCLUSIVE)} == {"conditional"}
+
+
+def test_rules_that_call_themselves_exclusive_are_believed() -> None:
+    rule = "If the Fed does a {} on May 9, 2027, then the market resolves to Yes. This market is mutually exclusive. Only one bucket, at maximum, can resolve to Yes."
+    legs = [
+        kalshi(
+            f"F{n}",
+            f"Will the Fed {deed} rates by {size} at their May 2027 meeting?",
+            rule.format(f"{deed} of {size}"),
+            label=f"{deed} {size}",
+        )
+        for n, (deed, size) in enumerate([("Hike", "25bps"), ("Cut", "25bps"), ("Cut", ">25bps")])
+    ]
+    found = related(legs)
+    assert ("certain", ["F0", "F1", "F2"]) in shown(found, Relation.MUTUALLY_EXCLUSIVE)
+    assert not any(confidence == "certain" for confidence, _ in shown(found, Relation.PARTITION))

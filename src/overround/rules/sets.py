@@ -63,6 +63,10 @@ def event_constraints(readings: Sequence[Reading], ruled_series: frozenset[str])
     for members in flagged.values():
         yield from _flagged_set(members, ruled_series)
     in_sets = {id(reading) for members in flagged.values() for reading in members}
+    unflagged = [reading for reading in usable if not reading.prop.exclusive_set]
+    if len(unflagged) > 1 and all(_SAID_EXCLUSIVE.search(reading.wording.rules) for reading in unflagged):
+        legs = [(reading, 0) for reading in unflagged]
+        yield draw(Relation.MUTUALLY_EXCLUSIVE, legs, rule="said_exclusive", conditions=_fair(unflagged))
     for group in grouped(usable, _number_key).values():
         numeric = [reading for reading in group if reading.prop.values is not None]
         if len(numeric) >= 2:
