@@ -367,6 +367,13 @@ class OneConnection:
         assert self.writer.stats.rows_waiting == 0
 
 
+class RowsOnly(OneConnection):
+    """Snapshot rows, and no table of trades."""
+
+    def take_trades(self) -> None:
+        """Prints stay unread."""
+
+
 async def ours(
     sender: Sender,
     tape: Tape,
@@ -415,10 +422,13 @@ def saturated(tape: Tape, rounds: int) -> str:
                     plain(sender, tape, order, books=True, tls=False), fast=False
                 ),
                 "recv_into + msgspec scan (limit)": lambda: limit(sender, tape),
-                "ours, no journal": lambda: run(
+                "ours, snapshot rows only": lambda: run(
+                    ours(sender, tape, order, journal=False, tls=False, notes=notes, kind=RowsOnly), fast=True
+                ),
+                "ours, with the table of trades": lambda: run(
                     ours(sender, tape, order, journal=False, tls=False, notes=notes), fast=True
                 ),
-                "ours, journal on the same core": lambda: run(
+                "ours, with trades and, on the same core, the journal": lambda: run(
                     ours(sender, tape, order, journal=True, tls=False, notes=notes), fast=True
                 ),
             },
