@@ -88,7 +88,7 @@ class LedgerKeeper:
         now_ms = self._clock.now_ms()
         self.ledger.start(self._open(now_ms, newest_row_ms), now_ms=now_ms)
 
-    def follow(
+    async def follow(
         self,
         token: int,
         *,
@@ -106,7 +106,9 @@ class LedgerKeeper:
             See ``start``; asked where the earlier collector died meanwhile.
         """
         self._writer.lease(token)
-        self.ledger.adopt(self._open(self._clock.now_ms(), newest_row_ms), until_ms=begun_ms)
+        # Aside: books change and rows are taken meanwhile, and reading what is there took a second or two.
+        left = await asyncio.to_thread(self._open, self._clock.now_ms(), newest_row_ms)
+        self.ledger.adopt(left, until_ms=begun_ms)
 
     def _open(self, now_ms: int, newest_row_ms: Callable[[Iterable[Shard]], int | None] | None) -> LeftOpen:
         left = self._writer.start(now_ms=now_ms)

@@ -361,7 +361,7 @@ class VenueRecorder:
         token = self._hold.tokens[self.venue]
         self.writer.lease(token, self._hold.locks[self.venue])
         self._open()
-        self.keeper.follow(token, begun_ms=self._begun_ms, newest_row_ms=self.writer.newest_row_ms)
+        await self.keeper.follow(token, begun_ms=self._begun_ms, newest_row_ms=self.writer.newest_row_ms)
         self.frozen = False
         self._write(tasks)
 
