@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -17,6 +15,7 @@ from typing import Any
 import pytest
 
 from crash.rig import Rig, Run, rig
+from crash.small_disk import fill, mounted
 from overround.config import StorageSettings
 from overround.exchange.fault_script import Fault
 from overround.market import MarketId, Origin, OutcomeId, Venue
@@ -43,29 +42,8 @@ Alert = tuple[str, str]
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = shutil.which("mount") is not None and os.geteuid() == 0
-    if not mounted or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", folder]).returncode:
-        pytest.skip("tmpfs: mounting a small disk needs rights that are not here")
-    try:
+    with mounted(tmp_path / "disk", megabytes=64) as folder:
         yield folder
-    finally:
-        subprocess.run(["umount", "-l", folder], check=True)
-
-
-def fill(folder: Path) -> Path:
-    """Take every byte that is left."""
-    ballast = folder / "ballast"
-    with ballast.open("wb", buffering=0) as file:
-        for size in (1 << 20, 1 << 12, 1):
-            try:
-                while True:
-                    file.write(b"\0" * size)
-            except OSError:
-                continue
-    return ballast
 
 
 async def leave_old_rows(paths: LakePaths, venue: Venue, *, at_ms: int) -> None:

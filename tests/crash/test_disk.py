@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import pytest
 from overround.pipelines.lake import verify_lake
 
 from .rig import Rig, Run, rig
+from .small_disk import fill, mounted
 from .witness import Verdict, compare, ledger_faults
 
 pytestmark = [
@@ -144,29 +144,8 @@ def test_a_stop_while_the_disk_is_full_says_what_was_lost_and_ends(tmp_path: Pat
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A real file system of a few megabytes."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mounted = os.name == "posix" and shutil.which("mount") is not None and hasattr(os, "geteuid") and os.geteuid() == 0
-    if not mounted or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", folder]).returncode:
-        pytest.skip("tmpfs: mounting a small disk needs rights that are not here")
-    try:
+    with mounted(tmp_path / "small", megabytes=24) as folder:
         yield folder
-    finally:
-        subprocess.run(["umount", "-l", folder], check=True)
-
-
-def fill(folder: Path) -> Path:
-    """Take every byte that is left."""
-    ballast = folder / "ballast"
-    with ballast.open("wb", buffering=0) as file:
-        for size in (1 << 20, 1 << 12, 1):
-            try:
-                while True:
-                    file.write(b"\0" * size)
-            except OSError:
-                continue
-    return ballast
 
 
 def test_a_real_disk_that_is_full_for_a_while_costs_no_row_and_no_frame(tmp_path: Path, small_disk: Path) -> None:
