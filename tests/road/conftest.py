@@ -36,7 +36,11 @@ def rotating(settings: Settings) -> Settings:
     """Markets come and go within the test."""
     quick = {"rotation_period_secs": 4, "subscription_churn_limit_per_minute": 200}
     venues = settings.venues
-    parts = {name: getattr(venues, name).model_copy(update=quick) for name in ("polymarket", "kalshi")}
+    parts = {
+        "kalshi": venues.kalshi.model_copy(update=quick),
+        # A lost change is to be noticed before something newer overwrites it.
+        "polymarket": venues.polymarket.model_copy(update=quick | {"hash_sample_every": 4}),
+    }
     return settings.model_copy(update={"venues": venues.model_copy(update=parts)})
 
 

@@ -140,8 +140,8 @@ def quantity(text: str) -> Quantity | None:
     >>> found = quantity("Will it be between $62,000 and $64,000 on May 1?")
     >>> found.compare, found.lo, found.hi, found.unit
     (<Compare.BETWEEN: 'between'>, Decimal('62000'), Decimal('64000'), '$')
-    >>> [str(quantity(one).values.lo) for one in ("57+", "≥ 4.5%", "19-22m", "101-1k", "> $1.5B")]
-    ['57', '4.5', '19000000', '101', '1500000000']
+    >>> [str(quantity(one).values.lo) for one in ("57+", "≥ 4.5%", "19-22m", "101-1k", "> $2B")]
+    ['57', '4.5', '19000000', '101', '2000000000']
     """
     found = [one for match in _EXPRESSION.finditer(text[:400]) if (one := _read(match, text)) is not None]
     if not found:
