@@ -97,3 +97,13 @@ def test_config_show_masks_secrets_and_names_sources(
     shown = capsys.readouterr().out
     assert "very-secret-text" not in shown
     assert "OVERROUND_VENUES__KALSHI__API_SECRET" in shown
+
+
+@pytest.mark.parametrize(("option", "doing"), [("--standby", "standing by"), ("--handover", "handing over")])
+def test_what_needs_leases_is_refused_before_anything_is_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], option: str, doing: str
+) -> None:
+    monkeypatch.setenv("OVERROUND_MOCK__ENABLED", "true")
+    assert run(["collect", option, "--data-dir", str(tmp_path / "lake")]) == 2
+    assert f"{doing} needs leases" in capsys.readouterr().err
+    assert not (tmp_path / "lake").exists()

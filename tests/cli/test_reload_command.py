@@ -221,10 +221,13 @@ def test_limits_intervals_and_venues_change_while_nothing_is_lost(tmp_path: Path
     assert not list((rig.lake / "control").glob("*.json"))
 
 
-def test_nobody_there_is_one_clear_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("there", [True, False])
+def test_nobody_there_is_one_clear_error(tmp_path: Path, *, there: bool) -> None:
+    lake = tmp_path if there else tmp_path / "none"
     done = subprocess.run(
-        [*OVERROUND, "reload", "--data-dir", str(tmp_path)], cwd=tmp_path, env=CLEAN, capture_output=True, text=True, timeout=60
+        [*OVERROUND, "reload", "--data-dir", str(lake)], cwd=tmp_path, env=CLEAN, capture_output=True, text=True, timeout=60
     )  # fmt: skip
     assert done.returncode == 1
-    assert f"no collector records into {tmp_path}" in done.stderr
+    assert f"no collector records into {lake}" in done.stderr
     assert "--data-dir" in done.stderr
+    assert lake.exists() is there

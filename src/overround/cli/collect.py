@@ -75,6 +75,7 @@ def collect(
     from overround.clock import SystemClock
     from overround.collector import collect as run_collect
     from overround.collector import on_hangup, run_until_signal
+    from overround.collector.holding import require_leases
     from overround.pipelines.mock import mock_exchange
     from overround.pipelines.scan import scan_venues
     from overround.services import Endpoint, notify_systemd
@@ -85,6 +86,8 @@ def collect(
         settings = settings.model_copy(update={"data_dir": data_dir})
     if shard is not None:
         settings = settings.model_copy(update={"cluster": _cluster(settings, shard)})
+    if standby or handover:
+        require_leases(settings, "standing by" if standby else "handing over")
     venues = enabled_venues(settings, venue)
     fixed = {f"venues.{each}.enabled": "--venue was given" for each in Venue} if venue else {}
     if app.log_level:

@@ -18,7 +18,7 @@ from overround.storage import LakePaths
 if TYPE_CHECKING:
     from overround.collector.leased import LeasedOwnership
 
-__all__ = ["all_shares", "keep", "leased", "ownership_of", "take_one"]
+__all__ = ["all_shares", "keep", "leased", "ownership_of", "require_leases", "take_one"]
 
 log = structlog.get_logger()
 
@@ -40,6 +40,18 @@ def ownership_of(settings: Settings, paths: LakePaths, *, clock: Clock) -> Owner
     from overround.collector.leased import LeasedOwnership
 
     return LeasedOwnership(settings.leases, paths, clock=clock)
+
+
+def require_leases(settings: Settings, doing: str) -> None:
+    """Refuse what cannot be done without leases.
+
+    Raises
+    ------
+    ConfigError
+        If shards are fixed.
+    """
+    if not settings.leases.url.get_secret_value():
+        raise ConfigError(f"{doing} needs leases", hint="set leases.url to a PostgreSQL database")
 
 
 def leased(ownership: Ownership) -> LeasedOwnership:
@@ -65,8 +77,7 @@ def all_shares(settings: Settings) -> list[Share]:
     ConfigError
         If shards are fixed: nobody could tell which of them is free.
     """
-    if not settings.leases.url.get_secret_value():
-        raise ConfigError("standing by needs leases", hint="set leases.url to a PostgreSQL database")
+    require_leases(settings, "standing by")
     total = Share.parse(settings.cluster.shard).total
     return [Share(number, total) for number in range(total)]
 

@@ -99,7 +99,9 @@ def _lines(path: Path) -> Iterable[tuple[int, bytes]]:
     try:
         data = path.read_bytes()
     except OSError as exc:
-        raise NothingStored(f"{path} cannot be read: {exc.strerror}") from exc
+        raise NothingStored(
+            f"{path} cannot be read: {exc.strerror}", hint="name a file with one JSON object a line"
+        ) from exc
     return ((number, line) for number, line in enumerate(data.splitlines(), 1) if line.strip())
 
 

@@ -141,6 +141,11 @@ def ask_all(data_dir: Path, *, timeout_s: float) -> list[Answer]:
     NobodyThere
         If no collector takes it up, or one that did has not finished in time.
     """
+    nobody = NobodyThere(
+        f"no collector records into {data_dir}", hint="start `overround collect`, or name its --data-dir"
+    )
+    if not data_dir.is_dir():
+        raise nobody
     folder, request = data_dir / "control", uuid.uuid4().hex
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -162,9 +167,7 @@ def ask_all(data_dir: Path, *, timeout_s: float) -> list[Answer]:
     if late:
         raise NobodyThere(f"{', '.join(late)} has not finished after {timeout_s:.0f} s", hint="look into its log")
     if not answers:
-        raise NobodyThere(
-            f"no collector records into {data_dir}", hint="start `overround collect`, or name its --data-dir"
-        )
+        raise nobody
     return [answers[name] for name in sorted(answers)]
 
 
