@@ -65,6 +65,7 @@ def test_no_minute_is_lost_or_stored_twice_when_a_recording_changes_hands_and_ba
         look(paths, venue, cuts)
 
 
+@pytest.mark.slow  # 45 s, nearly all of it waiting; the other test hands both sockets over
 def test_a_polled_venue_changes_hands_too(postgres: Postgres, tmp_path: Path) -> None:
     # Without a key Kalshi's books are asked for over REST.
     more = leases(postgres) | {

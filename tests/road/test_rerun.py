@@ -94,9 +94,10 @@ def test_books_polled_without_a_key_come_out_again_exactly(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("venue", list(Venue))
 def test_a_replay_may_begin_at_a_checkpoint(tmp_path: Path, venue: Venue, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recorder, "STATE_MS", 1_500)
+    # Late enough that even a slow start has left rows before the first of them.
+    monkeypatch.setattr(recorder, "STATE_MS", 4_000)
     monkeypatch.setattr(recorder, "STATE_COST", 0)
-    travel(tmp_path, duration_s=6, venues=[venue])
+    travel(tmp_path, duration_s=9, venues=[venue])
     paths = LakePaths(tmp_path)
     run = the_run(paths, venue)
     stored = scan_snapshots(paths, venue).sort(KEY).collect()
