@@ -11,6 +11,8 @@ import pytest
 from overround.analytics import BLOCK_COLUMNS, BLOCK_MS, ESTIMATES, INTEREST_PARTS, blocks_of, estimate, interest
 from overround.testing.rotated_days import rotated_day
 
+pytestmark = pytest.mark.long
+
 HOUR = 3_600_000
 T0 = 1_768_392_000_000
 NO_GAPS = pl.DataFrame(schema={"market_id": pl.String, "start_ms": pl.Int64, "end_ms": pl.Int64})

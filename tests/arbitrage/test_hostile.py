@@ -25,6 +25,8 @@ from overround.logic import (
 )
 from overround.market import MarketId, Venue
 
+pytestmark = pytest.mark.long
+
 LOT = 1_000_000
 
 

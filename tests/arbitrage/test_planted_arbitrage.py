@@ -17,6 +17,8 @@ from overround.fills import USD_ONE_E10
 from overround.logic import Certificate, Component, Count, Leg, equivalent, exclusive, implies, joint, partition
 from overround.market import FeeKind, FeeSchedule, Integrity, MarketId, Venue
 
+pytestmark = pytest.mark.long
+
 NOW = 1_790_000_000_000
 SEEDS = range(56)
 FREE = FeeSchedule()

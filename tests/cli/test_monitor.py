@@ -29,7 +29,7 @@ from overround.pipelines.mock import mock_exchange
 from overround.pipelines.scan import scan_venues
 from overround.services import CollectorDetail, Endpoint
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(120)]
 FAULTS = FaultScript(
     (
         Fault(venue=Venue.KALSHI, kind="sequence_gap", at_ms=1_500),

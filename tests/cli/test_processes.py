@@ -18,7 +18,7 @@ import httpx2
 import polars as pl
 import pytest
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.long, pytest.mark.integration, pytest.mark.timeout(120)]
 
 OVERROUND = [sys.executable, "-c", "from overround.cli import main; main()"]
 

@@ -28,6 +28,8 @@ from overround.market import Origin, Venue
 from overround.pipelines.mock import mock_exchange
 from overround.pipelines.scan import scan_venues
 
+pytestmark = pytest.mark.long
+
 OVERROUND = [sys.executable, "-c", "from overround.cli import main; main()"]
 KEY_ID = "planted-key-id-7f3c"
 PASSWORD = "planted/pass+word"

@@ -24,7 +24,7 @@ from overround.scheduler import Leaving, RotationState
 from overround.storage import LakePaths
 from overround.testing.postgres import Postgres
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.long, pytest.mark.integration]
 SHARE = Share(0, 2)
 MINUTE_MS = 60_000
 M, N = MarketId("M"), MarketId("N")

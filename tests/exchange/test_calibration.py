@@ -11,6 +11,8 @@ from overround.exchange.generator import GeneratedSource
 from overround.exchange.universe import WorldSpec
 from overround.market import Venue
 
+pytestmark = pytest.mark.long
+
 NOW = 1_790_000_000_000 - 1_790_000_000_000 % 900_000 + 1_000
 
 

@@ -12,6 +12,8 @@ from overround.exchange.model import Change, ChangeKind, Source
 from overround.exchange.universe import WorldSpec
 from overround.market import Venue
 
+pytestmark = pytest.mark.long
+
 NOW = 1_790_000_000_000
 LEVEL, TRADE, TICK, STATUS, LISTED, *_ = ChangeKind
 

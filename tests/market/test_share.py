@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from overround.market import WHOLE, MarketId, Share
 
+pytestmark = pytest.mark.long
+
 TOTALS = st.integers(1, 40)
 IDS = st.text(min_size=1, max_size=80).map(MarketId)
 

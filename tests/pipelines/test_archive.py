@@ -26,7 +26,7 @@ from overround.storage import LakePaths, claim_origin
 from overround.storage.archive import Archive, open_archive
 from overround.timebucket import date_of, day_start_ms
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.long, pytest.mark.integration, pytest.mark.timeout(120)]
 
 NOW = day_start_ms("2026-06-10") + 12 * 3_600_000
 ALWAYS = {"since": "0001-01-01", "until": "9999-12-31"}

@@ -24,6 +24,8 @@ from overround.storage.coverage_tables import GapRow, InclusionRow, MinuteRow
 from overround.storage.coverage_writer import CoverageWriter
 from overround.testing.clock import ManualClock
 
+pytestmark = pytest.mark.long
+
 DAYS = ["2026-01-14", "2026-01-15"]
 NOON = 1_768_392_000_000  # 2026-01-14T12:00Z
 HOUR = 3_600_000

@@ -12,6 +12,8 @@ from overround.market import Venue
 from overround.testing.silent_days import SilentDay
 from overround.testing.silent_tapes import SilentTape, generated_tape, no_lag, quotes_tape, recorded_lags
 
+pytestmark = pytest.mark.long
+
 HOUR = 3_600_000
 
 
