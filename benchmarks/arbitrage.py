@@ -182,6 +182,24 @@ def retick() -> None:
     told(took, "scipy linprog", "50 markets x 5 levels, one tick, re-solved")
 
 
+def part_of(legs: Sequence[int], counts: Sequence[Count]) -> Component:
+    """The component of these legs alone, numbered from zero."""
+    new = {leg: i for i, leg in enumerate(legs)}
+    inside = [c for c in counts if c.literals[0].leg in new]
+    return component(
+        len(legs),
+        [
+            Count(
+                literals=tuple(x._replace(leg=new[x.leg]) for x in c.literals),
+                least=c.least,
+                most=c.most,
+                kind=c.kind,
+            )
+            for c in inside
+        ],
+    )
+
+
 def touched() -> None:
     rng, dice = np.random.default_rng(2), random.Random(2)
     members, counts, quotes = groups(1_000, 5, rng, mispriced=0.05)
@@ -191,20 +209,7 @@ def touched() -> None:
     parts: list[Program] = []
     lines: list[Circulation] = []
     for legs in members:
-        new = {leg: i for i, leg in enumerate(legs)}
-        inside = [c for c in counts if c.literals[0].leg in new]
-        mine = component(
-            len(legs),
-            [
-                Count(
-                    literals=tuple(x._replace(leg=new[x.leg]) for x in c.literals),
-                    least=c.least,
-                    most=c.most,
-                    kind=c.kind,
-                )
-                for c in inside
-            ],
-        )
+        mine = part_of(legs, counts)
         parts.append(Program(mine, [quotes[leg] for leg in legs], depth=5))
         lines.append(Circulation(*line_of(mine), [quotes[leg] for leg in legs], depth=5))  # type: ignore[misc]
     ticks = [(leg := dice.randrange(1_000), ticked(quotes[leg], dice)) for _ in range(200)]
@@ -364,21 +369,8 @@ def latency() -> None:
     members, counts, quotes = groups(1_000, 10, rng, mispriced=0.1)
     finders, place = [], {}
     for i, legs in enumerate(members):
-        new = {leg: j for j, leg in enumerate(legs)}
-        place |= {leg: (i, j) for leg, j in new.items()}
-        inside = [c for c in counts if c.literals[0].leg in new]
-        mine = component(
-            len(legs),
-            [
-                Count(
-                    literals=tuple(x._replace(leg=new[x.leg]) for x in c.literals),
-                    least=c.least,
-                    most=c.most,
-                    kind=c.kind,
-                )
-                for c in inside
-            ],
-        )
+        place |= {leg: (i, j) for j, leg in enumerate(legs)}
+        mine = part_of(legs, counts)
         finders.append(Finder(mine, [quotes[leg] for leg in legs], limits=Limits(), now_ms=0, depth=10))
     for finder in finders:
         finder.find(0)

@@ -18,7 +18,7 @@ from overround.storage.coverage_tables import COVERAGE_TABLE, STATE_COLUMNS
 from overround.storage.readers import partitions
 from overround.testing.postgres import Postgres
 
-from .rig import Rig, rig
+from .rig import Rig, Run, rig
 
 pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(240)]
 VENUE = Venue.KALSHI
@@ -63,6 +63,17 @@ def check(paths: LakePaths) -> None:
         assert coverage_of(paths, VENUE, day).collect().height == spent.height
 
 
+def two_and_a_spare(made: Rig, more: dict[str, str]) -> tuple[Run, Run, Run]:
+    """Collectors of both shards, and one that waits for either."""
+    first = made.start(more=more, arguments=("--venue", VENUE))
+    first.wait_for(lambda: any(made.paths.root.rglob(".snapshots*.wal")))
+    other = made.start(more=more, arguments=("--venue", VENUE, "--shard", "1/2"))
+    other.wait_for(lambda: bool(other.events("lease.taken")))
+    spare = made.start(more=more, arguments=("--venue", VENUE, "--standby"))
+    spare.wait_for(lambda: bool(spare.events("lease.waiting")))
+    return first, other, spare
+
+
 @pytest.mark.timeout(300)
 def test_a_killed_collectors_share_is_taken_over_within_thirty_seconds(
     postgres: Postgres, name: str, tmp_path: Path
@@ -70,19 +81,14 @@ def test_a_killed_collectors_share_is_taken_over_within_thirty_seconds(
     # The defaults: a lease of 15 s.
     more = leases(postgres, 15, name)
     with rig(tmp_path) as made:
-        first = made.start(more=more, arguments=("--venue", VENUE))
-        first.wait_for(lambda: any(made.paths.root.rglob(".snapshots*.wal")))
-        other = made.start(more=more, arguments=("--venue", VENUE, "--shard", "1/2"))
-        other.wait_for(lambda: bool(other.events("lease.taken")))
-        spare = made.start(more=more, arguments=("--venue", VENUE, "--standby"))
-        spare.wait_for(lambda: bool(spare.events("lease.waiting")))
+        first, other, spare = two_and_a_spare(made, more)
         time.sleep(3)
-        held = held_markets(made, "s0of2")
+        held = shard_rows(made, "s0of2", 0)
         killed = time.monotonic()
         killed_ms = made.clock.now_ms()
         first.process.send_signal(signal.SIGKILL)
         first.process.wait(20)
-        spare.wait_for(lambda: newer_rows(made, "s0of2", killed_ms) >= held, patience_s=60)
+        spare.wait_for(lambda: shard_rows(made, "s0of2", killed_ms) >= held, patience_s=60)
         took_s = time.monotonic() - killed
         assert took_s < 30
         print(f"taken over within {took_s:.1f} s")
@@ -91,14 +97,6 @@ def test_a_killed_collectors_share_is_taken_over_within_thirty_seconds(
         check(made.paths)
         rows = rows_of(made.paths)
         assert held <= set(rows.filter(pl.col("ts_recv") > killed_ms)["market_id"])
-
-
-def held_markets(made: Rig, shard: str) -> set[str]:
-    return shard_rows(made, shard, 0)
-
-
-def newer_rows(made: Rig, shard: str, since_ms: int) -> set[str]:
-    return shard_rows(made, shard, since_ms)
 
 
 def shard_rows(made: Rig, shard: str, since_ms: int) -> set[str]:
@@ -116,17 +114,12 @@ def test_a_collector_that_stood_still_finds_its_share_taken_and_writes_nothing_m
 ) -> None:
     more = leases(postgres, 4, name)
     with rig(tmp_path) as made:
-        first = made.start(more=more, arguments=("--venue", VENUE))
-        first.wait_for(lambda: any(made.paths.root.rglob(".snapshots*.wal")))
-        other = made.start(more=more, arguments=("--venue", VENUE, "--shard", "1/2"))
-        other.wait_for(lambda: bool(other.events("lease.taken")))
-        spare = made.start(more=more, arguments=("--venue", VENUE, "--standby"))
-        spare.wait_for(lambda: bool(spare.events("lease.waiting")))
+        first, other, spare = two_and_a_spare(made, more)
         time.sleep(2)
         first.process.send_signal(signal.SIGSTOP)
         stopped_ms = made.clock.now_ms()
         spare.wait_for(lambda: bool(spare.events("lease.taken")))
-        spare.wait_for(lambda: len(newer_rows(made, "s0of2", stopped_ms)) > 5)
+        spare.wait_for(lambda: len(shard_rows(made, "s0of2", stopped_ms)) > 5)
         taken_ms = made.clock.now_ms()
         first.process.send_signal(signal.SIGCONT)
         first.wait_for(lambda: bool(first.events("lease.ended")))
@@ -140,7 +133,7 @@ def test_a_collector_that_stood_still_finds_its_share_taken_and_writes_nothing_m
         spare.process.wait(20)
         killed_ms = made.clock.now_ms()
         first.wait_for(lambda: len(first.events("lease.taken")) == 2)
-        first.wait_for(lambda: len(newer_rows(made, "s0of2", killed_ms)) > 5)
+        first.wait_for(lambda: len(shard_rows(made, "s0of2", killed_ms)) > 5)
         assert first.end() in {0, 3}
         assert other.end() == 0
         tokens = [run.events("lease.taken")[-1]["tokens"] for run in (spare, first)]
@@ -173,7 +166,7 @@ def test_without_the_database_recording_goes_on_until_the_lease_ends_and_again_o
             postgres.start()
         run.wait_for(lambda: len(run.events("lease.taken")) == 2)
         back_ms = made.clock.now_ms()
-        run.wait_for(lambda: len(newer_rows(made, "s0of2", back_ms)) > 5)
+        run.wait_for(lambda: len(shard_rows(made, "s0of2", back_ms)) > 5)
         assert run.end() == 0
         check(made.paths)
         times = rows_of(made.paths)["ts_recv"]
