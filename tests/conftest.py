@@ -33,8 +33,13 @@ def _provided() -> list[str]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    long = "long" in _provided()
+    provided = _provided()
+    long = "long" in provided
     for item in items:
+        if provided and any(item.get_closest_marker(mark) for mark in ("integration", "long")):
+            # A whole check runs real processes beside each other on few cores: one that got none of them for seconds
+            # is asked once more, and its name stands in the summary.
+            item.add_marker(pytest.mark.flaky(reruns=1))
         if not long and item.get_closest_marker("long"):
             item.add_marker(pytest.mark.skip(reason="long: `bash scripts/check` runs it"))
         if "captures" in getattr(item, "fixturenames", ()):
@@ -48,6 +53,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         kind = reason.removeprefix("Skipped: ").split(":")[0]
         kinds[kind] = kinds.get(kind, 0) + 1
+    for report in terminalreporter.stats.get("rerun", []):
+        terminalreporter.write_line(f"asked again: {report.nodeid}")
     if kinds:
         counted = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
         terminalreporter.write_line(f"skipped by kind: {counted}")

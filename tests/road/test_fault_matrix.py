@@ -33,7 +33,9 @@ def test_a_fault_ends_in_right_books_and_in_gaps_that_cover_what_was_lost(cell: 
     assert [result.venue for result in results] == [venue.value for venue in VENUES]
     for result in results:
         assert result.rows_equal == result.rows > 0
-        assert result.gaps.gaps > 0, "no gap was recorded: the fault proved nothing"
+        # Only Kalshi numbers its messages: a lost change of Polymarket's that left no trace cannot be known.
+        unknowable = result.gaps.traceless_changes if result.venue == Venue.POLYMARKET.value else 0
+        assert result.gaps.gaps + unknowable > 0, "the fault did nothing"
         assert result.gaps.recorded_ms <= result.gaps.allowed_ms
 
 
