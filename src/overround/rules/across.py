@@ -8,11 +8,13 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from overround.logic import Constraint, Family, Interval, Relation, WindowKind
+from overround.rules.dates import without_dates
 from overround.rules.draw import differences, draw
 from overround.rules.grammar import Reading
 from overround.rules.ranges import Tiling
-from overround.rules.sets import grouped, lie
-from overround.rules.template import clusters
+from overround.rules.sets import grouped, lasting, lie
+from overround.rules.template import Template, clusters, template
+from overround.rules.windows import dates_of, day_of
 
 __all__ = ["across_events"]
 
@@ -22,6 +24,8 @@ _MOST = 400
 """Markets of one number: more are compared only inside their events, which bounds the work."""
 _ONCE = (WindowKind.AT, WindowKind.NONE)
 _WORDS = re.compile(r"[a-z]{4,}")
+_WORD = re.compile(r"[^\W_]+")
+_FILLERS = frozenset(["will", "the", "a", "an", "be", "is", "by", "before", "of", "in", "on", "end"])
 
 
 class _Value(msgspec.Struct, frozen=True):
@@ -30,6 +34,16 @@ class _Value(msgspec.Struct, frozen=True):
     reading: Reading
     values: Interval
     exact: bool = True
+
+
+class _Deed(msgspec.Struct, frozen=True):
+    """What happens by a day, in words without the day."""
+
+    reading: Reading
+    words: str
+    start_ms: int
+    end_ms: int
+    form: Template
 
 
 def across_events(readings: Sequence[Reading]) -> Iterator[Constraint]:
@@ -46,9 +60,9 @@ def across_events(readings: Sequence[Reading]) -> Iterator[Constraint]:
         for same_time in grouped(fixed, _time).values():
             yield from _one_number(same_time)
     plain = [one for one in readings if one.prop.values is None and not one.prop.game and not one.wording.kind]
-    dated = [one for one in plain if one.due is not None and one.wording.title and one.wording.rules and one.stem]
-    for group in grouped(dated, lambda one: (one.wording.venue, one.stem)).values():
-        yield from _deadlines(group)
+    dated = [deed for one in plain if one.wording.rules and (deed := _deed(one)) is not None]
+    for deeds in grouped(dated, lambda deed: (deed.reading.wording.venue, deed.words)).values():
+        yield from _deadlines(deeds)
     for group in grouped(plain, lambda one: (one.wording.venue, one.wording.title, one.series)).values():
         yield from _twice(group)
 
@@ -217,24 +231,38 @@ def _unions(singles: Sequence[_Value], tiles: Sequence[_Value]) -> Iterator[Cons
             yield draw(Relation.EXHAUSTIVE, legs, rule="threshold_and_ranges", conditions=conditions)
 
 
-def _deadlines(group: Sequence[Reading]) -> Iterator[Constraint]:
+def _deed(one: Reading) -> _Deed | None:
+    """What is asked by a day: that of the caption, or the only one of a title whose caption names something else."""
+    words, window = one.wording, one.prop.window
+    dates = dates_of(words.title, day_of(words.made_ms or words.close_ms))
+    deed = " ".join(
+        word for word in _WORD.findall(without_dates(words.title, list(dates)).lower()) if word not in _FILLERS
+    )
+    if one.due is not None and one.stem and words.title:
+        return _Deed(one, deed, window.start_ms or 0, window.end_ms or 0, one.form)
+    if not words.label or len(dates) != 1 or dates[0].prefix not in {"by", "before"} or window.end_ms is None:
+        return None
+    return _Deed(one, deed, words.made_ms or 0, window.end_ms, template(words.rules, dates=dates))
+
+
+def _deadlines(group: Sequence[_Deed]) -> Iterator[Constraint]:
     """One deed by several days, asked in several events: certain only where the texts are one and no start comes later."""
-    if len({one.wording.event_id for one in group}) < 2 or len(group) > _MOST:
+    if len({deed.reading.wording.event_id for deed in group}) < 2 or len(group) > _MOST:
         return
-    ordered = sorted(group, key=lambda one: one.prop.window.end_ms or 0)
+    lasts = lasting(group[0].reading.wording.title)
+    ordered = sorted(group, key=lambda deed: deed.end_ms, reverse=lasts)
     for place, strict in enumerate(ordered):
         for loose in ordered[place + 1 :]:
-            if strict.wording.event_id == loose.wording.event_id:
+            if strict.reading.wording.event_id == loose.reading.wording.event_id:
                 continue
-            ends = strict.prop.window.end_ms == loose.prop.window.end_ms
             conditions = []
             if clusters([strict.form, loose.form])[0] != [0, 1]:
-                conditions.append(differences(strict, loose))
-            if (loose.prop.window.start_ms or 0) > (strict.prop.window.start_ms or 0):
+                conditions.append(differences(strict.reading, loose.reading))
+            if loose.start_ms != strict.start_ms if lasts else loose.start_ms > strict.start_ms:
                 conditions.append("nothing decisive happened before the later of the two markets was made")
             yield draw(
-                Relation.EQUIVALENT if ends else Relation.IMPLIES,
-                [(strict, 0), (loose, 0)],
+                Relation.EQUIVALENT if strict.end_ms == loose.end_ms else Relation.IMPLIES,
+                [(strict.reading, 0), (loose.reading, 0)],
                 rule="deadlines",
                 conditions=conditions,
             )

@@ -26,6 +26,7 @@ _SIDE = re.compile(r"(?:spread|handicap)(?: [\w.-]+)?:\s*(.{2,60}?)\s*\([+-]", r
 _BEST_OF = re.compile(r"\bBO(\d)\b|\bbest[ -]of[ -](\d)\b", re.IGNORECASE)
 _DISTANCE = re.compile(r"\bgo(?:es)? the distance\b", re.IGNORECASE)
 _FINISH = re.compile(r"\b(?:KO|TKO|submission|finish)\b", re.IGNORECASE)
+_SCORER = re.compile(r"\b(first|anytime) ((?:\w+ )?(?:goal)?scorer)\b", re.IGNORECASE)
 _BLANKS = re.compile(r"\s+")
 
 
@@ -53,6 +54,8 @@ def fixture_constraints(readings: Sequence[Reading]) -> Iterator[Constraint]:
         bets = [bet for one in members if (bet := _bet(one)) is not None]
         for scoped in grouped(bets, lambda bet: bet.scope).values():
             yield from _scores(scoped)
+        yield from _doubles(members)
+        yield from _scorers(members)
     fights = grouped(
         [
             one
@@ -214,6 +217,45 @@ def _sweep(one: _Bet, totals: Sequence[_Bet]) -> Iterator[Constraint]:
                 rule="sweep_is_short",
                 conditions=["the match is played to its end"],
             )
+
+
+def _doubles(members: Sequence[Reading]) -> Iterator[Constraint]:
+    """Toss and match won by one side: that side won each."""
+    parts = [
+        one
+        for one in members
+        if len(one.wording.outcomes) == 2 and (one.prop.family is Family.MONEYLINE or "toss_winner" in one.wording.kind)
+    ]
+    for double in (one for one in members if "toss_match_double" in one.wording.kind):
+        # What is half paid when the match is off could exceed what is not.
+        if {Payoff.HALF, Payoff.FAIR} & set(double.prop.payoffs.values()):
+            continue
+        for part in parts:
+            for index, side in enumerate(part.wording.outcomes):
+                if re.search(rf"\b{re.escape(side)} winner$", double.wording.title, re.IGNORECASE):
+                    yield draw(Relation.IMPLIES, [(double, 0), (part, index)], rule="double_is_both")
+
+
+def _scorers(members: Sequence[Reading]) -> Iterator[Constraint]:
+    """Who scores first scores at some time."""
+    asked = [
+        (one, found)
+        for one in members
+        if one.wording.label and (found := _SCORER.search(one.wording.title)) is not None
+    ]
+    for first, named in asked:
+        for anytime, other in asked:
+            if (
+                (named[1].lower(), other[1].lower()) == ("first", "anytime")
+                and named[2].lower() == other[2].lower()
+                and first.wording.label == anytime.wording.label
+            ):
+                yield draw(
+                    Relation.IMPLIES,
+                    [(first, 0), (anytime, 0)],
+                    rule="first_is_anytime",
+                    conditions=_cancelled(first, anytime),
+                )
 
 
 def _is_rounds(one: Reading) -> bool:

@@ -7,8 +7,11 @@ from collections.abc import Iterator, Sequence
 from overround.logic import Constraint, Family
 from overround.rules.across import across_events
 from overround.rules.combos import combo_constraints
+from overround.rules.contests import contest_constraints
 from overround.rules.fixtures import fixture_constraints
 from overround.rules.grammar import Reading
+from overround.rules.policy import policy_constraints
+from overround.rules.seeds import seed_constraints
 from overround.rules.sets import event_constraints, grouped
 from overround.rules.standings import standing_constraints
 from overround.rules.venues import cross_venue_constraints
@@ -41,5 +44,8 @@ def _all(readings: Sequence[Reading]) -> Iterator[Constraint]:
     yield from across_events(known)
     yield from fixture_constraints(known)
     yield from standing_constraints(known)
+    yield from seed_constraints(known)
+    yield from contest_constraints(known)
+    yield from policy_constraints(known)
     yield from combo_constraints(known)
     yield from cross_venue_constraints(known)

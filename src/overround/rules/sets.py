@@ -15,7 +15,7 @@ from overround.rules.ranges import Tiling, tiling
 from overround.rules.template import clusters
 from overround.rules.values import says_past
 
-__all__ = ["event_constraints", "grouped", "lie"]
+__all__ = ["event_constraints", "grouped", "lasting", "lie"]
 
 _OTHER = re.compile(
     r"^\W*(?:other|another|any other|none|no one|nobody|neither|someone else|something else|field|the field|tie|draw\b.*|no (?!\d).{1,60})\W*$",
@@ -40,6 +40,10 @@ _SAID_EXCLUSIVE = re.compile(
 _SIGNED = re.compile(r"\b(?:jobs|payrolls?|change|growth|net|temperature|margin|inflation|cpi|gdp)\b", re.IGNORECASE)
 _COUNTING = re.compile(
     r"\b(?:how many|number of|posts?|tweets?|seats?|cuts?|hikes?|wins?|upsets|sell|times|count)\b|#", re.IGNORECASE
+)
+_LASTING = re.compile(
+    r"\b(?:not|no|never|without|remains?|stays?|still|continues?|survives?|avoids?)\b|n't\b",
+    re.IGNORECASE,
 )
 _SKEW_MS = 2 * 3_600_000
 T = TypeVar("T")
@@ -344,8 +348,21 @@ def _besides(one: Reading) -> str:
     return re.sub(r"[^a-z]+", " ", one.quantity.rest.split("(")[0]).strip()
 
 
+def lasting(title: str) -> bool:
+    """Whether a title asks that something does not happen or goes on: then later implies earlier.
+
+    Examples
+    --------
+    >>> lasting("Will Acme not go public by June 30?"), lasting("Will Acme go public by June 30?")
+    (True, False)
+    """
+    return _LASTING.search(title) is not None
+
+
 def _deadlines(group: Sequence[Reading], ruled_series: frozenset[str]) -> Iterator[Constraint]:
     """The same deed by several days: earlier implies later."""
+    if any(lasting(one.wording.title) for one in group):
+        return
     common = _common(group, ruled_series)
     parts = _apart_texts(group)
     for part in parts:

@@ -27,7 +27,7 @@ _PLACES: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("relegated", re.compile(r"\brelegat", re.IGNORECASE)),
     ("podium", re.compile(r"\bpodium\b", re.IGNORECASE)),
     ("top", re.compile(r"\btop[- ](\d{1,2})\b(?!\s(?:in|of) the (?:nba|nhl|nfl|mlb))", re.IGNORECASE)),
-    ("second", re.compile(r"\b(?:finish(?:es)?|place) (?:in )?(?:2nd|second)\b|\b2nd place\b", re.IGNORECASE)),
+    ("place", re.compile(r"\bfinish(?:es)? (?:in )?(2nd|second|3rd|third|[4-9]th|10th)\b|\b(2nd|3rd|[4-9]th|10th) place\b", re.IGNORECASE)),
     ("last", re.compile(r"\bfinish(?:es)? (?:in )?last\b|\blast place\b", re.IGNORECASE)),
     ("playoffs", re.compile(r"\bplay-?offs?\b", re.IGNORECASE)),
     ("record", re.compile(r"\bbest (?:regular[- ]season )?record\b|presidents'? trophy|supporters'? shield", re.IGNORECASE)),
@@ -36,6 +36,11 @@ _PLACES: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("conference", re.compile(r"\b(?:eastern|western|afc|nfc|american league|national league|al|nl)\b.{0,20}\b(?:conference|champion\w*|pennant|winner|finals)\b", re.IGNORECASE)),
     ("champion", re.compile(r"\bnba finals\b|\bstanley cup\b|\bsuper bowl\b|\bworld series\b|\bchampions?(?:hip)?\b|\bwinner\b|\bwins? the (?:[\w-]+ ){0,4}(?:league|title|cup|finals|serie a|bundesliga|ligue 1|la liga)\b|\bwins? (?:la liga|serie a|ligue 1)\b|\bfinish(?:es)? (?:in )?(?:1st|first)\b", re.IGNORECASE)),
 )  # fmt: skip
+_ORDINALS = {"second": 2, "third": 3}
+_TABLES = frozenset(["epl", "la liga", "serie a", "bundesliga", "ligue 1", "f1"])
+"""Competitions of one table, whose first is the champion; elsewhere a title is played for after the table is made."""
+_DIVISION_PLAYS_ON = frozenset(["nfl", "nhl", "mlb"])
+"""Leagues whose division winners are in the playoffs; of the NBA's that is only usual."""
 _GROUP = re.compile(r"\b(eastern|western|afc|nfc|american league|national league)\b", re.IGNORECASE)
 _STAGE = re.compile(
     r"\b(?:qualif\w+|advances?|reach(?:es)?|makes?)\b.{0,24}\b(round of \d{1,2}|sweet (?:16|sixteen)|elite (?:8|eight)|final four|quarter-?finals?|semi-?finals?|(?:grand )?final|championship game)\b",
@@ -50,6 +55,7 @@ _AWARD = re.compile(
     r"\b(?:mvp|award|rookie|coach|player of|cy young|scorer|goalscorer|golden|most|points|draft|pick|all-star|leader|manager|pole|fastest|constructor|seed be|lottery)\b",
     re.IGNORECASE,
 )
+_FAR = 100
 _BLANKS = re.compile(r"\s+")
 
 
@@ -81,8 +87,8 @@ def standing_constraints(readings: Sequence[Reading]) -> Iterator[Constraint]:
     for (venue, competition, season, contender), place in keyed:
         if place.sort in {"conference", "seed"} and place.group:
             members.setdefault((venue, competition, season), {}).setdefault(place.group, set()).add(contender)
-    for places in grouped(keyed, lambda item: item[0]).values():
-        yield from _within([place for _, place in places])
+    for key, places in grouped(keyed, lambda item: item[0]).items():
+        yield from _within([place for _, place in places], key[1])
     yield from _rivals(keyed, members)
 
 
@@ -127,9 +133,14 @@ def _place(one: Reading) -> tuple[str, _Place] | None:
             if sort == "division":
                 named = re.search(r"\b([A-Z]\w+) Division\b", text)
                 group = named[1].lower() if named else ""
-        number = int(found[1]) if sort == "top" else 3 if sort == "podium" else 0
+        number = int(found[1]) if sort == "top" else 3 if sort == "podium" else _rank(found) if sort == "place" else 0
         return competition, _Place(one, "top" if sort == "podium" else sort, group, number)
     return None
+
+
+def _rank(found: re.Match[str]) -> int:
+    name = (found[1] or found[2]).lower()
+    return _ORDINALS.get(name) or int(re.sub(r"\D", "", name))
 
 
 def _race_name(found: re.Match[str]) -> str:
@@ -146,50 +157,69 @@ def _branches(strict: Reading, loose: Reading) -> list[str]:
     return []
 
 
-def _within(places: Sequence[_Place]) -> Iterator[Constraint]:
+def _within(places: Sequence[_Place], competition: str) -> Iterator[Constraint]:
     """One contender: what each place implies."""
-    for strict in places:
+    for number, strict in enumerate(places):
         for loose in places:
             if strict is loose or strict.reading.wording.event_id == loose.reading.wording.event_id:
                 continue
-            found = _law(strict, loose)
-            if found is not None:
-                conditions = found
+            conditions = _law(strict, loose, competition)
+            if conditions is not None:
                 yield draw(
                     Relation.IMPLIES, [(strict.reading, 0), (loose.reading, 0)], rule="standing", conditions=conditions
                 )
-            if (strict.sort, loose.sort) in {
-                ("champion", "relegated"),
-                ("top", "relegated"),
-                ("second", "relegated"),
-                ("champion", "second"),
-                ("playoffs", "last"),
-            } and (strict.sort != "top" or strict.number <= 10):
-                yield draw(
-                    Relation.MUTUALLY_EXCLUSIVE,
-                    [(strict.reading, 0), (loose.reading, 0)],
-                    rule="table_ends",
-                    conditions=[],
-                )
+        for other in places[number + 1 :] if _one_table(competition) else ():
+            if strict.reading.wording.event_id != other.reading.wording.event_id and _apart(strict, other):
+                yield draw(Relation.MUTUALLY_EXCLUSIVE, [(strict.reading, 0), (other.reading, 0)], rule="places_apart")
 
 
-def _law(strict: _Place, loose: _Place) -> list[str] | None:
+def _one_table(competition: str) -> bool:
+    return competition in _TABLES or _LEAGUE.fullmatch(competition) is None
+
+
+def _ranks(place: _Place) -> tuple[int, int] | None:
+    """The places of a final table that are meant, best and worst; the end of it counts as far down."""
+    match place.sort:
+        case "champion":
+            return 1, 1
+        case "place":
+            return place.number, place.number
+        case "top" if place.number <= 10:
+            return 1, place.number
+        case "last":
+            return _FAR, _FAR
+        case "relegated":
+            return _FAR - 1, _FAR
+        case _:
+            return None
+
+
+def _apart(one: _Place, other: _Place) -> bool:
+    first, second = _ranks(one), _ranks(other)
+    return first is not None and second is not None and (first[1] < second[0] or second[1] < first[0])
+
+
+def _law(strict: _Place, loose: _Place, competition: str) -> list[str] | None:
     """The conditions of an implication, or None where there is none."""
     cut = _branches(strict.reading, loose.reading)
     match strict.sort, loose.sort:
         case ("champion", "conference"):
             return cut
-        case ("champion" | "conference" | "seed" | "division" | "record", "playoffs"):
+        case ("division", "playoffs"):
+            return [] if competition in _DIVISION_PLAYS_ON else ["a division's winner plays on"]
+        case ("champion" | "conference" | "seed" | "record", "playoffs"):
             return []
         case ("record", "seed"):
             return []
         case ("seed" | "record", "division"):
             return ["tie-breaks agree"]
-        case ("champion", "top" | "stage"):
+        case ("champion", "stage"):
             return cut
-        case ("second", "top") if loose.number >= 2:
+        case ("champion" | "place", "top") if strict.number <= loose.number and _one_table(competition):
             return cut
-        case ("top", "top") if strict.number < loose.number:
+        case ("last", "relegated"):
+            return [*cut, "the last of the table goes down"]
+        case ("top", "top") if strict.number < loose.number and _one_table(competition):
             return []
         case ("stage", "stage") if strict.number < loose.number:
             return []
