@@ -6,12 +6,14 @@ in ten come just before their print, some a few frames earlier (a sweep tells it
 print looks back through the frames before it, then waits for those that follow. A change explains no more contracts
 than it took away; several prints may share one, and one print may need several.
 
-The road pays nothing for this: only frames near a print are looked at, after they were applied.
+The road pays nothing for this: frames are looked at after they were applied, each once for its market's name while prints
+are open, and a print asks only its own market's.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
+import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from operator import itemgetter
 
@@ -33,6 +35,7 @@ _BACK_FRAMES = 4_096
 _KEPT_FRAMES = 4 * RECENT_MAX
 _KEPT_CHANGES = 50_000
 _DELTA = b"orderbook_delta"
+_market_in = re.compile(rb'"market_ticker"\s*:\s*"([^"]*)"').search
 _recv_ns = itemgetter(1)
 
 
@@ -47,7 +50,7 @@ class _Open:
         self.left_e6 = trade.sz_e6
         px = round(trade.px * PX_ONE_E4)
         self.level = (Side.ASK, px) if trade.first else (Side.BID, PX_ONE_E4 - px)
-        self.name = b'"%b"' % trade.market_id.encode()
+        self.name = trade.market_id.encode()
         self.first_ms, self.last_ms = ts_ms, ts_ms + (999 if trade.coarse else 0)
         self.at = -1
 
@@ -58,6 +61,9 @@ class Executions:
     def __init__(self) -> None:
         self._frames: list[Frame] = []
         self._dropped = 0
+        # Places of each market's changes, counted from the first frame ever seen, as far as a print has asked.
+        self._places: dict[bytes, list[int]] = {}
+        self._placed = 0
         self._open: list[_Open] = []
         self._done: list[Trade] = []
         # What is left of the changes that prints have used, by connection, subscription and number.
@@ -78,6 +84,11 @@ class Executions:
         if surplus > RECENT_MAX:
             del self._frames[:surplus]
             self._dropped += surplus
+            self._placed = max(self._placed, self._dropped)
+            for name, places in list(self._places.items()):
+                del places[: bisect_left(places, self._dropped)]
+                if not places:
+                    del self._places[name]
 
     def take(self, *, now_ms: int | None) -> list[Trade]:
         """Prints that are explained, or have waited long enough; with None all of them."""
@@ -98,27 +109,39 @@ class Executions:
         return done
 
     def _explain(self, one: _Open) -> None:
-        frames = self._frames
-        if one.at < 0:
+        frames, dropped = self._frames, self._dropped
+        first_look = one.at < 0
+        if first_look:
             recv_ns = one.trade.ts_recv_ns
             if not frames or _recv_ns(frames[-1]) < recv_ns:
                 return  # its own frame is yet to be seen
-            at = bisect_right(frames, recv_ns, key=_recv_ns)
-            one.at = at + self._dropped
-            for place in range(at - 1, max(-1, at - 1 - _BACK_FRAMES), -1):
-                if not self._use(one, frames[place], earliest=True):
+            one.at = bisect_right(frames, recv_ns, key=_recv_ns) + dropped
+        self._place()
+        places = self._places.get(one.name, ())
+        after = bisect_left(places, one.at)
+        if first_look:
+            for at in range(after - 1, bisect_left(places, one.at - _BACK_FRAMES) - 1, -1):
+                if not self._use(one, frames[places[at] - dropped], earliest=True):
                     break
-        place = max(0, one.at - self._dropped)
-        while one.left_e6 and place < len(frames):
-            if not self._use(one, frames[place], earliest=False):
-                break
-            place += 1
-        one.at = place + self._dropped
+        while one.left_e6 and after < len(places):
+            if not self._use(one, frames[places[after] - dropped], earliest=False):
+                one.at = places[after]
+                return
+            after += 1
+        one.at = len(frames) + dropped
+
+    def _place(self) -> None:
+        """Note the markets of the frames that came since the last print asked."""
+        for at in range(self._placed - self._dropped, len(self._frames)):
+            body = self._frames[at][2]
+            if _DELTA in body[:40] and (named := _market_in(body)):
+                self._places.setdefault(named[1], []).append(at + self._dropped)
+        self._placed = len(self._frames) + self._dropped
 
     def _use(self, one: _Open, frame: Frame, *, earliest: bool) -> bool:
         """Let a frame explain a print; False where no frame beyond it can."""
         conn, _, body = frame
-        if one.name not in body or _DELTA not in body[:40] or conn.rpartition(".")[0] != one.slot:
+        if conn.rpartition(".")[0] != one.slot:
             return True
         try:
             delta = _decode_delta(body)
