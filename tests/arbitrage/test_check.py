@@ -16,6 +16,7 @@ from overround.logic import (
     Ending,
     Grade,
     Leg,
+    Paid,
     exclusive,
     implies,
     joint,
@@ -134,6 +135,70 @@ def test_an_ending_that_pays_nothing_kills_the_claim() -> None:
     void = Ending(name="cancelled", pays=((0, 0, 10_000), (1, 0, 10_000)))
     quotes = [quote([(7_000, 10)], [(3_500, 100)]), quote([(5_500, 120)], [(4_700, 5)])]
     assert finding(component(2, implies(0, 1), endings=(void,)), quotes) is None
+
+
+def in_a_game(found: Component, *branches: tuple[Paid, ...]) -> Component:
+    """The same legs, of one event, with what their words pay in branches."""
+    legs = tuple(
+        msgspec.structs.replace(leg, event_id="G", branches=paid)
+        for leg, paid in zip(found.legs, branches, strict=True)
+    )
+    return msgspec.structs.replace(found, legs=legs)
+
+
+HALF, NOTHING, FAIR = (Paid("cancelled", least, most) for least, most in ((5_000, 5_000), (0, 0), (0, 10_000)))
+
+
+@pytest.mark.parametrize(
+    ("branches", "grade", "conditions", "states"),
+    [
+        ([(HALF,), (HALF,)], Grade.PROVED, (), ["cancelled (G)"]),
+        ([(NOTHING,), (NOTHING,)], Grade.PROVED, (), []),  # as where neither step is reached
+        ([(NOTHING,), ()], Grade.PROVED, (), []),
+        ([(HALF,), (NOTHING,)], Grade.CONDITIONAL, ("not cancelled (G)",), []),
+        ([(HALF,), ()], Grade.CONDITIONAL, ("not cancelled (G)",), []),
+        ([(FAIR,), (FAIR,)], Grade.CONDITIONAL, ("not cancelled (G)",), []),
+    ],
+)  # fmt: skip
+def test_a_finding_earns_in_every_ending_that_the_words_name_or_says_that_it_must_not_come(
+    branches: list[tuple[Paid, ...]], grade: Grade, conditions: tuple[str, ...], states: list[str]
+) -> None:
+    quotes = [quote([(7_000, 10)], [(3_500, 100)]), quote([(5_500, 120)], [(4_700, 5)])]
+    found = finding(in_a_game(component(2, implies(0, 1)), *branches), quotes)
+    assert found is not None
+    assert (found.grade, found.conditions) == (grade, conditions)
+    assert [state.name for state in found.states if state.name] == states
+    assert check(found) == []
+    proved = finding(in_a_game(component(2, implies(0, 1)), *branches), quotes, limits=Limits(proved_only=True))
+    assert (proved is None) == (grade is not Grade.PROVED)
+
+
+def test_a_set_that_pays_nothing_when_cancelled_is_no_dutch_book_and_one_that_pays_more_is_worth_the_worst_state() -> (
+    None
+):
+    quotes = [quote([(px, 100)], []) for px in (2_000, 2_500, 4_000)]
+    whole = component(3, partition(range(3)))
+    void = finding(in_a_game(whole, *[(NOTHING,)] * 3), quotes)
+    assert void is not None
+    assert void.conditions == ("not cancelled (G)",)
+    third = finding(in_a_game(whole, *[(Paid("tie", 3_200, 3_200),)] * 3), quotes)
+    assert third is not None
+    assert (third.grade, third.states[third.worst].name) == (Grade.PROVED, "tie (G)")
+    assert third.payoff_e10 == 96 * USD_ONE_E10
+
+
+def test_an_ending_of_the_words_cannot_be_left_out_or_paid_better() -> None:
+    quotes = [quote([(px, 100)], []) for px in (2_000, 2_500, 4_000)]
+    found = finding(in_a_game(component(3, partition(range(3))), *[(Paid("tie", 3_200, 3_200),)] * 3), quotes)
+    assert found is not None
+    bare = finding(component(3, partition(range(3))), quotes)
+    assert bare is not None
+    replace = msgspec.structs.replace
+    (tie,) = found.component.endings
+    for endings in ((), (replace(tie, pays=tuple((leg, 3_300, 3_300) for leg in range(3))),)):
+        part = replace(found.component, endings=endings)
+        assert check(sealed(replace(found, component=part)))
+        assert check(sealed(replace(bare, component=part)))
 
 
 # --- refusals ---

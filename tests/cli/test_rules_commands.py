@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import polars as pl
 import pytest
 
 from overround.cli.app import run
-from overround.market import Market, MarketId, MarketStatus, OutcomeId, Strike, Venue
-from overround.pipelines.read_rules import read_constraints
+from overround.errors import NothingStored
+from overround.market import Exclusivity, Market, MarketId, MarketStatus, OutcomeId, Strike, Venue
+from overround.pipelines.read_rules import constraints_of_day, read_constraints
 from overround.storage import LakePaths
 from overround.storage.universe import write_universe
 
@@ -64,6 +66,42 @@ def test_stages_leave_tables_and_a_queue(lake: Path) -> None:
     assert queued["wording"]["market_id"] == "C"
     (ladder,) = read_constraints(paths.logic("kalshi", DAY, "constraints"))
     assert ladder.confidence == "doubtful"
+
+
+def test_what_the_venue_says_of_a_set_is_read_again_though_the_words_are_the_same(lake: Path) -> None:
+    rules(lake, "run-all", "--venue", "kalshi")
+    paths = LakePaths(lake)
+    assert len(constraints_of_day(paths, ["kalshi"], DAY)) == 1
+    steps = (market("A", "5", "Above 5"), market("B", "6", "Above 6"))
+    in_a_set = Exclusivity(exclusive=True, set_id="S")
+    listed(lake, *(msgspec.structs.replace(one, exclusivity=in_a_set) for one in steps), market("C", "7", "7 or below"))
+    for stage in ("ingest", "normalize"):
+        rules(lake, stage, "--venue", "kalshi")
+    with pytest.raises(NothingStored, match="made of other propositions"):
+        constraints_of_day(paths, ["kalshi"], DAY)
+    rules(lake, "constraints", "--venue", "kalshi")
+    constraints_of_day(paths, ["kalshi"], DAY)
+
+
+def test_constraints_across_the_venues_stand_in_one_of_the_tables(tmp_path: Path) -> None:
+    paths = LakePaths(tmp_path)
+    words = {"title": "Will Ann Roe resign by May 31, 2027?", "rules": "If Ann Roe resigns by May 31, 2027, then the market resolves to Yes."}  # fmt: skip
+    one = msgspec.structs.replace(market("A", "", "", **words), strike=None)
+    other = msgspec.structs.replace(one, venue=Venue.POLYMARKET, market_id=MarketId("0xa"), event_id="9")
+    write_universe(paths, "kalshi", DAY, [one])
+    write_universe(paths, "polymarket", DAY, [other])
+    rules(tmp_path, "run-all", "--all-venues")
+    (pair,) = constraints_of_day(paths, ["kalshi", "polymarket"], DAY)
+    assert (pair.relation, [leg.venue for leg in pair.legs]) == ("equivalent", [Venue.KALSHI, Venue.POLYMARKET])
+    made = paths.logic("kalshi", DAY, "constraints").stat().st_mtime_ns
+    # What was made together holds for one venue, too; what was made apart knows nothing of the other.
+    rules(tmp_path, "constraints", "--venue", "kalshi")
+    assert paths.logic("kalshi", DAY, "constraints").stat().st_mtime_ns == made
+    paths.logic("kalshi", DAY, "constraints").unlink()
+    rules(tmp_path, "constraints", "--venue", "kalshi")
+    assert constraints_of_day(paths, ["kalshi"], DAY) == []
+    with pytest.raises(NothingStored, match="kalshi and polymarket"):
+        constraints_of_day(paths, ["kalshi", "polymarket"], DAY)
 
 
 def test_a_rejection_is_replayed_until_the_words_change(lake: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -129,7 +167,7 @@ def test_review_shows_the_words_it_doubts(lake: Path, capsys: pytest.CaptureFixt
         (["review", "--correct", "C"], "--set", 2),
         (["review", "--correct", "C", "--set", "colour=red"], "colour", 2),
         (["normalize", "--venue", "polymarket"], "rules.jsonl", 1),
-        (["constraints", "--venue", "polymarket"], "propositions", 1),
+        (["constraints", "--venue", "polymarket"], "rules.jsonl", 1),
     ],
 )
 def test_misuse_is_named(

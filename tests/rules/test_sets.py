@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from made import gamma, kalshi, related, shown
 
-from overround.logic import Relation
+from overround.logic import Confidence, Constraint, Relation
 
 CLOSE = (
     'This market will resolve to "Yes" if the Binance 1 minute candle for DOG/USDT 12:00 in the ET timezone (noon) on the date '
@@ -286,3 +286,29 @@ def test_rules_that_call_themselves_exclusive_are_believed() -> None:
     found = related(legs)
     assert ("certain", ["F0", "F1", "F2"]) in shown(found, Relation.MUTUALLY_EXCLUSIVE)
     assert not any(confidence == "certain" for confidence, _ in shown(found, Relation.PARTITION))
+
+
+def test_a_set_that_pays_nothing_in_a_branch_it_names_is_complete_only_outside_it() -> None:
+    """Cancelled, all three pay 0; a draw is an ordinary end, although only its own market names it."""
+    words = 'This market will resolve to "Yes" if {} wins.'
+    void = ' If the game is canceled, this market will resolve to "No".'
+    names = ("Foo City", "Draw (Foo City vs. Bar Town)", "Bar Town")
+
+    def of(extra: str) -> Constraint:
+        (found,) = [
+            one
+            for one in related(
+                [
+                    gamma(place + 1, f"Will {name} win on 2027-05-09?", words.format(name) + extra, about="Foo City vs. Bar Town",
+                          label=name, set_index=place, sportsMarketType="moneyline")
+                    for place, name in enumerate(names)
+                ]
+            )
+            if one.relation is Relation.PARTITION
+        ]  # fmt: skip
+        return found
+
+    assert of("").confidence is Confidence.CERTAIN
+    void_found = of(void)
+    assert void_found.confidence is Confidence.CONDITIONAL
+    assert any(condition.startswith("not cancelled") for condition in void_found.conditions)

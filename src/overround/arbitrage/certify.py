@@ -15,11 +15,14 @@ from overround.fills import USD_ONE_E10, fee_bound, order_rounding_e10
 from overround.logic import (
     Certificate,
     Component,
+    Grade,
     Literal,
     Outcome,
     Purchase,
     Release,
     Walked,
+    branch_endings,
+    extraordinary,
     project,
     sealed,
     states,
@@ -40,7 +43,8 @@ def certify(
     """The proof of a portfolio, or None where there is none.
 
     The constraints that go into it are as few as carry the profit: one of them, those among the legs bought, those on the
-    ways between them, all.
+    ways between them, all. Where the words name endings besides, it has to earn in them, too; one in which it does not
+    becomes a condition.
     """
     bought = {
         Literal(leg, yes)
@@ -53,10 +57,13 @@ def certify(
         if states(part) is None:
             continue
         found = _write(part, places, quotes, amounts, now_ms, limits, sets)
-        if found is not None and (best is None or found.profit_e10 > best.profit_e10):
+        if found is None:
+            continue
+        sure = found.grade is Grade.PROVED or not limits.proved_only
+        if best is None or (sure, found.profit_e10) > (best.grade is Grade.PROVED, best.profit_e10):
             best = found
             rounding = sum(purchase.rounding_e10 for purchase in found.purchases)
-            if found.profit_e10 + rounding >= 0.9999 * amounts.profit_usd * USD_ONE_E10:
+            if sure and found.profit_e10 + rounding >= 0.9999 * amounts.profit_usd * USD_ONE_E10:
                 break
     if best is None or best.profit_e10 < limits.least_profit_e10 or check(best):
         return None
@@ -116,9 +123,15 @@ def _write(
                 if order is None:
                     return None
                 purchases.append(order)
+    all_bought = tuple(purchases)
+    cost = sum(level.px_e4 * level.taken_e6 for order in purchases for level in order.levels)
+    fees = sum(sum(level.fee_e10 for level in order.levels) + order.rounding_e10 for order in purchases)
+    earns = [
+        ending for ending in branch_endings(part) if payoff_e10(extraordinary(part, ending), all_bought) > cost + fees
+    ]
+    part = msgspec.structs.replace(part, endings=(*part.endings, *earns))
     listed = states(part)
     assert listed is not None
-    all_bought = tuple(purchases)
     outcomes = tuple(
         Outcome(
             name=state.name,
@@ -129,8 +142,6 @@ def _write(
     )
     worst = min(range(len(outcomes)), key=lambda i: outcomes[i].payoff_e10)
     payoff = outcomes[worst].payoff_e10
-    cost = sum(level.px_e4 * level.taken_e6 for order in purchases for level in order.levels)
-    fees = sum(sum(level.fee_e10 for level in order.levels) + order.rounding_e10 for order in purchases)
     if payoff <= cost + fees:
         return None
     releases = _releases(part, places, all_bought, sets)

@@ -17,6 +17,7 @@ from overround.logic import (
     Purchase,
     Release,
     State,
+    branch_endings,
     is_network,
     sealed,
     states,
@@ -125,10 +126,14 @@ def check(certificate: Certificate) -> list[str]:
 
 
 def conditions_of(component: Component) -> tuple[str, ...]:
-    """What has to hold for the constraints to hold, and for their states to be all there are."""
+    """What has to hold for the constraints to hold, and for their states to be all there are.
+
+    An ending that the words name is one of the states, or it is a condition that it does not come.
+    """
     said = dict.fromkeys(what for count in component.counts for what in count.conditions)
-    whole = not component.endings and not is_network(component)
-    return (*said, NO_FRACTION) if whole else tuple(said)
+    here = {ending.name for ending in component.endings}
+    left = [f"not {ending.name}" for ending in branch_endings(component) if ending.name not in here]
+    return (*said, *left, *(() if is_network(component) else (NO_FRACTION,)))
 
 
 def grade_of(component: Component) -> Grade:
@@ -141,13 +146,18 @@ def grade_of(component: Component) -> Grade:
 
 def _sound(component: Component) -> bool:
     n = len(component.legs)
-    return all(
-        0 <= count.least <= count.most <= len(count.literals) and all(0 <= x.leg < n for x in count.literals)
-        for count in component.counts
-    ) and all(
-        0 <= leg < n and 0 <= least <= most <= PX_ONE_E4
-        for ending in component.endings
-        for leg, least, most in ending.pays
+    said = {ending.name: set(ending.pays) for ending in branch_endings(component)}
+    return (
+        all(
+            0 <= count.least <= count.most <= len(count.literals) and all(0 <= x.leg < n for x in count.literals)
+            for count in component.counts
+        )
+        and all(
+            0 <= leg < n and 0 <= least <= most <= PX_ONE_E4
+            for ending in component.endings
+            for leg, least, most in ending.pays
+        )
+        and all(set(ending.pays) == said.get(ending.name, set(ending.pays)) for ending in component.endings)
     )
 
 

@@ -17,7 +17,7 @@ from overround.arbitrage.network import compiled
 from overround.arbitrage.program import Amounts, Program
 from overround.arbitrage.quotes import ExclusiveSet, Limits, Quote, unusable
 from overround.fills import USD_ONE_E10
-from overround.logic import Certificate, Component
+from overround.logic import Certificate, Component, Grade
 
 __all__ = ["Finder"]
 
@@ -73,6 +73,8 @@ class Finder:
         self._due = True
         self.refused: dict[int, str] = {}
         """Legs left out since their last tick, and why."""
+        self.withheld: Certificate | None = None
+        """What the last look found that holds only under conditions, where that is not asked for."""
 
     def update(self, leg: int, quote: Quote) -> None:
         """Take over a leg's new quote."""
@@ -97,6 +99,7 @@ class Finder:
         """
         if not self._due:
             return None
+        self.withheld = None
         while True:
             amounts = self.engine.solve()
             self._due = amounts is not None
@@ -112,7 +115,7 @@ class Finder:
         if found is None and self._too_small(amounts):
             whole = self._program().solve_whole()
             found = None if whole is None else self._certify(whole, now_ms)
-        if found is None and len(self._used(amounts)) > _FEW_LEGS:
+        if found is None and (self.withheld is not None or len(self._used(amounts)) > _FEW_LEGS):
             found = self._largest_bundle(now_ms)
         return found
 
@@ -153,4 +156,7 @@ class Finder:
         return Program(self.component, self.engine.quotes)
 
     def _certify(self, amounts: Amounts, now_ms: int) -> Certificate | None:
-        return certify(self.component, self.quotes, amounts, now_ms=now_ms, limits=self.limits, sets=self.sets)
+        found = certify(self.component, self.quotes, amounts, now_ms=now_ms, limits=self.limits, sets=self.sets)
+        if found is not None and self.limits.proved_only and found.grade is not Grade.PROVED:
+            self.withheld, found = found, None
+        return found

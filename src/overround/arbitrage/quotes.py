@@ -84,6 +84,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         Below it nothing is reported.
     base_rate_e6 : int
         What idle money earns in a year, millionths.
+    proved_only : bool
+        Whether a finding that holds under conditions is withheld.
     """
 
     budget_e10: int | None = None
@@ -92,6 +94,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     verdicts: tuple[Integrity, ...] = (Integrity.VERIFIED,)
     least_profit_e10: int = USD_ONE_E10 // 100
     base_rate_e6: int = 40_000
+    proved_only: bool = False
 
 
 def quote_of(bids: Iterable[Level], asks: Sequence[Level], **known: object) -> Quote:

@@ -188,7 +188,8 @@ def detect_arb(
 ) -> int:
     """Walk a day's recorded books and prove what could not have lost.
 
-    Constraints are read from the words of the day's listing. Each finding is an episode, from the first book that shows
+    Constraints are those of `overround rules constraints`; where the listing, its words or an answer of a review changed
+    since, the stages before are run first, as far as they changed. Each finding is an episode, from the first book that shows
     it to the first that does not, and carries its certificate, which `overround rules verify` checks. Books that are
     stale, gapped or suspect give none, nor do books that are not known to have stood at one instant: a book is known when
     it was stored, and until its next row where that shows it unchanged. Writes violations.parquet of each venue.
@@ -203,10 +204,12 @@ def detect_arb(
     import msgspec
 
     from overround.arbitrage import Limits
+    from overround.clock import SystemClock
     from overround.logic import Confidence
     from overround.market import Integrity, Venue
-    from overround.pipelines.detect import Walk, constraints_of, detect_day, listed, tied_markets, write_violations
+    from overround.pipelines.detect import Walk, detect_day, listed, tied_markets, write_violations
     from overround.pipelines.mine import parse_hours
+    from overround.pipelines.read_rules import bring_up_to_date, constraints_of_day
     from overround.storage import LakePaths
     from overround.timebucket import day_start_ms
 
@@ -224,7 +227,13 @@ def detect_arb(
         [venue] if venue else known if all_venues else [one for one in known if paths.universe(one, date).is_file()]
     )
     markets = listed(paths, venues or known, date)
-    constraints = constraints_of(markets)
+    stages = bring_up_to_date(
+        paths, venues, date, review_below=app.loaded.settings.thresholds.review_below, now_ms=SystemClock().now_ms()
+    )
+    if any(one.redone for one in stages):
+        made = ", ".join(f"{one.venue} {one.stage} {one.redone:,}" for one in stages if one.redone)
+        click.echo(f"read what had changed: {made} rows made", err=True)
+    constraints = constraints_of_day(paths, venues, date)
     limits = Limits(
         budget_e10=None if budget_usd is None else int(budget_usd * 10**10),
         max_age_ms=int(max_apart_s * 1_000),

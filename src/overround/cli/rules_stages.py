@@ -139,6 +139,9 @@ def constraints(
 ) -> int:
     """Relate a day's propositions to each other, into constraints.parquet.
 
+    With --all-venues the venues' propositions are related to each other, too; such a constraint stands in the table of
+    its first market's venue.
+
     Example: overround rules constraints --venue kalshi --date 2026-01-14
     """
     from overround.pipelines.read_rules import constrain as run
@@ -146,7 +149,7 @@ def constraints(
     app.start_logging(to_stdout=False)
     date = parse_date(date_text)
     paths, venues = _lake(app, data_dir, venue, all_venues=all_venues, date=date, mock=mock)
-    return _told([run(paths, name, date) for name in venues], as_json=as_json)
+    return _told(run(paths, venues, date), as_json=as_json)
 
 
 @click.command(name="run-all")
@@ -168,12 +171,7 @@ def run_all(
     date = parse_date(date_text)
     paths, venues = _lake(app, data_dir, venue, all_venues=all_venues, date=date, mock=mock)
     now_ms, below = SystemClock().now_ms(), app.loaded.settings.thresholds.review_below
-    done = []
-    for name in venues:
-        done.append(read_rules.ingest(paths, name, date, now_ms=now_ms))
-        done.append(read_rules.normalize(paths, name, date, review_below=below, now_ms=now_ms))
-        done.append(read_rules.constrain(paths, name, date))
-    _told(done, as_json=as_json)
+    _told(read_rules.bring_up_to_date(paths, venues, date, review_below=below, now_ms=now_ms), as_json=as_json)
     recorded = [name for name in venues if date in paths.days(SNAPSHOTS, name)]
     if not recorded:
         click.echo(f"detect-arb: no books were recorded on {date}; `overround collect` records", err=True)

@@ -20,6 +20,7 @@ from overround.logic.component import (
     Literal,
     SetEvidence,
     State,
+    branch_endings,
     complement,
     components,
     counts_of,
@@ -40,7 +41,7 @@ from overround.logic.component import (
     states,
     union,
 )
-from overround.logic.constraint import Confidence, Constraint, Leg, Premise, Relation
+from overround.logic.constraint import Confidence, Constraint, Leg, Paid, Premise, Relation
 from overround.logic.hull import count_rows, is_network
 from overround.logic.interval import Interval
 from overround.logic.proposition import (
@@ -71,6 +72,7 @@ __all__ = [
     "Leg",
     "Literal",
     "Outcome",
+    "Paid",
     "Payoff",
     "Premise",
     "Proposition",
@@ -83,6 +85,7 @@ __all__ = [
     "Walked",
     "Window",
     "WindowKind",
+    "branch_endings",
     "complement",
     "components",
     "count_rows",

@@ -30,6 +30,7 @@ __all__ = [
     "Literal",
     "SetEvidence",
     "State",
+    "branch_endings",
     "complement",
     "components",
     "counts_of",
@@ -344,6 +345,42 @@ def components(legs: Sequence[Leg], counts: Sequence[Count], endings: Sequence[E
         if ending.pays:
             ended.setdefault(find(ending.pays[0][0]), []).append(ending)
     return [_renumbered(legs, places, held.get(first, ()), ended.get(first, ())) for first, places in members.items()]
+
+
+def branch_endings(component: Component) -> tuple[Ending, ...]:
+    """How the words of the legs say that each of their events or fixtures can end besides.
+
+    Where the legs that name a branch are paid in it as they are in an ordinary state, it is that state: the others end by
+    their own answers. Else nothing is known of the legs that do not name it: they may pay anything.
+
+    Examples
+    --------
+    >>> from overround.logic import Paid
+    >>> half = (Paid("cancelled", 5_000, 5_000),)
+    >>> legs = tuple(
+    ...     Leg(venue=Venue.KALSHI, market_id=MarketId(x), event_id="GAME", branches=half) for x in ("HOME", "AWAY")
+    ... )
+    >>> branch_endings(Component(legs=legs, counts=(partition(range(2)),)))
+    (Ending(name='cancelled (GAME)', pays=((0, 5000, 5000), (1, 5000, 5000))),)
+    """
+    found: dict[tuple[Venue, str, str], list[tuple[int, int, int]]] = {}
+    for place, leg in enumerate(component.legs):
+        for branch, least, most, of in leg.branches:
+            found.setdefault((leg.venue, of or leg.event_id or leg.market_id, branch), []).append((place, least, most))
+    return tuple(
+        Ending(name=f"{branch} ({event})", pays=tuple(pays))
+        for (_, event, branch), pays in found.items()
+        if not _ordinary_end(component, pays)
+    )
+
+
+def _ordinary_end(component: Component, pays: Sequence[tuple[int, int, int]]) -> bool:
+    """Whether an ordinary state pays so; no where finding one takes too long."""
+    if any(least != most or least not in (0, PX_ONE_E4) for _, least, most in pays):
+        return False
+    known = tuple(settled(leg, holds=least > 0) for leg, least, _ in pays)
+    told = msgspec.structs.replace(component, counts=(*known, *component.counts))
+    return next(normal_states(told, steps=64 * (len(component.legs) + 8)), None) is not None
 
 
 def _renumbered(

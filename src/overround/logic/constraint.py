@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import NamedTuple
 
 import msgspec
 
 from overround.market import MarketId, Venue
 
-__all__ = ["Confidence", "Constraint", "Leg", "Premise", "Relation"]
+__all__ = ["Confidence", "Constraint", "Leg", "Paid", "Premise", "Relation"]
 
 
 class Relation(StrEnum):
@@ -43,6 +44,18 @@ class Confidence(StrEnum):
     """Readers may differ."""
 
 
+class Paid(NamedTuple):
+    """What the words of a market pay its first outcome (``px_e4``, least and most) in a branch outside its own answer.
+
+    ``of`` is what ends so, such as a fixture that several events are about; empty for the market's event.
+    """
+
+    branch: str
+    least_e4: int
+    most_e4: int
+    of: str = ""
+
+
 class Leg(msgspec.Struct, frozen=True, kw_only=True):
     """One outcome of one market.
 
@@ -59,6 +72,8 @@ class Leg(msgspec.Struct, frozen=True, kw_only=True):
         The venue's other key (Gamma id), else empty.
     label : str
         The market's caption, for people.
+    branches : tuple of Paid
+        As far as the words name any; see ``Branch``.
     """
 
     venue: Venue
@@ -68,6 +83,7 @@ class Leg(msgspec.Struct, frozen=True, kw_only=True):
     event_id: str = ""
     ref: str = ""
     label: str = ""
+    branches: tuple[Paid, ...] = ()
 
 
 class Premise(msgspec.Struct, frozen=True, kw_only=True):

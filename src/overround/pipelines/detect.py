@@ -33,7 +33,6 @@ from overround.logic import (
 )
 from overround.market import PX_ONE_E4, SZ_ONE_E6, BookStatus, ErrCode, Integrity, Market, MarketId, OutcomeId, Venue
 from overround.replay import Rebuilder, RecordedFrame, open_recording
-from overround.rules import read, relate, wording_of_market
 from overround.storage import LakePaths, partitions
 from overround.storage.fileops import FileOps
 from overround.storage.schema import LEVEL_COLUMNS
@@ -57,6 +56,7 @@ __all__ = [
 
 _STANDS = 1 << 62
 """A book that stands until its next row, whenever that comes."""
+_ONLY_IF = "a finding holds only under conditions"
 _ORDER = (Confidence.CERTAIN, Confidence.CONDITIONAL, Confidence.DOUBTFUL)
 
 
@@ -83,7 +83,7 @@ class Detected(msgspec.Struct, kw_only=True):
     rows : int
         Books walked.
     refused : dict of str to int
-        How often a leg was left out, by reason in short.
+        How often a leg was left out, or a finding withheld, by reason in short.
     episodes : list of Episode
     """
 
@@ -122,7 +122,7 @@ class Walk:
     markets : mapping of (Venue, MarketId) to Market
     limits : Limits
     least : Confidence
-        Constraints of less confidence are not used.
+        Constraints of less confidence are not used, and of certain ones only what holds without a condition.
     charge_from_ms : int or None
         When given, money locked from then until settlement has to earn ``limits.base_rate_e6``, too.
 
@@ -162,7 +162,7 @@ class Walk:
                 finder = Finder(
                     part,
                     quotes,
-                    limits=limits,
+                    limits=msgspec.structs.replace(limits, proved_only=least is Confidence.CERTAIN),
                     now_ms=charge_from_ms or 0,
                     sets=_sets(part, markets),
                     charge_capital=charge_from_ms is not None,
@@ -211,6 +211,8 @@ class Walk:
             for leg in range(len(finder.quotes)):
                 finder.seen(leg, min(self._now_ms, self._until_ms.get((number, leg), 0)))
             found = finder.find(self._now_ms)
+            if found is None and finder.withheld is not None:
+                self.told.refused[_ONLY_IF] = self.told.refused.get(_ONLY_IF, 0) + 1
             if found is None and finder.refused:
                 continue  # books that could not be believed neither show a finding nor its end
             ended = self._episodes.see(key, self._now_ms, found)
@@ -349,11 +351,6 @@ def _row(values: tuple[Any, ...]) -> Row:
 
 def _levels(px: Sequence[float], sz: Sequence[float]) -> tuple[Level, ...]:
     return tuple(Level(round(p * PX_ONE_E4), round(s * SZ_ONE_E6)) for p, s in zip(px, sz, strict=True))
-
-
-def constraints_of(markets: Iterable[Market]) -> list[Constraint]:
-    """What the markets' own words say of each other."""
-    return relate([read(wording_of_market(market)) for market in markets])
 
 
 def listed(paths: LakePaths, venues: Iterable[str], date: str) -> list[Market]:

@@ -6,7 +6,7 @@ A stage does its work again only where its input changed: the file says of what 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,7 +37,9 @@ from overround.storage.universe import read_universe
 __all__ = [
     "RulesRow",
     "StageDone",
+    "bring_up_to_date",
     "constrain",
+    "constraints_of_day",
     "import_rulings",
     "ingest",
     "normalize",
@@ -48,10 +50,12 @@ __all__ = [
     "read_rulings",
 ]  # fmt: skip
 
-VERSION = "1"
+VERSION = "2"
 """Raised whenever the grammar or the laws change what they say, so that stored files are made anew."""
 
 _INPUT = "overround_input"
+_BESIDE = "overround_beside"
+"""Of which other venues' propositions a table of constraints was made, too."""
 T = TypeVar("T")
 
 
@@ -166,6 +170,11 @@ def read_hash(words: Wording) -> str:
     )
 
 
+def row_hash(words: Wording) -> str:
+    """Hash of a market's words and fields, its price aside."""
+    return digest(msgspec.json.encode(msgspec.structs.replace(words, mid_px=None)).decode())
+
+
 def normalize(
     paths: LakePaths, venue: str, date: str, *, review_below: float, now_ms: int, ops: FileOps | None = None
 ) -> StageDone:
@@ -181,8 +190,9 @@ def normalize(
     rows = read_rules(paths.rules(venue, date))
     known = rulings(read_rulings(paths, venue))
     path = paths.logic(venue, date, "propositions")
+    hashes = {row.market_id: row_hash(row.wording) for row in rows}
     mark = _mark(
-        *(row.text_hash for row in rows),
+        *hashes.values(),
         *(msgspec.json.encode(one).decode() for one in known.values()),
         str(review_below),
     )
@@ -203,10 +213,10 @@ def normalize(
     redone = 0
     for row in rows:
         # A decided item is read again: the decision goes onto the grammar's own reading, not onto an earlier decision.
-        kept, reviewed = before.get(row.market_id, (None, False))
+        kept, reviewed, made_of = before.get(row.market_id, (None, False, ""))
         if (
             kept is not None
-            and kept.text_hash == row.text_hash
+            and made_of == hashes[row.market_id]
             and not (reviewed or row.text_hash in known or _open_to(kept, known))
         ):
             reading = Reading(wording=row.wording, prop=kept)
@@ -219,7 +229,11 @@ def normalize(
             queue.append(queue_item(reading, now_ms=queued_before.get(row.text_hash, now_ms)))
     _write_lines(paths.review_queue(venue, date), queue, ops)
     _write_table(
-        path, [_proposition_row(prop, decided) for prop, decided in propositions], _PROPOSITION_SCHEMA, mark, ops
+        path,
+        [_proposition_row(prop, decided, hashes[prop.market_id]) for prop, decided in propositions],
+        _PROPOSITION_SCHEMA,
+        {_INPUT: mark},
+        ops,
     )
     return StageDone(
         stage="normalize", venue=venue, date=date, path=str(path), rows=len(rows), redone=redone, queued=len(queue),
@@ -227,36 +241,112 @@ def normalize(
     )  # fmt: skip
 
 
-def constrain(paths: LakePaths, venue: str, date: str, *, ops: FileOps | None = None) -> StageDone:
-    """Constraints between the day's propositions.
+def constrain(paths: LakePaths, venues: Sequence[str], date: str, *, ops: FileOps | None = None) -> list[StageDone]:
+    """Constraints between the day's propositions, of several venues also across them.
+
+    A constraint stands in the table of its first leg's venue. A table holds until the propositions change it was made of.
 
     Raises
     ------
     NothingStored
         If ``normalize`` did not run.
     """
-    source = paths.logic(venue, date, "propositions")
-    if not source.is_file():
-        raise NothingStored(f"no propositions of {venue} on {date}", hint="`overround rules normalize` writes them")
-    mark = _mark(_made_of(source))
-    path = paths.logic(venue, date, "constraints")
-    if _made_of(path) == mark:
-        return StageDone(
-            stage="constraints",
-            venue=venue,
-            date=date,
-            path=str(path),
-            rows=len(pl.read_parquet(path, columns=["key"])),
-            redone=0,
-        )
-    known = rulings(read_rulings(paths, venue))
-    readings = [ruled(read(row.wording), known)[0] for row in read_rules(paths.rules(venue, date))]
-    constraints = relate([one for one in readings if one.prop.family is not Family.UNREAD])
-    _write_table(path, [_constraint_row(one) for one in constraints], _CONSTRAINT_SCHEMA, mark, ops)
-    return StageDone(
-        stage="constraints", venue=venue, date=date, path=str(path), rows=len(constraints), redone=len(constraints),
-        counts=_counted(f"{one.relation} {one.confidence}" for one in constraints),
-    )  # fmt: skip
+    rows = {venue: read_rules(paths.rules(venue, date)) for venue in venues}
+    marks = _marks(paths, rows, date)
+    done = []
+    fresh = all(_holds(paths.logic(venue, date, "constraints"), marks[venue]) for venue in venues)
+    made: dict[str, list[Constraint]] = {venue: [] for venue in venues}
+    if not fresh:
+        readings = [
+            ruled(read(row.wording), known)[0]
+            for venue in venues
+            for known in [rulings(read_rulings(paths, venue))]
+            for row in rows[venue]
+        ]
+        for one in relate([one for one in readings if one.prop.family is not Family.UNREAD]):
+            made[one.legs[0].venue].append(one)
+    for venue in venues:
+        path = paths.logic(venue, date, "constraints")
+        constraints = made[venue]
+        if not fresh:
+            table = [_constraint_row(one) for one in constraints]
+            _write_table(path, table, _CONSTRAINT_SCHEMA, marks[venue], ops)
+        done.append(
+            StageDone(
+                stage="constraints", venue=venue, date=date, path=str(path), redone=len(constraints),
+                rows=len(constraints) if not fresh else len(pl.read_parquet(path, columns=["key"])),
+                counts=_counted(f"{one.relation} {one.confidence}" for one in constraints),
+            )
+        )  # fmt: skip
+    return done
+
+
+def _marks(paths: LakePaths, rows: Mapping[str, Sequence[RulesRow]], date: str) -> dict[str, dict[str, str]]:
+    """Of what each venue's constraints are made: its propositions, and those of the venues beside it."""
+    own = {}
+    for venue, listed in rows.items():
+        source = paths.logic(venue, date, "propositions")
+        if not source.is_file():
+            raise NothingStored(f"no propositions of {venue} on {date}", hint="`overround rules normalize` writes them")
+        own[venue] = _mark(_made_of(source), *_low_sums(listed))
+    return {
+        venue: {_INPUT: mark, _BESIDE: " ".join(f"{name}={own[name]}" for name in sorted(own) if name != venue)}
+        for venue, mark in own.items()
+    }
+
+
+def _holds(path: Path, marks: Mapping[str, str]) -> bool:
+    """Whether a table was made of these; one made with another venue besides holds for its own venue alone, too."""
+    return _made_of(path) == marks[_INPUT] and marks[_BESIDE] in ("", _made_of(path, _BESIDE))
+
+
+def _low_sums(rows: Iterable[RulesRow]) -> list[str]:
+    """Events whose listed mids add up to so little that a market may be missing: all that a price says here."""
+    mids: dict[str, list[float | None]] = {}
+    for row in rows:
+        mids.setdefault(row.wording.event_id, []).append(row.wording.mid_px)
+    return sorted(
+        event for event, all_mids in mids.items() if sum(mid or 0.0 for mid in all_mids) < 0.95 and None not in all_mids
+    )
+
+
+def constraints_of_day(paths: LakePaths, venues: Sequence[str], date: str) -> list[Constraint]:
+    """The stored constraints of some venues, and across them.
+
+    Raises
+    ------
+    NothingStored
+        If there are none, or they were made of other propositions than are stored now.
+    """
+    marks = _marks(paths, {venue: read_rules(paths.rules(venue, date)) for venue in venues}, date)
+    found: list[Constraint] = []
+    for venue in venues:
+        path = paths.logic(venue, date, "constraints")
+        if not _holds(path, marks[venue]):
+            what = "were made of other propositions" if path.is_file() else "are not there"
+            raise NothingStored(
+                f"the constraints of {' and '.join(venues)} on {date} {what}: {path}",
+                hint=f"overround rules constraints {'--all-venues' if len(venues) > 1 else f'--venue {venue}'} --date {date}",
+            )
+        found += read_constraints(path)
+    return found
+
+
+def bring_up_to_date(
+    paths: LakePaths,
+    venues: Sequence[str],
+    date: str,
+    *,
+    review_below: float,
+    now_ms: int,
+    ops: FileOps | None = None,
+) -> list[StageDone]:
+    """Run the stages up to the constraints; each does only what changed."""
+    done = []
+    for venue in venues:
+        done.append(ingest(paths, venue, date, now_ms=now_ms, ops=ops))
+        done.append(normalize(paths, venue, date, review_below=review_below, now_ms=now_ms, ops=ops))
+    return [*done, *constrain(paths, venues, date, ops=ops)]
 
 
 def read_rules(path: Path) -> list[RulesRow]:
@@ -328,7 +418,7 @@ _PROPOSITION_SCHEMA: dict[str, Any] = {
     "measure": pl.String, "values_lo": pl.Float64, "values_hi": pl.Float64, "lo_closed": pl.Boolean, "hi_closed": pl.Boolean,
     "unit": pl.String, "window_kind": pl.String, "window_start": pl.Int64, "window_end": pl.Int64, "zone": pl.String, "source": pl.String,
     "game": pl.String, "exclusive_set": pl.String, "open_set": pl.Boolean, "confidence": pl.Float64, "reviewed": pl.Boolean,
-    "reasons": pl.List(pl.String), "text_hash": pl.String, "template_hash": pl.String, "proposition": pl.String,
+    "reasons": pl.List(pl.String), "text_hash": pl.String, "template_hash": pl.String, "row_hash": pl.String, "proposition": pl.String,
 }  # fmt: skip
 _CONSTRAINT_SCHEMA: dict[str, Any] = {
     "key": pl.String, "relation": pl.String, "confidence": pl.String, "score": pl.Float64, "rule": pl.String, "legs": pl.Int64,
@@ -336,7 +426,7 @@ _CONSTRAINT_SCHEMA: dict[str, Any] = {
 }  # fmt: skip
 
 
-def _proposition_row(prop: Proposition, reviewed: bool) -> dict[str, Any]:  # noqa: FBT001 - a column
+def _proposition_row(prop: Proposition, reviewed: bool, made_of: str) -> dict[str, Any]:  # noqa: FBT001 - a column
     values, window = prop.values, prop.window
     return {
         "venue": prop.venue, "market_id": prop.market_id, "ref": prop.ref, "event_id": prop.event_id, "family": prop.family.value,
@@ -347,7 +437,7 @@ def _proposition_row(prop: Proposition, reviewed: bool) -> dict[str, Any]:  # no
         "unit": prop.unit, "window_kind": window.kind.value, "window_start": window.start_ms, "window_end": window.end_ms, "zone": window.zone,
         "source": prop.source, "game": prop.game, "exclusive_set": prop.exclusive_set, "open_set": prop.open_set,
         "confidence": prop.confidence, "reviewed": reviewed, "reasons": list(prop.reasons), "text_hash": prop.text_hash,
-        "template_hash": prop.template_hash, "proposition": msgspec.json.encode(prop).decode(),
+        "template_hash": prop.template_hash, "row_hash": made_of, "proposition": msgspec.json.encode(prop).decode(),
     }  # fmt: skip
 
 
@@ -364,25 +454,27 @@ def _open_to(prop: Proposition, known: dict[str, Ruling]) -> bool:
     return prop.confidence < HIGH and f"template:{prop.template_hash}" in known
 
 
-def _propositions(path: Path) -> dict[MarketId, tuple[Proposition, bool]]:
-    """Those of the last run; nothing of an older version or of a damaged file, which is made anew anyway."""
+def _propositions(path: Path) -> dict[MarketId, tuple[Proposition, bool, str]]:
+    """Those of the last run, whether decided, and of what; nothing of an older version or of a damaged file."""
     if not _made_of(path).startswith(f"{VERSION}:"):
         return {}
-    table = pl.read_parquet(path, columns=["proposition", "reviewed"])
+    table = pl.read_parquet(path, columns=["proposition", "reviewed", "row_hash"])
     found = (msgspec.json.decode(text, type=Proposition) for text in table["proposition"])
-    return {prop.market_id: (prop, reviewed) for prop, reviewed in zip(found, table["reviewed"], strict=True)}
+    return {
+        prop.market_id: (prop, *rest) for prop, *rest in zip(found, table["reviewed"], table["row_hash"], strict=True)
+    }
 
 
 def _mark(*parts: str) -> str:
     return f"{VERSION}:{digest(*parts)}"
 
 
-def _made_of(path: Path) -> str:
+def _made_of(path: Path, which: str = _INPUT) -> str:
     """Of what a table was made; empty where there is none or it does not say."""
     if not path.is_file():
         return ""
     try:
-        return pl.read_parquet_metadata(path).get(_INPUT, "")
+        return pl.read_parquet_metadata(path).get(which, "")
     except (pl.exceptions.PolarsError, OSError):
         return ""
 
@@ -395,10 +487,10 @@ def _counted(names: Iterable[str]) -> dict[str, int]:
 
 
 def _write_table(
-    path: Path, rows: Sequence[dict[str, Any]], schema: dict[str, Any], mark: str, ops: FileOps | None
+    path: Path, rows: Sequence[dict[str, Any]], schema: dict[str, Any], marks: dict[str, str], ops: FileOps | None
 ) -> None:
     held = io.BytesIO()
-    pl.DataFrame(rows, schema=schema).write_parquet(held, compression="zstd", metadata={_INPUT: mark})
+    pl.DataFrame(rows, schema=schema).write_parquet(held, compression="zstd", metadata=marks)
     (ops or FileOps()).write_whole(path, held.getvalue())
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from overround.logic import Confidence, Constraint, Leg, Premise, Relation, Span
-from overround.market import MarketId
+from overround.logic import Confidence, Constraint, Leg, Paid, Payoff, Premise, Relation, Span
+from overround.market import PX_ONE_E4, MarketId
 from overround.rules.grammar import Reading
 from overround.rules.template import sentences_apart
 
@@ -15,6 +15,13 @@ DOUBT = 0.5
 """A constraint over a reading below this is doubtful, whatever else speaks for it."""
 
 _KEPT = 8
+_PAYS = {
+    Payoff.NOTHING: (0, 0),
+    Payoff.ALL: (PX_ONE_E4, PX_ONE_E4),
+    Payoff.HALF: (PX_ONE_E4 // 2, PX_ONE_E4 // 2),
+    Payoff.FAIR: (0, PX_ONE_E4),
+}
+"""By payoff, the least and the most. Where another market of the set is paid, that is an ordinary end."""
 
 
 def leg(reading: Reading, index: int = 0) -> Leg:
@@ -28,6 +35,9 @@ def leg(reading: Reading, index: int = 0) -> Leg:
         event_id=words.event_id,
         ref=words.ref,
         label=words.label or words.title[:80],
+        branches=tuple(
+            Paid(str(b), *_PAYS[paid], reading.prop.game) for b, paid in reading.prop.payoffs.items() if paid in _PAYS
+        ),
     )
 
 

@@ -19,7 +19,7 @@ _BRANCHES = (
 _PAID = (
     (Payoff.FAIR, re.compile(r"fair (?:market )?(?:price|value)|last fair|last traded price", re.IGNORECASE)),
     (Payoff.HALF, re.compile(r"50\s?[-/]\s?50|\$0\.50|0\.5\b", re.IGNORECASE)),
-    (Payoff.OTHER, re.compile(r"resolves? (?:to )?[\"']?(?:other|draw)\b|(?:higher|lower|lowest|highest) (?:range )?bracket|the [\"'].{1,40}[\"'] bracket", re.IGNORECASE)),
+    (Payoff.OTHER, re.compile(r"resolves? (?:to )?[\"']?(?:other|draw|no change)\b|(?:higher|lower|lowest|highest) (?:range )?bracket|the [\"'].{1,40}[\"'] bracket", re.IGNORECASE)),
     (Payoff.NOTHING, re.compile(r"resolves? (?:to )?[\"']?no\b", re.IGNORECASE)),
     (Payoff.ALL, re.compile(r"resolves? (?:to )?[\"']?yes\b", re.IGNORECASE)),
 )  # fmt: skip

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from overround.logic import Constraint, Family
+import msgspec
+
+from overround.logic import Component, Confidence, Constraint, Family, branch_endings, counts_of
+from overround.market import PX_ONE_E4
 from overround.rules.across import across_events
 from overround.rules.combos import combo_constraints
 from overround.rules.contests import contest_constraints
@@ -29,7 +32,7 @@ def relate(readings: Sequence[Reading]) -> list[Constraint]:
     """
     found: dict[str, Constraint] = {}
     order = {"certain": 0, "conditional": 1, "doubtful": 2}
-    for constraint in _all(readings):
+    for constraint in map(_in_branches, _all(readings)):
         known = found.get(constraint.key)
         if known is None or order[constraint.confidence] < order[known.confidence]:
             found[constraint.key] = constraint
@@ -49,3 +52,28 @@ def _all(readings: Sequence[Reading]) -> Iterator[Constraint]:
     yield from policy_constraints(known)
     yield from combo_constraints(known)
     yield from cross_venue_constraints(known)
+
+
+def _in_branches(one: Constraint) -> Constraint:
+    """A certain constraint that does not hold in a branch which the words of its legs name is a conditional one."""
+    if one.confidence is not Confidence.CERTAIN or not any(leg.branches for leg in one.legs):
+        return one
+    legs, counts = counts_of([one])
+    broken = []
+    for ending in branch_endings(Component(legs=tuple(legs), counts=tuple(counts))):
+        pays = {leg: (least, most) for leg, least, most in ending.pays}
+        for count in counts:
+            sides = [pays.get(x.leg, (0, PX_ONE_E4)) for x in count.literals]
+            both = [
+                (low, high) if x.holds else (PX_ONE_E4 - high, PX_ONE_E4 - low)
+                for x, (low, high) in zip(count.literals, sides, strict=True)
+            ]
+            if (
+                sum(low for low, _ in both) < count.least * PX_ONE_E4
+                or sum(high for _, high in both) > count.most * PX_ONE_E4
+            ):
+                broken.append(f"not {ending.name}")
+                break
+    if not broken:
+        return one
+    return msgspec.structs.replace(one, confidence=Confidence.CONDITIONAL, conditions=(*one.conditions, *broken))
