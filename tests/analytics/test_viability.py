@@ -84,6 +84,47 @@ def test_no_room_inside_a_spread_of_one_tick() -> None:
     assert sums["inside_contracts"] == 0
 
 
+def test_two_ticks_are_no_room_for_two_orders() -> None:
+    sums = fed(still(400, ask=4_200), [(15, 4_000, 50, False), (45, 4_200, 50, True)])
+    assert sums["inside_contracts"] == 0, "both would stand at the one price between"
+    assert fed(still(400, ask=4_300), [(15, 4_000, 50, False)])["inside_contracts"] == 10
+
+
+def test_who_takes_a_level_to_its_end_would_have_taken_the_quote_behind_it() -> None:
+    gone = [(at, 4_000 if at < 20 else 3_900, 4_400, 5, 5, True) for at in range(0, 401, 10)]
+    assert fed(gone, [(15, 4_000, 5, False)])["touch_contracts"] == 10
+    assert fed(still(400), [(15, 4_000, 5, False)])["touch_contracts"] == 0, "the level was there again"
+    assert fed(gone, [])["touch_contracts"] == 0, "cancelled: nobody was filled"
+
+
+def test_who_comes_to_stand_at_the_quotes_price_would_have_met_it() -> None:
+    rows = still(10) + [(at, 3_800, 4_000, 5, 4, True) for at in range(20, 401, 10)]
+    sums = fed(rows, [])
+    assert sums["touch_contracts"] == sums["inside_contracts"] == 4
+    assert sums["touch_m300"] == pytest.approx(-4 * 0.01)
+
+
+def test_inside_the_market_may_answer_as_it_answers_others() -> None:
+    """Somebody improves the bid every two minutes and is joined ten seconds later; a price stands for a minute."""
+    rows: list[Row] = []
+    for at in range(0, 7_200, 10):
+        better = 0 < at % 120 <= 60
+        rows.append((at, 4_100 if better else 4_000, 4_800, 5 if at % 120 <= 10 else 9, 5, True))
+    prints = [(at + 5, 4_000, 30, False) for at in range(80, 7_100, 120)]
+    sums = fed(rows, prints)
+    assert 0 < sums["answered_edge"] / sums["answered_contracts"] < sums["inside_edge"] / sums["inside_contracts"]
+
+
+def test_what_is_carried_is_worth_the_mid() -> None:
+    """Ten are bought at 0.40 and ten sold at 0.46, while the mid goes from 0.42 to 0.44; then ten are held while it falls."""
+    rows = still(10) + [(at, 4_200, 4_600, 5, 5, True) for at in range(20, 101, 10)]
+    sums = fed(rows, [(15, 4_000, 20, False), (45, 4_600, 20, True)])
+    assert sums["touch_carried"] == pytest.approx(10 * 0.06)
+    rows += [(at, 3_900, 4_300, 5, 5, True) for at in range(110, 201, 10)]
+    sums = fed(rows, [(15, 4_000, 20, False)])
+    assert sums["touch_carried"] == pytest.approx(10 * 0.01), "bought at 0.40, worth 0.41 in the end"
+
+
 def test_a_fill_that_nobody_watched_long_enough_is_not_judged_then() -> None:
     sums = fed(still(100), [(15, 4_000, 20, False)])
     assert (sums["touch_judged1"], sums["touch_judged30"], sums["touch_judged300"]) == (10, 10, 0)

@@ -27,6 +27,7 @@ from overround.analytics.miner import (
 )
 from overround.analytics.viability import (
     HORIZONS_S,
+    IMAGINED,
     JUDGED_FROM_S,
     POLICIES,
     QUOTE_COLUMNS,
@@ -35,6 +36,7 @@ from overround.analytics.viability import (
     QuoterPrints,
     QuoterRows,
     RewardRule,
+    quote_px,
     reward_share,
     verdict_of,
 )
@@ -45,6 +47,7 @@ __all__ = [
     "ESTIMATES",
     "GRID_MS",
     "HORIZONS_S",
+    "IMAGINED",
     "INPUT_COLUMNS",
     "INTEREST_PARTS",
     "JUDGED_FROM_S",
@@ -68,6 +71,7 @@ __all__ = [
     "join_blocks",
     "merge",
     "partial_of",
+    "quote_px",
     "rankings",
     "reward_share",
     "stats_of",

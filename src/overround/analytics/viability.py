@@ -27,6 +27,7 @@ from overround.market import PX_ONE_E4, SZ_ONE_E6, FeeSchedule
 
 __all__ = [
     "HORIZONS_S",
+    "IMAGINED",
     "JUDGED_FROM_S",
     "POLICIES",
     "QUOTE_COLUMNS",
@@ -34,6 +35,7 @@ __all__ = [
     "Quoter",
     "QuoterPrints",
     "QuoterRows",
+    "quote_px",
 ]
 __all__ += ["RewardRule", "reward_share", "verdict_of"]
 
@@ -45,6 +47,8 @@ HORIZONS_S = (1, 5, 30, 300)
 JUDGED_FROM_S = 30
 """What a fill has gained sooner says too little of what its taker knew."""
 POLICIES = ("touch", "inside")
+IMAGINED = (*POLICIES, "answered")
+"""What is imagined: the last is ``inside`` again, in a market that answers."""
 _REACH_MS = 60_000
 _E10 = PX_ONE_E4 * SZ_ONE_E6
 _DAY_MS = 86_400_000
@@ -53,13 +57,14 @@ QUOTE_COLUMNS = (
     *("w_ms", "quoted_ms", "spread", "competition", "capital", "grid_ms", "mid2", "jump"),
     *(
         f"{policy}_{what}"
-        for policy in POLICIES
-        for what in ("fills", "contracts", "edge", "fee", "rebate", *(f"m{s}" for s in HORIZONS_S))
+        for policy in IMAGINED
+        for what in ("fills", "contracts", "edge", "fee", "rebate", "carried", *(f"m{s}" for s in HORIZONS_S))
     ),
-    *(f"{policy}_judged{s}" for policy in POLICIES for s in HORIZONS_S),
+    *(f"{policy}_judged{s}" for policy in IMAGINED for s in HORIZONS_S),
 )
 """Sums of one block: milliseconds, and over the quoted time spread, contracts displayed at both touches and dollars
-bound; squared moves of the mid in ten seconds, and the largest; per policy fills, contracts, dollars."""
+bound; squared moves of the mid in ten seconds, and the largest; per policy fills, contracts, dollars, also with what was
+bought and sold carried along at the mid."""
 
 QUOTE_ESTIMATES: tuple[Estimate, ...] = (
     Estimate(name="quoted_spread", top="spread", over="quoted_ms"),
@@ -69,7 +74,7 @@ QUOTE_ESTIMATES: tuple[Estimate, ...] = (
     Estimate(name="day_move", top="mid2", over="grid_ms", scale=_DAY_MS, root=True, rough=True, heavy=True),
     *(
         one
-        for policy in POLICIES
+        for policy in IMAGINED
         for one in (
             Estimate(name=f"{policy}_fills", top=f"{policy}_fills", over="w_ms", scale=_DAY_MS, rough=True),
             Estimate(name=f"{policy}_contracts", top=f"{policy}_contracts", over="w_ms", scale=_DAY_MS, rough=True),
@@ -86,6 +91,9 @@ QUOTE_ESTIMATES: tuple[Estimate, ...] = (
             ),
             Estimate(name=f"{policy}_fees", top=f"{policy}_fee", over="w_ms", scale=_DAY_MS),
             Estimate(name=f"{policy}_rebates", top=f"{policy}_rebate", over="w_ms", scale=_DAY_MS),
+            Estimate(
+                name=f"{policy}_carried", top=f"{policy}_carried", over="w_ms", scale=_DAY_MS, signed=True, rough=True
+            ),
         )
     ),
 )
@@ -144,6 +152,98 @@ class _Quote:
         self.px_e4 = 0
 
 
+class _Bag:
+    """What one policy holds, and paid for it, in e10 of dollars."""
+
+    __slots__ = ("cash", "held_e6", "worth")
+
+    def __init__(self) -> None:
+        self.cash = self.held_e6 = 0
+        self.worth = 0.0
+
+
+class _Answer:
+    """What others do about an order alone at a better price, on one side: learned from those whom the record shows.
+
+    Who improves a price is joined there after a time, and the price stands for a time. An order of ours would have been
+    answered alike, and what it takes from prints others keep: so prices are held to stand (`px_e4`) that the record does not
+    show. Times are means so far.
+    """
+
+    __slots__ = (
+        "_alone_ms",
+        "_best",
+        "_ended",
+        "_followed",
+        "_lone",
+        "_lone_ms",
+        "_own_ms",
+        "_size",
+        "_stood_ms",
+        "px_e4",
+        "until_ms",
+    )
+
+    def __init__(self) -> None:
+        self._best = self._size = 0
+        self._lone = 0  # price of somebody who improved it and stands alone
+        self._lone_ms = self._followed = self._stood_ms = self._ended = 0
+        self._own_ms = 0
+        self.px_e4 = self.until_ms = 0
+
+    def see(self, sign: int, step_ms: int, best: int, size: int) -> None:
+        """The side's best after a step."""
+        before, self._best = self._best, best
+        if self._lone:
+            if best == self._lone:
+                self._lone_ms += step_ms
+                if size > self._size:
+                    self._followed += 1
+                    self._lone = 0
+            else:
+                self._lone = 0
+        if best and before and (best - before) * sign > 0:
+            self._lone = best
+        if before and best:
+            self._stood_ms += step_ms
+            self._ended += (best - before) * sign < 0
+        self._size = size
+
+    def alone(self, ts: int, step_ms: int, px: int) -> None:
+        """Our order stood alone at a better price."""
+        self._own_ms += step_ms
+        if self._followed and self._own_ms * self._followed >= self._lone_ms:
+            self._own_ms = 0
+            self.stand(ts, px)
+
+    def stand(self, ts: int, px: int) -> None:
+        """Others stand at a price, for as long as they do."""
+        self.px_e4 = px
+        self.until_ms = ts + (self._stood_ms // self._ended if self._ended else 0)
+
+
+def quote_px(policy: str, sign: int, held: int | None, bid: int, ask: int, *, tick_e4: int) -> int | None:
+    """Where a policy wants its order, given the best prices of the others; None where it wants none.
+
+    Parameters
+    ----------
+    policy : str
+        One of ``POLICIES``.
+    sign : int
+        1 for the bid, -1 for the ask.
+    held : int or None
+        Price of the order that stands there now.
+    bid, ask : int
+        ``px_e4``.
+    tick_e4 : int
+    """
+    best = bid if sign > 0 else ask
+    if policy == "touch" or held == best:
+        return best  # inside: others have come to it
+    # With a room of two ticks both orders would want the one price between.
+    return best + sign * tick_e4 if ask - bid >= 3 * tick_e4 else None
+
+
 class Quoter:
     """One market's two imagined quotes, fed in order of time, a piece at a time.
 
@@ -175,7 +275,9 @@ class Quoter:
     ) -> None:
         self._size_e6, self._tick_e4, self._cancels_ahead = size_e6, tick_e4, cancels_ahead
         self._fee, self._fee_usd = fee or FeeSchedule(), fee_usd
-        self._quotes = {(policy, sign): _Quote() for policy in POLICIES for sign in (1, -1)}
+        self._quotes = {(policy, sign): _Quote() for policy in IMAGINED for sign in (1, -1)}
+        self._answers = {1: _Answer(), -1: _Answer()}
+        self._bags = {policy: _Bag() for policy in IMAGINED}
         self._before: tuple[int, int, int, bool] | None = None
         self._grid: tuple[int, float] | None = None
         self._waiting: list[deque[_Fill]] = [deque() for _ in HORIZONS_S]
@@ -197,12 +299,16 @@ class Quoter:
                 self._account(before, step)
                 told = [(print_px[n], print_sz[n], print_buys[n]) for n in range(first, at)]
                 self._hear(ts, told, bid, ask, bid_e6, ask_e6)
+                self._answered(ts, step, bid, ask, bid_e6, ask_e6)
             else:
                 self._drop()
+                # What is held when nobody watches is let go at the last mid.
+                self._bags = {policy: _Bag() for policy in IMAGINED}
             if two_sided:
                 self._judge(ts, bid, ask)
+                self._carry(ts, bid, ask)
                 self._move(ts, (bid + ask) / 2 / PX_ONE_E4)
-                self._requote(bid, ask, bid_e6, ask_e6)
+                self._requote(ts, bid, ask, bid_e6, ask_e6)
             else:
                 self._drop()
             self._before = (ts, bid, ask, good)
@@ -248,11 +354,26 @@ class Quoter:
             executed = sum(sz for px, sz in mine if px == quote.px_e4)
             through = sum(sz for px, sz in mine if (px - quote.px_e4) * sign < 0)
             behind = best == 0 or (best - quote.px_e4) * sign < 0
+            other, other_e6 = (ask, ask_e6) if sign > 0 else (bid, bid_e6)
+            if executed and behind:
+                through += order.left_e6  # who took the level to its end would have taken the order with it
+            if other and (quote.px_e4 - other) * sign >= 0:
+                through += other_e6  # who came to stand there would have met the order first
             # Behind a better price the level is not looked at: nothing of it is taken for cancelled.
             level = best_e6 if best == quote.px_e4 else 0 if behind else max(0, order.ahead_e6)
             filled = order.hear(LevelNews(level, executed_e6=executed, through_e6=through))
             if filled:
                 self._fill(ts, policy, sign, quote.px_e4, filled)
+                kept = min((px * sign for px, _ in mine), default=0) * sign
+                if policy == "answered" and kept and (kept - best) * sign > 0:
+                    self._answers[sign].stand(ts, kept)
+
+    def _answered(self, ts: int, step_ms: int, bid: int, ask: int, bid_e6: int, ask_e6: int) -> None:
+        for sign, best, size in ((1, bid, bid_e6), (-1, ask, ask_e6)):
+            answer, quote = self._answers[sign], self._quotes["answered", sign]
+            answer.see(sign, step_ms, best, size)
+            if quote.order is not None and best and (quote.px_e4 - best) * sign > 0:
+                answer.alone(ts, step_ms, quote.px_e4)
 
     def _fill(self, ts: int, policy: str, sign: int, px: int, sz_e6: int) -> None:
         sums = self._block(ts)
@@ -266,6 +387,9 @@ class Quoter:
         sums[f"{policy}_edge"] += half * contracts
         sums[f"{policy}_fee"] += fee
         sums[f"{policy}_rebate"] += rebate
+        bag = self._bags[policy]
+        bag.cash -= sign * px * sz_e6
+        bag.held_e6 += sign * sz_e6
         for waiting in self._waiting:
             waiting.append(_Fill(ts, policy, sign, px, sz_e6))
 
@@ -293,23 +417,34 @@ class Quoter:
                 sums[f"{fill.policy}_m{seconds}"] += gained
                 sums[f"{fill.policy}_judged{seconds}"] += contracts
 
-    def _requote(self, bid: int, ask: int, bid_e6: int, ask_e6: int) -> None:
-        room = ask - bid >= 2 * self._tick_e4
+    def _carry(self, ts: int, bid: int, ask: int) -> None:
+        """What was bought and sold so far, at the mid, against what it was worth at the row before."""
+        sums = self._block(ts)
+        for policy, bag in self._bags.items():
+            worth = bag.cash + bag.held_e6 * (bid + ask) / 2
+            sums[f"{policy}_carried"] += (worth - bag.worth) / _E10
+            bag.worth = worth
+
+    def _requote(self, ts: int, bid: int, ask: int, bid_e6: int, ask_e6: int) -> None:
+        stood_bid, stood_ask = (
+            max((answer.px_e4 * sign, best * sign)) * sign
+            if ts < answer.until_ms and (bid + ask) / 2 * sign > answer.px_e4 * sign
+            else best
+            for (sign, answer), best in zip(self._answers.items(), (bid, ask), strict=True)
+        )
         for (policy, sign), quote in self._quotes.items():
             best, displayed = (bid, bid_e6) if sign > 0 else (ask, ask_e6)
-            order = quote.order
-            alive = order is not None and order.left_e6 > 0
-            if policy == "inside":
-                if alive and (quote.px_e4 - best) * sign >= 0 and bid <= quote.px_e4 <= ask:
-                    continue  # still alone, or others have come to it
-                if not room:
-                    quote.order = None
-                    continue
-                best, displayed = best + sign * self._tick_e4, 0
-            elif alive and quote.px_e4 == best:
-                continue
-            quote.px_e4 = best
-            quote.order = QueuedOrder(self._size_e6, displayed, cancels_ahead=self._cancels_ahead)
+            alive = quote.order is not None and quote.order.left_e6 > 0
+            held = quote.px_e4 if alive else None
+            seen = (stood_bid, stood_ask) if policy == "answered" else (bid, ask)
+            px = quote_px(policy, sign, held, *seen, tick_e4=self._tick_e4)
+            if px is None:
+                quote.order = None
+            elif px != held:
+                quote.px_e4 = px
+                quote.order = QueuedOrder(
+                    self._size_e6, displayed if px == best else 0, cancels_ahead=self._cancels_ahead
+                )
 
     def _drop(self) -> None:
         for quote in self._quotes.values():

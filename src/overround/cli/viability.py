@@ -44,9 +44,9 @@ __all__ = ["mm_viability"]
 @click.option(
     "--cancels-ahead",
     type=click.FloatRange(0, 2),
-    default=0.0,
+    default=1.0,
     show_default=True,
-    help="Share of cancels that stood ahead of a quote, 1 for evenly; 0 lets only prints advance it.",
+    help="How much more than evenly cancels fall on what stands ahead of a quote; 0 lets only prints advance it.",
 )
 @click.option("--top", type=click.IntRange(1, 1_000), default=20, show_default=True, help="Markets shown.")
 @click.option(

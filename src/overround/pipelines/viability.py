@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import add, sub
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -15,6 +16,7 @@ import structlog
 
 from overround.analytics import (
     HORIZONS_S,
+    IMAGINED,
     JUDGED_FROM_S,
     POLICIES,
     QUOTE_COLUMNS,
@@ -38,12 +40,14 @@ from overround.storage.fileops import FileOps
 from overround.storage.readers import Partition
 from overround.timebucket import day_start_ms
 
-__all__ = ["DEFAULT_SIZE", "ViabilityResult", "ViableMarket", "mm_viability"]
+__all__ = ["DEFAULT_CANCELS_AHEAD", "DEFAULT_SIZE", "ViabilityResult", "ViableMarket", "mm_viability"]
 
 log = structlog.get_logger()
 
 DEFAULT_SIZE = 100.0
 """Contracts of each imagined order, where the market does not ask for more."""
+DEFAULT_CANCELS_AHEAD = 1.0
+"""Cancels fall evenly on what stands ahead and behind."""
 _COLUMNS = (
     "market_id",
     "outcome_id",
@@ -124,7 +128,7 @@ def mm_viability(
     *,
     hours: Sequence[int] = ALL_HOURS,
     fee_usd: float | None = None,
-    cancels_ahead: float = 0.0,
+    cancels_ahead: float = DEFAULT_CANCELS_AHEAD,
     size: float = DEFAULT_SIZE,
     top: int = 20,
     write: bool = True,
@@ -142,7 +146,7 @@ def mm_viability(
     fee_usd : float, optional
         Dollars per contract filled, in place of the listed schedules.
     cancels_ahead : float
-        See ``fills.QueuedOrder``; 0 lets only prints advance a quote.
+        See ``fills.QueuedOrder``; 1 is evenly, 0 lets only prints advance a quote.
     size : float
         Contracts of each quote.
     top : int
@@ -325,12 +329,12 @@ def _lines(
     stats = estimate(blocks, what=QUOTE_ESTIMATES)
     seen = blocks.group_by("market_id").agg(
         pl.col("jump").max(),
-        *(pl.col(f"{policy}_fills").sum().alias(f"{policy}_fills_seen") for policy in POLICIES),
+        *(pl.col(f"{policy}_fills").sum().alias(f"{policy}_fills_seen") for policy in IMAGINED),
         *(
             (pl.col(f"{policy}_judged{s}").sum() / pl.col(f"{policy}_contracts").sum())
             .fill_nan(0.0)
             .alias(f"{policy}_judged{s}_share")
-            for policy in POLICIES
+            for policy in IMAGINED
             for s in HORIZONS_S
         ),
     )
@@ -353,20 +357,20 @@ def _line(
     size: float,
 ) -> ViableMarket:
     market_id = row["market_id"]
-    told = shares.get(market_id, ())
-    share = sum(part * n for part, n in told) / max(1, sum(n for _, n in told))
+    parts = shares.get(market_id, ())
+    share = sum(part * n for part, n in parts) / max(1, sum(n for _, n in parts))
     rewards = share * market.rewards_daily_usdc if market is not None else 0.0
     n_rows, n_two = two_sided.get(market_id, (0, 0))
     hours = None if market is None or market.close_ts is None else (market.close_ts - end_ms) / 3_600_000
     policies: dict[str, dict[str, float | None]] = {}
     for policy in POLICIES:
-        usd, error, judged_s = _earned(row, policy)
+        usd, lo, hi, judged_s = _dollars(row, policy, _earned)
         policies[policy] = {
             "two_sided": n_two / n_rows if n_rows else None,
             "fills_seen": row[f"{policy}_fills_seen"],
             "usd_per_day": None if usd is None else usd + rewards,
-            "usd_per_day_lo": None if usd is None else usd + rewards - 1.96 * error,
-            "usd_per_day_hi": None if usd is None else usd + rewards + 1.96 * error,
+            "usd_per_day_lo": None if lo is None else lo + rewards,
+            "usd_per_day_hi": None if hi is None else hi + rewards,
             "edge": row[f"{policy}_edge"],
             "markout": row.get(f"{policy}_markout_{judged_s}s"),
             "judged_after_s": judged_s,
@@ -377,6 +381,10 @@ def _line(
     word, reason = verdict_of(best, hours_to_close=hours)
     capital = row["capital"]
     stats = {name: value for name, value in row.items() if name not in {"market_id", "outcome_id"}}
+    for each, told in policies.items():
+        stats |= {f"{each}_usd_per_day{end}": told[f"usd_per_day{end}"] for end in ("", "_lo", "_hi")}
+        carried = _dollars(row, each, _carried)
+        stats |= {f"{each}_carried_usd{end}": value for end, value in zip(("", "_lo", "_hi"), carried, strict=False)}
     stats |= {
         "two_sided": best["two_sided"],
         "judged_after_s": best["judged_after_s"],
@@ -402,11 +410,48 @@ def _line(
     )
 
 
-def _earned(row: Mapping[str, Any], policy: str) -> tuple[float | None, float, int]:
+class _Dollars(NamedTuple):
+    """Dollars a day with the bounds of another such day; None where too little was seen.
+
+    Attributes
+    ----------
+    usd, lo, hi : float or None
+    judged_s : int
+        The seconds after which fills were judged.
+    """
+
+    usd: float | None
+    lo: float | None
+    hi: float | None
+    judged_s: int = 0
+
+
+def _dollars(row: Mapping[str, Any], policy: str, how: Callable[[Mapping[str, Any], str], _Earned]) -> _Dollars:
+    """Dollars a day by fills.
+
+    Inside, the record cannot tell what others would have done about it: the bounds are those of a market that answers as it
+    answers others, and of one that does not answer, and the figure lies between.
+    """
+    found = [how(row, name) for name in ((policy, "answered") if policy == "inside" else (policy,))]
+    usd = [one.usd for one in found if one.usd is not None]
+    if len(usd) < len(found):
+        return _Dollars(None, None, None, found[0].judged_s)
+    halves = [1.96 * one.error for one in found]
+    lo, hi = min(map(sub, usd, halves)), max(map(add, usd, halves))
+    return _Dollars(sum(usd) / len(usd), lo, hi, found[0].judged_s)
+
+
+class _Earned(NamedTuple):
+    usd: float | None
+    error: float
+    judged_s: int = 0
+
+
+def _earned(row: Mapping[str, Any], policy: str) -> _Earned:
     """Dollars a day by fills, their standard error, and the seconds after which fills were judged.
 
-    Of the horizons the longest at which half of the contracts could be judged, none under ``JUDGED_FROM_S``: a stay of three minutes shows no mid five
-    minutes after its fills.
+    Of the horizons the longest at which half of the contracts could be judged, none under ``JUDGED_FROM_S``: a stay of three
+    minutes shows no mid five minutes after its fills.
     """
     contracts, spread = row[f"{policy}_contracts"], row[f"{policy}_contracts_se"]
     for seconds in reversed(HORIZONS_S):
@@ -418,9 +463,18 @@ def _earned(row: Mapping[str, Any], policy: str) -> tuple[float | None, float, i
             continue
         fees, rebates = row[f"{policy}_fees"], row[f"{policy}_rebates"]
         if fees is None or rebates is None:
-            return None, 0.0, seconds  # the schedule is of an unknown kind
-        return contracts * markout + rebates - fees, math.hypot(contracts * error, markout * spread), seconds
-    return None, 0.0, HORIZONS_S[-1]
+            return _Earned(None, 0.0, seconds)  # the schedule is of an unknown kind
+        return _Earned(contracts * markout + rebates - fees, math.hypot(contracts * error, markout * spread), seconds)
+    return _Earned(None, 0.0, HORIZONS_S[-1])
+
+
+def _carried(row: Mapping[str, Any], policy: str) -> _Earned:
+    """Dollars a day with all that was bought and sold carried along at the mid, and their standard error."""
+    names = (f"{policy}_carried", f"{policy}_carried_se", f"{policy}_fees", f"{policy}_rebates")
+    if any(row[name] is None for name in names):
+        return _Earned(None, 0.0)
+    carried, error, fees, rebates = (row[name] for name in names)
+    return _Earned(carried + rebates - fees, error)
 
 
 def _or_least(value: float | None) -> float:
