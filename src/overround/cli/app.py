@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "summarize": ("overround.cli.summarize:summarize", "Show a recorded day in one page."),
     "book": ("overround.cli.book:book", "Rebuild order books from recordings or journals."),
     "lake": ("overround.cli.lake:lake", "List, check, mend, archive and thin out what is stored."),
+    "sql": ("overround.cli.sql:sql", "Ask the lake in SQL."),
     "verify": ("overround.cli.verify:verify", "Prove that what is stored is what was recorded."),
     "catalog": ("overround.cli.catalog:catalog", "Show what the venues listed, and when they changed it."),
     "drift": ("overround.cli.drift:drift", "Show what venues changed in their messages, and since when."),

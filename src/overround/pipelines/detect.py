@@ -40,6 +40,7 @@ from overround.storage.universe import read_universe
 from overround.timebucket import bucket_of
 
 __all__ = [
+    "VIOLATION_COLUMNS",
     "Detected",
     "Row",
     "Walk",
@@ -413,7 +414,7 @@ def take_new(walk: Walk, paths: LakePaths, markets: Sequence[Market], *, after_m
     walk.look()
 
 
-_COLUMNS: dict[str, Any] = {
+VIOLATION_COLUMNS: dict[str, Any] = {
     "venues": pl.List(pl.String), "market_ids": pl.List(pl.String), "forms": pl.List(pl.String), "grade": pl.String,
     "start_ts": pl.Int64, "last_ts": pl.Int64, "end_ts": pl.Int64, "peak_ts": pl.Int64, "seen": pl.Int64,
     "profit_usd": pl.Float64, "cost_usd": pl.Float64, "fee_usd": pl.Float64, "capital_usd": pl.Float64,
@@ -424,7 +425,7 @@ _COLUMNS: dict[str, Any] = {
 def write_violations(path: Path, episodes: Iterable[Episode]) -> int:
     """One row an episode, its figures those of its peak; returns how many."""
     rows = [_flat(episode) for episode in episodes]
-    frame = pl.DataFrame(rows, schema=_COLUMNS, orient="row")
+    frame = pl.DataFrame(rows, schema=VIOLATION_COLUMNS, orient="row")
     held = io.BytesIO()
     frame.write_parquet(held, compression="zstd")
     FileOps().write_whole(path, held.getvalue())

@@ -50,7 +50,17 @@ from overround.storage.readers import Partition, Piece
 from overround.storage.universe import read_universe
 from overround.timebucket import day_start_ms
 
-__all__ = ["ALL_HOURS", "MeasuredMarket", "MineResult", "MinedDays", "SkippedFile", "mine", "mine_days", "parse_hours"]
+__all__ = [
+    "ALL_HOURS",
+    "MeasuredMarket",
+    "MineResult",
+    "MinedDays",
+    "SkippedFile",
+    "mine",
+    "mine_days",
+    "parse_hours",
+    "stats_columns",
+]
 
 log = structlog.get_logger()
 
@@ -406,15 +416,25 @@ _TRADES: dict[str, pl.DataType] = {
 
 
 def _write(paths: LakePaths, venue: str, day: _Day) -> Path:
-    """The day's ``stats.parquet``: bounds and standard errors in half the width, for they are no more certain."""
     measures = _with_coverage(estimate(day.blocks), paths, venue, [day.date])
+    return write_stats(paths, venue, day.date, stats_frame(day.partial, measures, venue).to_arrow())
+
+
+def stats_frame(partial: pl.DataFrame, measures: pl.DataFrame, venue: str) -> pl.DataFrame:
+    """What ``stats.parquet`` holds: bounds and standard errors in half the width, for they are no more certain."""
     key = ["market_id", "outcome_id"]
-    stats = stats_of(day.partial, venue=str(venue)).join(measures, on=key, how="left", maintain_order="left")
+    stats = stats_of(partial, venue=str(venue)).join(measures, on=key, how="left", maintain_order="left")
     ranked = interest(measures).select("market_id", "interest")
     narrow = [f"{one.name}{end}" for one in ESTIMATES for end in ("_lo", "_hi", "_se")]
     narrow += ["spread_ticks_lo", "spread_ticks_hi"]
     stats = stats.join(ranked, on="market_id", how="left", maintain_order="left")
-    return write_stats(paths, venue, day.date, stats.with_columns(pl.col(narrow).cast(pl.Float32)).to_arrow())
+    return stats.with_columns(pl.col(narrow).cast(pl.Float32))
+
+
+def stats_columns() -> dict[str, pl.DataType]:
+    """Names and types of the columns of ``stats.parquet``."""
+    nowhere = _with_coverage(estimate(join_blocks([])), LakePaths(Path()), "", ["1970-01-01"])
+    return dict(stats_frame(merge([]), nowhere, "").schema)
 
 
 def _with_coverage(stats: pl.DataFrame, paths: LakePaths, venue: str, dates: Sequence[str]) -> pl.DataFrame:

@@ -35,6 +35,8 @@ from overround.storage.fileops import FileOps
 from overround.storage.universe import read_universe
 
 __all__ = [
+    "CONSTRAINT_COLUMNS",
+    "PROPOSITION_COLUMNS",
     "RulesRow",
     "StageDone",
     "bring_up_to_date",
@@ -231,7 +233,7 @@ def normalize(
     _write_table(
         path,
         [_proposition_row(prop, decided, hashes[prop.market_id]) for prop, decided in propositions],
-        _PROPOSITION_SCHEMA,
+        PROPOSITION_COLUMNS,
         {_INPUT: mark},
         ops,
     )
@@ -270,7 +272,7 @@ def constrain(paths: LakePaths, venues: Sequence[str], date: str, *, ops: FileOp
         constraints = made[venue]
         if not fresh:
             table = [_constraint_row(one) for one in constraints]
-            _write_table(path, table, _CONSTRAINT_SCHEMA, marks[venue], ops)
+            _write_table(path, table, CONSTRAINT_COLUMNS, marks[venue], ops)
         done.append(
             StageDone(
                 stage="constraints", venue=venue, date=date, path=str(path), redone=len(constraints),
@@ -413,14 +415,14 @@ def read_constraints(path: Path) -> list[Constraint]:
         ) from exc
 
 
-_PROPOSITION_SCHEMA: dict[str, Any] = {
+PROPOSITION_COLUMNS: dict[str, Any] = {
     "venue": pl.String, "market_id": pl.String, "ref": pl.String, "event_id": pl.String, "family": pl.String, "subject": pl.String,
     "measure": pl.String, "values_lo": pl.Float64, "values_hi": pl.Float64, "lo_closed": pl.Boolean, "hi_closed": pl.Boolean,
     "unit": pl.String, "window_kind": pl.String, "window_start": pl.Int64, "window_end": pl.Int64, "zone": pl.String, "source": pl.String,
     "game": pl.String, "exclusive_set": pl.String, "open_set": pl.Boolean, "confidence": pl.Float64, "reviewed": pl.Boolean,
     "reasons": pl.List(pl.String), "text_hash": pl.String, "template_hash": pl.String, "row_hash": pl.String, "proposition": pl.String,
 }  # fmt: skip
-_CONSTRAINT_SCHEMA: dict[str, Any] = {
+CONSTRAINT_COLUMNS: dict[str, Any] = {
     "key": pl.String, "relation": pl.String, "confidence": pl.String, "score": pl.Float64, "rule": pl.String, "legs": pl.Int64,
     "markets": pl.List(pl.String), "outcomes": pl.List(pl.String), "conditions": pl.List(pl.String), "constraint": pl.String,
 }  # fmt: skip

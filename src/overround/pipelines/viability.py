@@ -40,7 +40,14 @@ from overround.storage.fileops import FileOps
 from overround.storage.readers import Partition
 from overround.timebucket import day_start_ms
 
-__all__ = ["DEFAULT_CANCELS_AHEAD", "DEFAULT_SIZE", "ViabilityResult", "ViableMarket", "mm_viability"]
+__all__ = [
+    "DEFAULT_CANCELS_AHEAD",
+    "DEFAULT_SIZE",
+    "ViabilityResult",
+    "ViableMarket",
+    "mm_viability",
+    "viability_columns",
+]
 
 log = structlog.get_logger()
 
@@ -319,6 +326,18 @@ def _lines(
         for (market_id, outcome_id), quoter in quoters.items()
         for block, sums in quoter.blocks.items()
     ]
+    stats = _measured(rows)
+    end = day_start_ms(date) + 86_400_000
+    found = [_line(row, shares, two_sided, listed.get(row["market_id"]), end, size) for row in stats.to_dicts()]
+    worst = float("-inf")
+    return sorted(
+        found,
+        key=lambda line: (-(line.usd_per_day_lo if line.usd_per_day_lo is not None else worst), line.market_id),
+    )
+
+
+def _measured(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """What each market's sums say, a row a market."""
     schema = {
         "market_id": pl.String,
         "outcome_id": pl.String,
@@ -338,14 +357,7 @@ def _lines(
             for s in HORIZONS_S
         ),
     )
-    stats = stats.join(seen, on="market_id", how="left").sort("market_id")
-    end = day_start_ms(date) + 86_400_000
-    found = [_line(row, shares, two_sided, listed.get(row["market_id"]), end, size) for row in stats.to_dicts()]
-    worst = float("-inf")
-    return sorted(
-        found,
-        key=lambda line: (-(line.usd_per_day_lo if line.usd_per_day_lo is not None else worst), line.market_id),
-    )
+    return stats.join(seen, on="market_id", how="left").sort("market_id")
 
 
 def _line(
@@ -481,6 +493,21 @@ def _or_least(value: float | None) -> float:
     return float("-inf") if value is None else value
 
 
+def viability_columns() -> dict[str, Any]:
+    """Names and types of the columns of ``mm_viability.parquet``."""
+    text, number = pl.String, pl.Float64
+    measured = {name: kind for name, kind in _measured([]).schema.items() if name not in {"market_id", "outcome_id"}}
+    more = ("two_sided", "reward_share", "rewards", "hours_to_close", "size", "inventory_risk", "jump_risk")
+    return {
+        "version": pl.Int64,
+        **dict.fromkeys(("venue", "market_id", "verdict", "reason", "policy"), text),
+        **dict.fromkeys(("usd_per_day", "usd_per_day_lo", "usd_per_day_hi"), number),
+        **measured,
+        "judged_after_s": pl.Int64,
+        **dict.fromkeys((*more, "usd_per_day_per_usd"), number),
+    }
+
+
 def _write(paths: LakePaths, venue: str, date: str, lines: Sequence[ViableMarket]) -> Path:
     frame = pl.DataFrame(
         [
@@ -498,7 +525,7 @@ def _write(paths: LakePaths, venue: str, date: str, lines: Sequence[ViableMarket
             }
             for line in lines
         ],
-        infer_schema_length=None,
+        schema=viability_columns(),
     )
     sink = io.BytesIO()
     frame.write_parquet(sink, compression="zstd")

@@ -11,12 +11,14 @@ from overround.timebucket import Bucket, parse_bucket_name
 
 __all__ = [
     "COVERAGE",
+    "FILES",
     "GAPS",
     "INCLUSION",
     "JOURNAL",
     "SNAPSHOTS",
     "TRADES",
     "DayFolder",
+    "FilePlace",
     "LakePaths",
     "Shard",
     "TablePlace",
@@ -65,6 +67,44 @@ COVERAGE = TablePlace("coverage", "coverage", by_hour=False)
 GAPS = TablePlace("coverage", "gaps", by_hour=False, guest=True)
 INCLUSION = TablePlace("coverage", "inclusion", by_hour=False, guest=True)
 JOURNAL = TablePlace("raw", "frames")
+
+
+class FilePlace(NamedTuple):
+    """Where the files of a table lie that is not written in buckets.
+
+    Attributes
+    ----------
+    folder : str
+        Folder under the data folder.
+    name : str
+        Name of its files; ``*`` stands for a writer's own part.
+    by_day : bool
+        Whether ``venue=…`` folders are divided into ``date=…`` folders.
+    """
+
+    folder: str
+    name: str
+    by_day: bool = True
+
+    @property
+    def pattern(self) -> str:
+        """Matches its files, from the data folder."""
+        return f"{self.folder}/venue=*/{'date=*/' if self.by_day else ''}{self.name}"
+
+
+FILES = {
+    "universe": FilePlace("metadata", "universe.jsonl"),
+    "stats": FilePlace("stats", "stats.parquet"),
+    "mm_viability": FilePlace("reports/mm_viability", "mm_viability.parquet"),
+    "rules": FilePlace("rules", "rules.jsonl"),
+    "propositions": FilePlace("logic", "propositions.parquet"),
+    "constraints": FilePlace("logic", "constraints.parquet"),
+    "violations": FilePlace("logic", "violations.parquet"),
+    "review_queue": FilePlace("review_queue", "queue.jsonl"),
+    "review_decisions": FilePlace("review_queue", "decisions.jsonl", by_day=False),
+    "quarantine": FilePlace("quarantine", "quarantine_*.jsonl"),
+}
+"""Tables that are not written in buckets, by name."""
 
 
 class DayFolder(NamedTuple):
@@ -247,12 +287,29 @@ class LakePaths:
 
     # -- single files -------------------------------------------------------------------------------
 
-    def _daily(self, folder: str, venue: str, date: str, name: str) -> Path:
-        return self.root / folder / f"venue={venue}" / f"date={date}" / name
+    def files_of(self, place: TablePlace | FilePlace) -> list[Path]:
+        """A table's finished files of all venues and days, by name."""
+        if isinstance(place, FilePlace):
+            return sorted(self.root.glob(place.pattern))
+        hours = "hour=*/" if place.by_hour else ""
+        found = self.root.glob(f"{place.folder}/venue=*/date=*/{hours}{place.prefix}_*.parquet")
+        return sorted(path for path in found if parse_bucket_name(path.name))
+
+    def open_buckets(self, place: TablePlace) -> list[tuple[str, str, str]]:
+        """Venue, date and hour (empty where days are not divided) of the buckets that are not finished."""
+        hours = "hour=*/" if place.by_hour else ""
+        found = self.root.glob(f"{place.folder}/venue=*/date=*/{hours}.{place.prefix}_*.wal")
+        parts = {path.parent.relative_to(self.root / place.folder).parts for path in found}
+        named = [[part.partition("=")[2] for part in each] for each in sorted(parts)]
+        return [(each[0], each[1], each[2] if place.by_hour else "") for each in named]
+
+    def _daily(self, table: str, venue: str, date: str) -> Path:
+        place = FILES[table]
+        return self.root / place.folder / f"venue={venue}" / f"date={date}" / place.name
 
     def universe(self, venue: str, date: str) -> Path:
         """Listing of one venue and UTC day."""
-        return self._daily("metadata", venue, date, "universe.jsonl")
+        return self._daily("universe", venue, date)
 
     def universes(self, venue: str) -> list[Path]:
         """All listings of a venue, oldest day first."""
@@ -283,7 +340,7 @@ class LakePaths:
 
     def stats(self, venue: str, date: str) -> Path:
         """Mined statistics of one venue and UTC day."""
-        return self._daily("stats", venue, date, "stats.parquet")
+        return self._daily("stats", venue, date)
 
     def all_stats(self, venue: str) -> list[Path]:
         """All statistics of a venue, oldest day first."""
@@ -320,19 +377,19 @@ class LakePaths:
 
     def mm_viability(self, venue: str, date: str) -> Path:
         """Market-making report of one venue and UTC day."""
-        return self._daily("reports/mm_viability", venue, date, "mm_viability.parquet")
+        return self._daily("mm_viability", venue, date)
 
     def rules(self, venue: str, date: str) -> Path:
         """Rules texts of one venue and UTC day."""
-        return self._daily("rules", venue, date, "rules.jsonl")
+        return self._daily("rules", venue, date)
 
     def logic(self, venue: str, date: str, name: str) -> Path:
         """``propositions``, ``constraints`` or ``violations`` of one venue and UTC day."""
-        return self._daily("logic", venue, date, f"{name}.parquet")
+        return self._daily(name, venue, date)
 
     def review_queue(self, venue: str, date: str) -> Path:
         """What waits for a human's answer."""
-        return self._daily("review_queue", venue, date, "queue.jsonl")
+        return self._daily("review_queue", venue, date)
 
     def review_decisions(self, venue: str) -> Path:
         """What people answered, of all days: it is kept when queues are tidied away."""
