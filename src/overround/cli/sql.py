@@ -27,9 +27,7 @@ _ROWS = 10_000
 
 @click.command()
 @click.argument("query", required=False)
-@click.option(
-    "--file", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Read the query from a file."
-)
+@click.option("--file", "file", type=click.Path(dir_okay=False, path_type=Path), help="Read the query from a file.")
 @click.option("--tables", "tables", is_flag=True, help="List the tables and their columns instead.")
 @click.option(
     "--format",
@@ -107,7 +105,12 @@ def sql(
 def _query(query: str | None, file: Path | None) -> str:
     if (query is None) == (file is None):
         raise UsageError("a query is needed, and one only", hint='overround sql "select * from snapshots limit 5"')
-    text = file.read_text(encoding="utf-8") if file is not None else sys.stdin.read() if query == "-" else str(query)
+    try:
+        text = (
+            file.read_text(encoding="utf-8") if file is not None else sys.stdin.read() if query == "-" else str(query)
+        )
+    except (OSError, ValueError) as exc:
+        raise UsageError(f"--file {file} cannot be read: {exc}", hint="name a text file") from exc
     if not text.strip():
         raise UsageError("the query is empty", hint='overround sql "select * from snapshots limit 5"')
     return text
