@@ -30,12 +30,14 @@ def scored() -> Evaluation:
 
 @pytest.mark.captures
 def test_no_hard_negative_is_claimed_and_nothing_promoted(scored: Evaluation) -> None:
+    assert scored.scores is not None
     assert scored.scores.promoted == 0
     assert scored.scores.none_claimed == 0
 
 
 @pytest.mark.captures
 def test_certain_relations_and_pairs_meet_their_targets(scored: Evaluation) -> None:
+    assert scored.scores is not None
     total = scored.scores.certain["all"]
     assert total.precision is not None
     assert total.recall is not None

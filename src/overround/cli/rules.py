@@ -22,11 +22,13 @@ from overround.cli.rules_stages import constraints, ingest, normalize, review, r
 from overround.errors import NothingStored, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from overround.arbitrage import Episode
     from overround.market import Market
     from overround.pipelines.detect import Detected, Walk
     from overround.pipelines.relations import Evaluation
-    from overround.rules import Score
+    from overround.rules import Judged, Score, Scores
     from overround.storage import LakePaths
 
 __all__ = ["rules"]
@@ -86,15 +88,23 @@ def relations(*, app: App, files: tuple[Path, ...], as_json: bool) -> int:
 
 @rules.command(name="eval")
 @_markets
-@click.option("--gold", type=_FILE, required=True, metavar="FILE", help="Labelled relations, one JSON object a line.")
+@click.option("--gold", type=_FILE, metavar="FILE", help="Labelled relations, one JSON object a line.")
 @click.option("--pairs", type=_FILE, metavar="FILE", help="Labelled pairs across the venues, one JSON object a line.")
+@click.option(
+    "--judgements", type=_FILE, metavar="FILE", help="Single markets as a person read them, one JSON object a line."
+)
 @json_option
 @app_options()
-def evaluate(*, app: App, files: tuple[Path, ...], gold: Path, pairs: Path | None, as_json: bool) -> int:
-    """Score the relations of some markets against labels.
+def evaluate(
+    *, app: App, files: tuple[Path, ...], gold: Path | None, pairs: Path | None, judgements: Path | None, as_json: bool
+) -> int:
+    """Say how much of some markets is read, and score it against labels.
 
-    Ladders and sets are expanded, and what follows from several claims counts as claimed. Precision is that of certain
-    claims: a hard negative that is claimed, and a conditional relation that is claimed as certain, count against it.
+    A file has one JSON object a line, as for `overround rules relations`, or Polymarket's listing as it came; .gz is unpacked.
+
+    Of labelled relations ladders and sets are expanded, and what follows from several claims counts as claimed. Precision
+    is that of certain claims: a hard negative that is claimed, and a conditional relation that is claimed as certain,
+    count against it. Of judgements each field is compared, and those of high confidence are counted apart.
 
     Example: overround rules eval --markets markets.jsonl --gold gold.jsonl
     """
@@ -103,7 +113,7 @@ def evaluate(*, app: App, files: tuple[Path, ...], gold: Path, pairs: Path | Non
     from overround.pipelines.relations import evaluate_rules
 
     app.start_logging(to_stdout=False)
-    found = evaluate_rules(files, gold, pairs)
+    found = evaluate_rules(files, gold, pairs, judgements)
     if as_json:
         click.echo(msgspec.json.encode(found))
     else:
@@ -412,16 +422,40 @@ def verify(*, app: App, file: Path, as_json: bool) -> int:
 
 
 def _print(found: Evaluation) -> None:
+    _table("read", ("markets", "in families", "confident", "both"), {
+        venue: [f"{one.markets:,}", *(_part(part, one.markets) for part in (one.in_families, one.high, one.high_in_families))]
+        for venue, one in found.readable.items()
+    })  # fmt: skip
+    if found.scores is not None:
+        _print_scores(found.scores)
+    if found.pairs is not None:
+        pairs = found.pairs
+        click.echo(
+            f"pairs: {pairs.matched} of {pairs.true_pairs} matched, {pairs.wrong} wrong; precision {_share(pairs.precision)}, "
+            f"recall {_share(pairs.recall)}"
+        )
+    if found.judged is not None:
+        _print_judged(found.judged)
+    for part in (found.scores, found.pairs, found.judged):
+        for error in part.errors if part is not None else ():
+            click.echo(f"  {error}")
+
+
+def _table(title: str, columns: Sequence[str], rows: dict[str, list[str]]) -> None:
     from rich.table import Table
 
-    scores = found.scores
     table = Table(box=None, pad_edge=False)
-    table.add_column("certain labels", no_wrap=True)
-    for name in ("labels", "found", "as conditional", "wrong", "precision", "recall", "F1"):
+    table.add_column(title, no_wrap=True)
+    for name in columns:
         table.add_column(name, justify="right")
-    for name, score in scores.certain.items():
-        table.add_row(name, *_cells(score))
+    for name, cells in rows.items():
+        table.add_row(name, *cells)
     console().print(table)
+
+
+def _print_scores(scores: Scores) -> None:
+    columns = ("labels", "found", "as conditional", "wrong", "precision", "recall", "F1")
+    _table("certain labels", columns, {name: _cells(score) for name, score in scores.certain.items()})
     recalled = scores.conditional.get("all")
     if recalled is not None and recalled.recall is not None:
         click.echo(f"conditional labels: {recalled.found} of {recalled.rows} claimed as conditional or certain")
@@ -429,14 +463,25 @@ def _print(found: Evaluation) -> None:
         f"none labels: {scores.none_claimed} of {scores.none_rows} claimed, {scores.none_claimed_certain} as certain"
     )
     click.echo(f"conditional labels claimed certain: {scores.promoted} of {scores.conditional_rows}")
-    if found.pairs is not None:
-        pairs = found.pairs
-        click.echo(
-            f"pairs: {pairs.matched} of {pairs.true_pairs} matched, {pairs.wrong} wrong; precision {_share(pairs.precision)}, "
-            f"recall {_share(pairs.recall)}"
-        )
-    for error in (*scores.errors, *(found.pairs.errors if found.pairs is not None else ())):
-        click.echo(f"  {error}")
+
+
+def _print_judged(judged: Judged) -> None:
+    for title, shares in (
+        ("judged fields", {"all": judged.total}),
+        ("by field", judged.by_field),
+        ("by family", judged.by_family),
+        ("by venue", judged.by_venue),
+    ):
+        _table(title, ("right", "with silence", "confident"), {
+            name: [_part(one.said_right, one.said), _part(one.all_right, one.all), _part(one.high_right, one.high)]
+            for name, one in shares.items()
+        })  # fmt: skip
+    if judged.missing:
+        click.echo(f"{judged.missing} of {judged.markets} judged markets are in none of the files")
+
+
+def _part(part: int, whole: int) -> str:
+    return f"{part:,} of {whole:,} ({100 * part / whole:.1f} %)" if whole else ""
 
 
 def _cells(score: Score) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,20 +15,32 @@ from overround.logic import Constraint
 from overround.market import Market
 from overround.rules import (
     GoldRow,
+    Judged,
+    Judgement,
     PairRow,
     PairScores,
+    Readable,
     Reading,
     Scores,
     Wording,
     evaluate,
     evaluate_pairs,
+    judge,
     read,
+    readable,
     relate,
     wording_of_market,
     wording_of_record,
 )
 
-__all__ = ["Evaluation", "RelationMarket", "RelationRow", "evaluate_rules", "read_wordings", "relations_of"]
+__all__ = [
+    "Evaluation",
+    "RelationMarket",
+    "RelationRow",
+    "evaluate_rules",
+    "read_wordings",
+    "relations_of",
+]
 
 _MARKET = msgspec.json.Decoder(Market)
 T = Any
@@ -57,16 +71,20 @@ class RelationRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
-    """Scores of relations and, where pairs were given, of pairs across venues."""
+    """How markets were read and, as far as labels were given, the scores of relations, of pairs and of single fields."""
 
     markets: int
-    relations: int
-    scores: Scores
+    readable: dict[str, Readable]
+    relations: int | None = None
+    scores: Scores | None = None
     pairs: PairScores | None = None
+    judged: Judged | None = None
 
 
 def read_wordings(paths: Iterable[Path]) -> list[Wording]:
-    """Markets of files with one JSON object a line: a venue's record beside its event, or a line of ``universe.jsonl``.
+    """Markets of files with one JSON object a line, packed or not.
+
+    A line is a venue's record beside its event, a market of Polymarket's listing as it came, or one of ``universe.jsonl``.
 
     A market that comes twice counts as it comes last.
 
@@ -82,6 +100,8 @@ def read_wordings(paths: Iterable[Path]) -> list[Wording]:
         for number, line in _lines(path):
             try:
                 record = msgspec.json.decode(line)
+                if isinstance(record, dict) and "conditionId" in record:
+                    record = _beside_event(record)
                 of_venue = isinstance(record, dict) and "market" in record
                 words = wording_of_record(record) if of_venue else wording_of_market(_MARKET.decode(line))
             except (FrameMalformed, *UNREADABLE) as exc:
@@ -95,9 +115,22 @@ def read_wordings(paths: Iterable[Path]) -> list[Wording]:
     return list(found.values())
 
 
+def _beside_event(market: dict[str, Any]) -> dict[str, Any]:
+    """A market of Polymarket's listing, which holds its events, as a record beside its event."""
+    events = market.get("events")
+    event = events[0] if isinstance(events, list) and events and isinstance(events[0], dict) else {}
+    return {"venue": "polymarket", "event_key": str(event.get("id") or ""), "event": event, "market": market}
+
+
 def _lines(path: Path) -> Iterable[tuple[int, bytes]]:
     try:
         data = path.read_bytes()
+        if path.suffix == ".gz":
+            data = gzip.decompress(data)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as exc:
+        raise FileDamaged(
+            f"{path} is no whole gzip file: {exc}", hint="fetch it again, or name the unpacked file"
+        ) from exc
     except OSError as exc:
         raise NothingStored(
             f"{path} cannot be read: {exc.strerror}", hint="name a file with one JSON object a line"
@@ -129,22 +162,28 @@ def _row(constraint: Constraint) -> RelationRow:
     )  # fmt: skip
 
 
-def evaluate_rules(markets: Sequence[Path], gold: Path, pairs: Path | None = None) -> Evaluation:
-    """Read the markets, relate them and score the result.
+def evaluate_rules(
+    markets: Sequence[Path], gold: Path | None = None, pairs: Path | None = None, judgements: Path | None = None
+) -> Evaluation:
+    """Read the markets, relate them where relations are labelled, and score the result.
 
     Raises
     ------
     NothingStored, FileDamaged
         If a file is missing, or a line of it is not what it should be.
     """
+    wanted = _rows(judgements, Judgement) if judgements is not None else None
+    labelled = _rows(gold, GoldRow) if gold is not None else None
     readings: list[Reading] = [read(words) for words in read_wordings(markets)]
-    constraints = relate(readings)
+    constraints = relate(readings) if labelled is not None else []
     labels = {(one.wording.venue.value, one.wording.named): one.wording.outcomes for one in readings}
     return Evaluation(
         markets=len(readings),
-        relations=len(constraints),
-        scores=evaluate(constraints, _rows(gold, GoldRow), labels),
+        readable=readable(readings),
+        relations=len(constraints) if labelled is not None else None,
+        scores=evaluate(constraints, labelled, labels) if labelled is not None else None,
         pairs=evaluate_pairs(_rows(pairs, PairRow)) if pairs is not None else None,
+        judged=judge(wanted, readings) if wanted is not None else None,
     )
 
 

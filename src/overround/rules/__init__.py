@@ -2,6 +2,7 @@
 
 from overround.rules.evaluate import Claims, GoldMarket, GoldRow, Score, Scores, evaluate
 from overround.rules.grammar import HIGH, Reading, read
+from overround.rules.judge import Judged, Judgement, Readable, Share, judge, readable
 from overround.rules.matching import Match, PairRow, PairScores, Statement, Verdict, evaluate_pairs, match, statement
 from overround.rules.relate import relate
 from overround.rules.review import (
@@ -22,14 +23,18 @@ __all__ = [
     "Decision",
     "GoldMarket",
     "GoldRow",
+    "Judged",
+    "Judgement",
     "Match",
     "PairRow",
     "PairScores",
     "QueueItem",
+    "Readable",
     "Reading",
     "Ruling",
     "Score",
     "Scores",
+    "Share",
     "Statement",
     "Verdict",
     "Wording",
@@ -37,9 +42,11 @@ __all__ = [
     "evaluate",
     "evaluate_pairs",
     "highlighted",
+    "judge",
     "match",
     "queue_item",
     "read",
+    "readable",
     "relate",
     "ruled",
     "rulings",
