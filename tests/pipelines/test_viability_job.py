@@ -13,7 +13,7 @@ from test_mine_days import DAYS, MARKETS, NOON, record
 
 from overround.cli.app import root
 from overround.errors import NothingStored
-from overround.pipelines.viability import mm_viability
+from overround.pipelines.viability import mm_viability, viability_columns
 from overround.pipelines.viability_page import viability_page
 from overround.storage import LakePaths, write_universe
 from overround.testing.markets import a_market
@@ -55,6 +55,9 @@ def test_every_market_gets_its_figures_and_a_verdict(lake: LakePaths) -> None:
         "inventory_risk",
     } <= set(frame.columns)
     assert frame["reason"].null_count() == 0
+    # Every figure is stored, and the schema that others read by names every one.
+    assert set(result.markets[0].stats) < set(frame.columns)
+    assert dict(frame.schema) == viability_columns()
 
 
 def test_the_first_markets_gap_takes_its_time_away(lake: LakePaths) -> None:

@@ -495,38 +495,32 @@ def _or_least(value: float | None) -> float:
 
 def viability_columns() -> dict[str, Any]:
     """Names and types of the columns of ``mm_viability.parquet``."""
-    text, number = pl.String, pl.Float64
-    measured = {name: kind for name, kind in _measured([]).schema.items() if name not in {"market_id", "outcome_id"}}
-    more = ("two_sided", "reward_share", "rewards", "hours_to_close", "size", "inventory_risk", "jump_risk")
+    measured = _measured([]).schema
+    nothing = _line({**dict.fromkeys(measured, 0.0), "market_id": ""}, {}, {}, None, 0, 0.0)
+    texts = dict.fromkeys(("venue", "market_id", "verdict", "reason", "policy"), pl.String)
+    whole = dict.fromkeys(("version", "judged_after_s"), pl.Int64)
+    known = {**dict(measured), **texts, **whole}
+    return {name: known.get(name, pl.Float64) for name in _stored("", nothing)}
+
+
+def _stored(venue: str, line: ViableMarket) -> dict[str, Any]:
+    """A market's row of the file."""
     return {
-        "version": pl.Int64,
-        **dict.fromkeys(("venue", "market_id", "verdict", "reason", "policy"), text),
-        **dict.fromkeys(("usd_per_day", "usd_per_day_lo", "usd_per_day_hi"), number),
-        **measured,
-        "judged_after_s": pl.Int64,
-        **dict.fromkeys((*more, "usd_per_day_per_usd"), number),
+        "version": VIABILITY_VERSION,
+        "venue": venue,
+        "market_id": line.market_id,
+        "verdict": line.verdict,
+        "reason": line.reason,
+        "policy": line.policy,
+        "usd_per_day": line.usd_per_day,
+        "usd_per_day_lo": line.usd_per_day_lo,
+        "usd_per_day_hi": line.usd_per_day_hi,
+        **line.stats,
     }
 
 
 def _write(paths: LakePaths, venue: str, date: str, lines: Sequence[ViableMarket]) -> Path:
-    frame = pl.DataFrame(
-        [
-            {
-                "version": VIABILITY_VERSION,
-                "venue": venue,
-                "market_id": line.market_id,
-                "verdict": line.verdict,
-                "reason": line.reason,
-                "policy": line.policy,
-                "usd_per_day": line.usd_per_day,
-                "usd_per_day_lo": line.usd_per_day_lo,
-                "usd_per_day_hi": line.usd_per_day_hi,
-                **line.stats,
-            }
-            for line in lines
-        ],
-        schema=viability_columns(),
-    )
+    frame = pl.DataFrame([_stored(venue, line) for line in lines], schema=viability_columns())
     sink = io.BytesIO()
     frame.write_parquet(sink, compression="zstd")
     path = paths.mm_viability(venue, date)
