@@ -1,6 +1,6 @@
 """Write the generated reference pages and tables, or check that they are current.
 
-python scripts/docs.py            writes docs/reference/{commands,settings,api}.md and the tables of explanation/{faults,repair}.md
+python scripts/docs.py            writes docs/reference/{commands,settings,schema,api}.md and the tables of explanation/{faults,repair}.md
 python scripts/docs.py --check    exits 1 and names the page if one is out of date
 """
 
@@ -47,6 +47,50 @@ def settings_page() -> str:
         "`overround config show` prints the effective values and where each comes from.\n\n"
         f"```toml\n{text}```\n"
     )
+
+
+def schema_page() -> str:
+    """Every table of the lake, column by column."""
+    from overround.pipelines.columns import meaning_of, since_of, unit_of
+    from overround.pipelines.tables import lake_tables
+    from overround.storage.paths import FilePlace
+
+    lines = [
+        "# Schema",
+        "",
+        "Every table of the lake, written from the code by `scripts/docs.py`; [the lake](lake.md) says how rows get there.",
+        "Types are SQL's ([ask in SQL](../how-to/query-with-sql.md)): in Parquet `BIGINT` is int64 and `DOUBLE[]` a list of float64.",
+        "`JSON` is a value with parts of its own in a line of JSON.",
+        "Times in ms are milliseconds since the epoch, UTC.",
+        "The names of folders give `venue`, `date` and `hour` besides.",
+        "",
+        "A file says its version (`schema_version` in a bucket's file and in the manifest, `overround.stats_version` in statistics).",
+        "Columns are only added, at the end and nullable.",
+        "Files of every older version are read, with null where a column was not there yet.",
+        "A file of a later version is refused where its columns would be lost.",
+        "",
+    ]
+    for table in lake_tables():
+        place = table.place
+        if isinstance(place, FilePlace):
+            where = place.pattern.replace("venue=*", "venue=V").replace("date=*", "date=D")
+        else:
+            hour = "hour=HH/" if place.by_hour else ""
+            where = f"{place.folder}/venue=V/date=D/{hour}{place.prefix}_DTHH-mm.parquet"
+        rows = [
+            [
+                f"`{column.name}`",
+                column.kind,
+                unit_of(table.name, column.name),
+                "yes" if column.nullable else "no",
+                str(since_of(table.name, column.name)),
+                meaning_of(table.name, column.name),
+            ]
+            for column in table.columns
+        ]
+        lines += [f"## {table.name}", "", f"A row is {table.row}.", f"Version {table.version}, in `{where}`.", ""]
+        lines += [_columns(["Column", "Type", "Unit", "Null", "Since", "Meaning"], rows), ""]
+    return "\n".join(lines)
 
 
 def api_page() -> str:
@@ -122,7 +166,12 @@ def _filled(page: Path, parts: dict[str, str]) -> str:
 
 def main() -> int:
     stale = []
-    pages = {DOCS / "commands.md": commands_page, DOCS / "settings.md": settings_page, DOCS / "api.md": api_page}
+    pages = {
+        DOCS / "commands.md": commands_page,
+        DOCS / "settings.md": settings_page,
+        DOCS / "schema.md": schema_page,
+        DOCS / "api.md": api_page,
+    }
     for path, make in {**pages, FAULTS: faults_page, REPAIR: repair_page}.items():
         text = make()
         if "--check" in sys.argv:

@@ -26,7 +26,7 @@ from overround.rules.review import QueueItem, Ruling
 from overround.storage import COVERAGE_TABLE, GAPS_TABLE, INCLUSION_TABLE, SNAPSHOT_TABLE, TRADE_TABLE, TableSpec
 from overround.storage.paths import FILES, FilePlace, TablePlace
 from overround.storage.quarantine import QuarantineEntry
-from overround.storage.stats import STATS_VERSION
+from overround.storage.stats import STATS_SCHEMA, STATS_VERSION
 
 __all__ = ["Column", "LakeTable", "lake_tables"]
 
@@ -98,7 +98,9 @@ def lake_tables() -> tuple[LakeTable, ...]:
         _bucketed("gaps", "one stretch in which the record of a market may differ from the venue", GAPS_TABLE),
         _bucketed("inclusion", "one market's stay in a set of the rotation", INCLUSION_TABLE),
         _lines("universe", "one market as listed", Market),
-        _parquet("stats", "what mining found about one outcome", stats_columns(), version=STATS_VERSION),
+        _parquet(
+            "stats", "what mining found about one outcome", stats_columns(), version=STATS_VERSION, first=STATS_SCHEMA
+        ),
         _parquet(
             "mm_viability", "what quoting one market would have earned", viability_columns(), version=VIABILITY_VERSION
         ),
@@ -117,9 +119,13 @@ def _bucketed(name: str, row: str, spec: TableSpec) -> LakeTable:
     return LakeTable(name=name, row=row, place=spec.place, columns=columns, version=spec.version, bucketed=spec)
 
 
-def _parquet(name: str, row: str, columns: Mapping[str, Any], *, version: int = 1) -> LakeTable:
+def _parquet(
+    name: str, row: str, columns: Mapping[str, Any], *, version: int = 1, first: Iterable[pa.Field[Any]] = ()
+) -> LakeTable:
+    """A table of whole files; of ``first`` it is known which columns are never null."""
     empty = pl.DataFrame(schema=dict(columns)).to_arrow()
-    kinds = tuple(Column(field.name, _of_arrow(field.type), nullable=True) for field in empty.schema)
+    never = {field.name for field in first if not field.nullable}
+    kinds = tuple(Column(field.name, _of_arrow(field.type), field.name not in never) for field in empty.schema)
     return LakeTable(name=name, row=row, place=FILES[name], columns=kinds, version=version)
 
 
