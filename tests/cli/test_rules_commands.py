@@ -211,3 +211,21 @@ def test_a_file_that_holds_no_markets_is_named(tmp_path: Path, capsys: pytest.Ca
     file.write_text('{"venue":"kalshi","market":{}}\n')
     assert run(["rules", "relations", "--markets", str(file)]) == 1
     assert f"{file} line 1" in capsys.readouterr().err
+
+
+def test_pairs_name_what_differs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    title = "Will Ann Roe {} by June 30, 2027?"
+    records = [
+        {"venue": "kalshi", "event_key": "K", "market": {"ticker": "KXROE", "title": title.format("resign"), "rules_primary": "Ann Roe resigns."}},
+        {"venue": "polymarket", "event_key": "P", "market": {"id": "1", "question": title.format("not resign"), "description": "She stays."}},
+        {"venue": "polymarket", "event_key": "P", "market": {"id": "2", "question": title.format("announce to resign"), "description": "She says it."}},
+    ]  # fmt: skip
+    file = tmp_path / "markets.jsonl"
+    file.write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert run(["rules", "pairs", "--markets", str(file)]) == 0
+    equal, alike = capsys.readouterr().out.splitlines()
+    assert equal.startswith("equivalent inverted kalshi:KXROE:Yes polymarket:1:No  if ")
+    assert alike == "similar aligned kalshi:KXROE:Yes polymarket:2:Yes  but announce"
+    assert run(["rules", "pairs", "--markets", str(file), "--similar", "0", "--json"]) == 0
+    (pair,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert pair["polarity"] == "inverted"

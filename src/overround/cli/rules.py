@@ -86,6 +86,47 @@ def relations(*, app: App, files: tuple[Path, ...], as_json: bool) -> int:
     return 0
 
 
+@rules.command()
+@_markets
+@click.option(
+    "--similar",
+    type=click.IntRange(0),
+    default=3,
+    show_default=True,
+    metavar="N",
+    help="Pairs with differences to show of each Kalshi market, the nearest first.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+@app_options()
+def pairs(*, app: App, files: tuple[Path, ...], similar: int, as_json: bool) -> int:
+    """The same question on both venues, with polarity and every difference by name.
+
+    Equivalent pairs ask the same; what follows "if" are terms that are not alike: whose word decides, when the window ends,
+    what is paid when the question is void. Similar pairs differ in what is asked, and bind nothing.
+
+    Example: overround rules pairs --markets polymarket.jsonl --markets kalshi.jsonl
+    """
+    import msgspec
+
+    from overround.pipelines.relations import pairs_of
+
+    app.start_logging(to_stdout=False)
+    for pair in pairs_of(files, similar=similar):
+        if as_json:
+            click.echo(msgspec.json.encode(pair))
+            continue
+        one, other = (f"{side.venue}:{side.market_id}:{side.outcome}" for side in pair.markets)
+        why = (
+            f"  if {'; '.join(pair.terms)}"
+            if pair.terms
+            else f"  but {'; '.join(pair.differences)}"
+            if pair.differences
+            else ""
+        )
+        click.echo(f"{pair.verdict} {pair.polarity} {one} {other}{why}")
+    return 0
+
+
 @rules.command(name="eval")
 @_markets
 @click.option("--gold", type=_FILE, metavar="FILE", help="Labelled relations, one JSON object a line.")
@@ -431,8 +472,8 @@ def _print(found: Evaluation) -> None:
     if found.pairs is not None:
         pairs = found.pairs
         click.echo(
-            f"pairs: {pairs.matched} of {pairs.true_pairs} matched, {pairs.wrong} wrong; precision {_share(pairs.precision)}, "
-            f"recall {_share(pairs.recall)}"
+            f"pairs: {pairs.matched} of {pairs.true_pairs} matched, {pairs.wrong} wrong ({pairs.turned_wrong} by polarity); precision "
+            f"{_share(pairs.precision)}, recall {_share(pairs.recall)}; {pairs.unnamed} refused without a named difference"
         )
     if found.judged is not None:
         _print_judged(found.judged)

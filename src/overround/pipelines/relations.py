@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from overround.errors import UNREADABLE, FileDamaged, FrameMalformed, NothingStored
-from overround.logic import Constraint
+from overround.logic import Constraint, Leg
 from overround.market import Market
 from overround.rules import (
     GoldRow,
@@ -26,18 +26,22 @@ from overround.rules import (
     evaluate,
     evaluate_pairs,
     judge,
+    leg,
     read,
     readable,
     relate,
+    venue_pairs,
     wording_of_market,
     wording_of_record,
 )
 
 __all__ = [
     "Evaluation",
+    "PairOut",
     "RelationMarket",
     "RelationRow",
     "evaluate_rules",
+    "pairs_of",
     "read_wordings",
     "relations_of",
 ]
@@ -68,6 +72,30 @@ class RelationRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     conditions: list[str]
     premises: list[str]
     rule: str
+
+
+class PairOut(msgspec.Struct, frozen=True, kw_only=True):
+    """A printed pair across the venues.
+
+    Attributes
+    ----------
+    verdict : str
+        ``equivalent`` or ``similar``.
+    polarity : str
+        ``aligned`` where the first outcomes mean the same, ``inverted`` where one's is the other's second.
+    markets : list of RelationMarket
+        The outcomes that are paid together.
+    differences : list of str
+        In what is asked; none where the pair is equivalent.
+    terms : list of str
+        In how it is decided and paid: conditions of the equivalence.
+    """
+
+    verdict: str
+    polarity: str
+    markets: list[RelationMarket]
+    differences: list[str]
+    terms: list[str]
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,17 +171,31 @@ def relations_of(paths: Sequence[Path]) -> list[RelationRow]:
     return [_row(constraint) for constraint in relate([read(words) for words in read_wordings(paths)])]
 
 
+def pairs_of(paths: Sequence[Path], *, similar: int = 3) -> list[PairOut]:
+    """Pairs across the venues: those that ask the same, and of each market a few that sound alike, with what differs."""
+    readings = [read(words) for words in read_wordings(paths)]
+    return [
+        PairOut(
+            verdict=pair.verdict, polarity="inverted" if pair.index else "aligned",
+            markets=[_market(leg(pair.one)), _market(leg(pair.other, pair.index))],
+            differences=list(pair.differences), terms=list(pair.terms),
+        )
+        for pair in venue_pairs(readings, similar=similar)
+    ]  # fmt: skip
+
+
+def _market(leg: Leg) -> RelationMarket:
+    return RelationMarket(
+        venue=leg.venue, event_key=leg.event_id, market_id=leg.ref or leg.market_id, outcome=leg.outcome, label=leg.label
+    )  # fmt: skip
+
+
 def _row(constraint: Constraint) -> RelationRow:
     return RelationRow(
         relation=constraint.relation,
         confidence=constraint.confidence,
         score=constraint.score,
-        markets=[
-            RelationMarket(
-                venue=leg.venue, event_key=leg.event_id, market_id=leg.ref or leg.market_id, outcome=leg.outcome, label=leg.label
-            )
-            for leg in constraint.legs
-        ],
+        markets=[_market(leg) for leg in constraint.legs],
         antecedent=constraint.antecedent,
         consequent=constraint.consequent,
         conditions=list(constraint.conditions),

@@ -1,9 +1,20 @@
 """Reading the rules: words and fields of markets in, propositions and constraints out."""
 
+from overround.rules.draw import leg
 from overround.rules.evaluate import Claims, GoldMarket, GoldRow, Score, Scores, evaluate
 from overround.rules.grammar import HIGH, Reading, read
 from overround.rules.judge import Judged, Judgement, Readable, Share, judge, readable
-from overround.rules.matching import Match, PairRow, PairScores, Statement, Verdict, evaluate_pairs, match, statement
+from overround.rules.matching import (
+    Match,
+    PairRow,
+    PairScores,
+    PairVerdict,
+    Statement,
+    Verdict,
+    evaluate_pairs,
+    match,
+    statement,
+)
 from overround.rules.relate import relate
 from overround.rules.review import (
     Decision,
@@ -15,6 +26,7 @@ from overround.rules.review import (
     ruled,
     rulings,
 )
+from overround.rules.venues import VenuePair, venue_pairs
 from overround.rules.wording import Wording, wording_of_market, wording_of_record
 
 __all__ = [
@@ -28,6 +40,7 @@ __all__ = [
     "Match",
     "PairRow",
     "PairScores",
+    "PairVerdict",
     "QueueItem",
     "Readable",
     "Reading",
@@ -36,6 +49,7 @@ __all__ = [
     "Scores",
     "Share",
     "Statement",
+    "VenuePair",
     "Verdict",
     "Wording",
     "correction_of",
@@ -43,6 +57,7 @@ __all__ = [
     "evaluate_pairs",
     "highlighted",
     "judge",
+    "leg",
     "match",
     "queue_item",
     "read",
@@ -51,6 +66,7 @@ __all__ = [
     "ruled",
     "rulings",
     "statement",
+    "venue_pairs",
     "wording_of_market",
     "wording_of_record",
 ]

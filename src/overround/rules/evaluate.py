@@ -178,6 +178,9 @@ class Claims:
     def covers(self, nodes: Sequence[tuple[str, str, int]]) -> bool:
         """Whether one of the outcomes must come, by a claimed cover each of whose outcomes implies one of these."""
         wanted = set(nodes)
+        # A market and its other outcome leave nothing out.
+        if any(self.implies(_not(one), other) for one in wanted for other in wanted if other != one):
+            return True
         return any(
             all(one in wanted or any(self.implies(one, other) for other in wanted) for one in cover)
             for cover in self._covers

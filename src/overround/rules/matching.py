@@ -21,7 +21,17 @@ from overround.rules.dates import When, find_dates, without_dates
 from overround.rules.numbers import Compare, Quantity, quantity
 from overround.rules.wording import plain
 
-__all__ = ["Match", "PairRow", "PairScores", "Statement", "Verdict", "evaluate_pairs", "match", "statement"]
+__all__ = [
+    "Match",
+    "PairRow",
+    "PairScores",
+    "PairVerdict",
+    "Statement",
+    "Verdict",
+    "evaluate_pairs",
+    "match",
+    "statement",
+]
 
 
 class Verdict(StrEnum):
@@ -51,6 +61,10 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True):
     months : tuple of int
         Months that are meant as a whole.
     number : Quantity or None
+    negated : bool
+        It is asked whether something does not happen.
+    way : str
+        ``up`` or ``down``, where that is all that is asked of a number.
     """
 
     words: tuple[str, ...] = ()
@@ -61,6 +75,8 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True):
     days: tuple[str, ...] = ()
     months: tuple[int, ...] = ()
     number: Quantity | None = None
+    negated: bool = False
+    way: str = ""
 
 
 class Match(msgspec.Struct, frozen=True, kw_only=True):
@@ -245,7 +261,6 @@ _MARKS = (
     ("defensive", re.compile(r"\bdefensive\b")),
     ("offensive", re.compile(r"\boffensive\b")),
     ("supporting", re.compile(r"\bsupporting\b")),
-    ("not", re.compile(r"\bnot\b|\bnobody\b|\bno one\b|n't\b")),
 )  # fmt: skip
 _SAME = (
     (re.compile(r"\b(?:qualif(?:y|ies)|advances?|reach(?:es)?|makes?)\b"), "reach"),
@@ -256,6 +271,8 @@ _SAME = (
     (re.compile(r"\bcuts?\b|\b(?:decreases?|lowers?) (?=(?:interest )?rates)"), "cut"),
     (re.compile(r"\brises? (?:by )?|increases? (?:by )?"), ""),
 )
+_NOT = re.compile(r"\bnot\b|\bnobody\b|\bno one\b|\b(?:\w+)n't\b")
+_WAY = re.compile(r"\b(up|down)\b")
 _ANY_DAY = date(2000, 1, 8)
 _PLAIN_WORDS = frozenset(
     [
@@ -387,10 +404,19 @@ def statement(title: str, rules: str = "") -> Statement:
         bare = pattern.sub(" ", bare)
     if found:
         bare = _STATE_NAME.sub(" ", bare)
-    content = sorted({word for word in re.findall(r"[a-z0-9]+", bare) if word not in _PLAIN_WORDS and len(word) > 1})
+    ways = set(_WAY.findall(bare))
+    way = ways.pop() if len(ways) == 1 and number is None else ""
+    content = sorted(
+        {
+            word
+            for word in re.findall(r"[a-z0-9]+", _NOT.sub(" ", bare))
+            if word not in _PLAIN_WORDS and len(word) > 1 and word != way
+        }
+    )
     return Statement(
         words=tuple(content), offices=offices, parties=tuple(party for party, words in _PARTIES if words.search(text)), marks=marks,
         years=tuple(sorted(years)), days=tuple(sorted(days)), months=tuple(sorted(months)), number=number,
+        negated=_NOT.search(bare) is not None, way=way,
     )  # fmt: skip
 
 
@@ -428,7 +454,11 @@ def match(one: Statement, other: Statement) -> Match:
         for mark in sorted(set(one.marks) ^ set(other.marks))
         if mark not in quiet or ((set(one.marks) & set(other.marks)) - quiet == set() and mark != "month on month")
     ]
-    apart += _number_apart(one.number, other.number)
+    turned = _turned(one.number, other.number)
+    if not turned:
+        apart += _number_apart(one.number, other.number)
+    if bool(one.way) != bool(other.way):
+        apart.append(f"direction: only one says {one.way or other.way}")
     if one.years and other.years and not set(one.years) & set(other.years):
         apart.append(f"year: {one.years[-1]} against {other.years[-1]}")
     if one.months and other.months and one.months != other.months:
@@ -436,7 +466,7 @@ def match(one: Statement, other: Statement) -> Match:
     if one.days and other.days and set(one.days) != set(other.days):
         apart.append(f"window edge: {one.days[-1]} against {other.days[-1]}")
     left, right = _unmatched(one.words, other.words), _unmatched(other.words, one.words)
-    apart += [f"only one says {' '.join(words)}" for words in (left, right) if words]
+    apart += [_only_one(words) for words in (left, right) if words]
     likeness = (
         fuzz.token_set_ratio(" ".join(one.words), " ".join(other.words)) / 100
         if one.words and other.words
@@ -444,9 +474,35 @@ def match(one: Statement, other: Statement) -> Match:
     )
     core = bool(one.words or one.parties or one.offices)
     if not apart and core:
-        return Match(verdict=Verdict.EQUIVALENT, likeness=likeness)
+        opposite = (one.negated != other.negated) ^ turned ^ (one.way != other.way)
+        return Match(verdict=Verdict.EQUIVALENT, aligned=not opposite, likeness=likeness)
     close = likeness >= 0.6 and one.offices == other.offices
     return Match(verdict=Verdict.SIMILAR if close else Verdict.DIFFERENT, differences=tuple(apart), likeness=likeness)
+
+
+_RACE = frozenset(["first", "next", "either", "sooner"])
+_SAID = frozenset(["announce", "announced", "announces", "announcement", "say", "says", "declare", "declares"])
+
+
+def _only_one(words: Sequence[str]) -> str:
+    """A difference of words, by the name of its kind where it has one."""
+    kind = (
+        "race against standalone: "
+        if _RACE & set(words)
+        else "event against announcement: "
+        if _SAID & set(words)
+        else ""
+    )
+    return f"{kind}only one says {' '.join(words)}"
+
+
+def _turned(one: Quantity | None, other: Quantity | None) -> bool:
+    """Whether one threshold is met exactly where the other is not."""
+    if one is None or other is None or Compare.BARE in (one.compare, other.compare) or one.lo != other.lo:
+        return False
+    below, above = sorted((one.values, other.values), key=lambda values: values.lo is not None)
+    ends = below.lo is None and above.hi is None and below.hi is not None and below.hi == above.lo
+    return ends and (below.hi_closed != above.lo_closed or abs(one.lo) % 1 == Decimal("0.5"))
 
 
 def _number_apart(one: Quantity | None, other: Quantity | None) -> list[str]:
@@ -455,6 +511,9 @@ def _number_apart(one: Quantity | None, other: Quantity | None) -> list[str]:
     if one is None or other is None:
         return ["number: only one has a threshold"]
     if (one.lo, one.hi) != (other.lo, other.hi):
+        open_ended = {one.values.lo is None or one.values.hi is None for one in (one, other)}
+        if len(open_ended) == 2 and {one.lo, one.hi} & {other.lo, other.hi}:
+            return [f"cumulative against bucket: {one.compare} {one.lo} against {other.compare} {other.lo}"]
         return [f"threshold: {one.lo} against {other.lo}"]
     if Compare.BARE in (one.compare, other.compare) or one.values == other.values:
         return []
@@ -485,35 +544,75 @@ class PairRow(msgspec.Struct, frozen=True):
     polarity: str = ""
 
 
+class PairVerdict(msgspec.Struct, frozen=True, kw_only=True):
+    """How one labelled pair was decided, and why it is no equivalence."""
+
+    kalshi_id: str
+    polymarket_id: str
+    verdict: Verdict
+    aligned: bool
+    differences: tuple[str, ...]
+
+
 class PairScores(msgspec.Struct, frozen=True, kw_only=True):
-    """How pairs were decided; a match is a pair called equivalent."""
+    """How pairs were decided; a match is a pair called equivalent.
+
+    Attributes
+    ----------
+    pairs, true_pairs, matched, wrong : int
+    turned_wrong : int
+        True pairs that were matched with the polarity the wrong way round.
+    unnamed : int
+        Pairs that are called no equivalence without a difference that is named.
+    precision, recall : float or None
+    errors : tuple of str
+    verdicts : tuple of PairVerdict
+    """
 
     pairs: int
     true_pairs: int
     matched: int
     wrong: int
+    turned_wrong: int = 0
+    unnamed: int = 0
     precision: float | None
     recall: float | None
     errors: tuple[str, ...]
+    verdicts: tuple[PairVerdict, ...] = ()
 
 
 def evaluate_pairs(rows: Sequence[PairRow]) -> PairScores:
-    """Decide labelled pairs and count."""
-    matched = wrong = 0
-    errors = []
+    """Decide labelled pairs and count; a pair matched with the wrong polarity is wrong."""
+    matched = wrong = turned_wrong = 0
+    errors, verdicts = [], []
     for row in rows:
         found = match(statement(row.kalshi_title), statement(row.polymarket_title, row.polymarket_rules))
-        called, true = found.verdict is Verdict.EQUIVALENT, row.label == "true_match"
-        matched += called and true
-        wrong += called and not true
-        if called != true:
-            why = "; ".join(found.differences)
-            errors.append(
-                f"{row.kalshi_id} {'called equivalent, but is not' if called else f'missed ({why})'}: {row.kalshi_title} | {row.polymarket_title}"
+        verdicts.append(
+            PairVerdict(
+                kalshi_id=row.kalshi_id, polymarket_id=row.polymarket_id,
+                verdict=found.verdict, aligned=found.aligned, differences=found.differences,
             )
+        )  # fmt: skip
+        called, true = found.verdict is Verdict.EQUIVALENT, row.label == "true_match"
+        turned = (
+            called and true and row.polarity in {"aligned", "inverted"} and found.aligned != (row.polarity == "aligned")
+        )
+        turned_wrong += turned
+        matched += called and true and not turned
+        wrong += called and (not true or turned)
+        if called != true or turned:
+            why = (
+                "the polarity is the other"
+                if turned
+                else "called equivalent, but is not"
+                if called
+                else f"missed ({'; '.join(found.differences)})"
+            )
+            errors.append(f"{row.kalshi_id} {why}: {row.kalshi_title} | {row.polymarket_title}")
     true_pairs = sum(row.label == "true_match" for row in rows)
     return PairScores(
-        pairs=len(rows), true_pairs=true_pairs, matched=matched, wrong=wrong,
+        pairs=len(rows), true_pairs=true_pairs, matched=matched, wrong=wrong, turned_wrong=turned_wrong,
+        unnamed=sum(one.verdict is not Verdict.EQUIVALENT and not one.differences for one in verdicts),
         precision=matched / (matched + wrong) if matched + wrong else None, recall=matched / true_pairs if true_pairs else None,
-        errors=tuple(errors),
+        errors=tuple(errors), verdicts=tuple(verdicts),
     )  # fmt: skip

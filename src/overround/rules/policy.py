@@ -14,7 +14,7 @@ from overround.rules.draw import draw
 from overround.rules.grammar import Reading
 from overround.rules.sets import grouped
 
-__all__ = ["policy_constraints"]
+__all__ = ["Decided", "decisions", "policy_constraints"]
 
 _BANK = re.compile(r"\bfed(?:eral reserve)?\b|\bbank of [a-z]+\b|\becb\b", re.IGNORECASE)
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -27,13 +27,19 @@ _YEAR_MOVE = re.compile(r"\brate (hike|cut) in (20\d\d)\b", re.IGNORECASE)
 _STEP_BPS = 25
 
 
-class _Decision(msgspec.Struct, frozen=True):
-    """What one market says of one meeting: the change in basis points lies in ``change``; ``whole`` if that is all it says."""
+class Decided(msgspec.Struct, frozen=True):
+    """What one market says of one meeting of one bank: the change in basis points lies in ``change``; ``whole`` if that is all it says."""
 
     reading: Reading
+    bank: str
     meeting: tuple[int, int]
     change: Interval
     whole: bool = True
+
+    @property
+    def on_grid(self) -> Interval:
+        """The change among multiples of 25 basis points."""
+        return self.change.on_grid(Decimal(_STEP_BPS))
 
 
 class _Year(msgspec.Struct, frozen=True):
@@ -51,24 +57,30 @@ _STILL = Interval(lo=Decimal(0), hi=Decimal(0), lo_closed=True, hi_closed=True)
 
 def policy_constraints(readings: Sequence[Reading]) -> Iterator[Constraint]:
     """What holds between the decisions of each bank, over all events of one venue."""
-    banks = [(bank[0].lower()[:3] if bank[0].lower().startswith("fed") else bank[0].lower(), one) for one in readings if not one.wording.legs and one.wording.rules and (bank := _BANK.search(one.wording.title))]  # fmt: skip
-    for group in grouped(banks, lambda item: (item[1].wording.venue, item[0])).values():
-        decisions = [said for _, one in group for said in _decisions(one)]
-        paths = [said for said in decisions if not said.whole]
-        years = [year for _, one in group if (year := _year(one)) is not None]
-        for path in paths:
-            for single in decisions:
+    said = [(one, bank) for one in readings if not one.wording.legs and one.wording.rules and (bank := _bank(one))]
+    for group in grouped(said, lambda item: (item[0].wording.venue, item[1])).values():
+        decided = [one for reading, _ in group for one in decisions(reading)]
+        years = [year for reading, _ in group if (year := _year(reading)) is not None]
+        for path in (one for one in decided if not one.whole):
+            for single in decided:
                 if single.whole and single.meeting == path.meeting:
                     yield from _meet(path, single)
         for year in years:
-            yield from _of_year(decisions, year)
+            yield from _of_year(decided, year)
 
 
-def _decisions(one: Reading) -> Iterator[_Decision]:
-    words = one.wording
+def _bank(one: Reading) -> str:
+    found = _BANK.search(one.wording.title)
+    name = found[0].lower() if found else ""
+    return "fed" if name.startswith("fed") else name
+
+
+def decisions(one: Reading) -> Iterator[Decided]:
+    """What a market says of each meeting that it names."""
+    words, bank = one.wording, _bank(one)
     meeting = _MEETING.search(words.title)
     if one.prop.family is Family.RATE_DECISION and one.prop.values is not None and meeting is not None:
-        yield _Decision(one, (int(meeting[2]), _MONTHS.index(meeting[1].lower()) + 1), one.prop.values)
+        yield Decided(one, bank, (int(meeting[2]), _MONTHS.index(meeting[1].lower()) + 1), one.prop.values)
         return
     steps = _STEPS.search(words.label) or _STEPS.search(words.title)
     if steps is None:
@@ -82,7 +94,7 @@ def _decisions(one: Reading) -> Iterator[_Decision]:
     if len(named) != len(moves) or len(years) != 1:
         return
     for move, month in zip(moves, named, strict=True):
-        yield _Decision(one, (int(min(years)), month), _SIGNS.get(move, _STILL), whole=False)
+        yield Decided(one, bank, (int(min(years)), month), _SIGNS.get(move, _STILL), whole=False)
 
 
 def _year(one: Reading) -> _Year | None:
@@ -95,7 +107,7 @@ def _year(one: Reading) -> _Year | None:
     return None
 
 
-def _meet(path: _Decision, single: _Decision) -> Iterator[Constraint]:
+def _meet(path: Decided, single: Decided) -> Iterator[Constraint]:
     pair = [(path.reading, 0), (single.reading, 0)]
     if path.change.within(single.change):
         yield draw(Relation.IMPLIES, pair, rule="path_of_decisions")
@@ -103,7 +115,7 @@ def _meet(path: _Decision, single: _Decision) -> Iterator[Constraint]:
         yield draw(Relation.MUTUALLY_EXCLUSIVE, pair, rule="path_of_decisions")
 
 
-def _of_year(decisions: Sequence[_Decision], year: _Year) -> Iterator[Constraint]:
+def _of_year(decisions: Sequence[Decided], year: _Year) -> Iterator[Constraint]:
     for market in grouped(
         [said for said in decisions if said.meeting[0] == year.year], lambda said: said.reading.wording.market_id
     ).values():

@@ -1,4 +1,8 @@
-"""The same question on both venues: found by its rarest name, decided by comparing statements, never more than conditional."""
+"""The same question on both venues: candidates by fixture, decision or rarest name, decided by what is said and by the terms.
+
+What is asked has to be the same in every part; a part that differs leaves a pair similar, with the difference named. How it is
+paid (whose word, until when, what if it is void) is compared afterwards: what differs there is a condition of the equivalence.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +10,82 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
-from overround.logic import Constraint, Relation
+import msgspec
+
+from overround.logic import Branch, Constraint, Family, Payoff, Relation, WindowKind
 from overround.market import Venue
 from overround.rules.draw import draw
 from overround.rules.grammar import Reading
 from overround.rules.matching import Statement, Verdict, match, statement
+from overround.rules.policy import decisions
+from overround.rules.sets import grouped
+from overround.rules.teams import sides_of
 
-__all__ = ["cross_venue_constraints"]
+__all__ = ["VenuePair", "cross_venue_constraints", "venue_pairs"]
 
 _MOST = 60
 """Markets compared with one market of the other venue."""
+_DAY_MS = 86_400_000
+_BPS = "no move that is not a multiple of 25 basis points"
+_LEAGUES = (
+    ("wnba", re.compile(r"\bwnba\b|\bwomen's pro(?:fessional)? basketball\b", re.IGNORECASE)),
+    ("college", re.compile(r"\bcollege\b|\bncaa\w*\b", re.IGNORECASE)),
+    ("women", re.compile(r"\bwomen(?:'s)?\b|\bwsl\b|\bnwsl\b", re.IGNORECASE)),
+    ("nba", re.compile(r"\bnba\b|\bpro(?:fessional)? basketball\b", re.IGNORECASE)),
+    ("nfl", re.compile(r"\bnfl\b|\bpro(?:fessional)? football\b", re.IGNORECASE)),
+    ("mlb", re.compile(r"\bmlb\b|\bpro(?:fessional)? baseball\b", re.IGNORECASE)),
+    ("nhl", re.compile(r"\bnhl\b|\bpro(?:fessional)? hockey\b", re.IGNORECASE)),
+)
+_STATION = re.compile(r"\b(?:at|in|for) (?:the )?((?:[A-Z][\w.'-]* ){1,5}?(?:Station|Airport|Park|Observatory))\b")
+_ANNOUNCED = re.compile(r"\bannounce(?:s|d|ment)?\b", re.IGNORECASE)
+_RACE = re.compile(r"\b(?:first|before (?!\d|the end|end|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]+)\b", re.IGNORECASE)  # fmt: skip
+_NAMED_SOURCES = re.compile(r"\b(?:associated press|fox(?: news)?|nbc|abc news|cnn|bls|bureau of labor statistics|bureau of economic analysis|"
+                            r"national weather service|nws|wunderground|weather underground|noaa|binance|coinbase|cf benchmarks|pyth|federal reserve|fomc)\b", re.IGNORECASE)  # fmt: skip
+_SAME_SOURCE = {"bls": "bureau of labor statistics", "nws": "national weather service", "fomc": "federal reserve", "weather underground": "wunderground", "fox": "fox news"}  # fmt: skip
+
+
+class VenuePair(msgspec.Struct, frozen=True, kw_only=True):
+    """A market of each venue and how they stand to each other.
+
+    Attributes
+    ----------
+    one, other : Reading
+        Of Kalshi and of Polymarket.
+    index : int
+        The other's outcome that is paid when the first's Yes is: 0 aligned, 1 inverted.
+    verdict : Verdict
+    differences : tuple of str
+        In what is asked: then the pair is no equivalence.
+    terms : tuple of str
+        In how it is paid: conditions of the equivalence.
+    """
+
+    one: Reading
+    other: Reading
+    index: int = 0
+    verdict: Verdict
+    differences: tuple[str, ...] = ()
+    terms: tuple[str, ...] = ()
 
 
 def cross_venue_constraints(readings: Sequence[Reading]) -> Iterator[Constraint]:
-    """Equivalences between Polymarket and Kalshi.
+    """Equivalences between Polymarket and Kalshi, certain only where no term differs and none is unsaid."""
+    for pair in venue_pairs(readings, similar=0):
+        if pair.verdict is Verdict.EQUIVALENT:
+            yield draw(
+                Relation.EQUIVALENT, [(pair.one, 0), (pair.other, pair.index)], rule="same_question", conditions=pair.terms
+            )  # fmt: skip
 
-    What the two venues pay when a question is void, ties or is late is written apart, so each holds on that condition.
+
+def venue_pairs(readings: Sequence[Reading], *, similar: int = 3) -> Iterator[VenuePair]:
+    """Pairs that ask the same, and of each market of Kalshi those that sound most alike.
+
+    Parameters
+    ----------
+    readings : sequence of Reading
+        Of both venues.
+    similar : int
+        Pairs with differences shown of a market, those with the fewest first.
     """
     sides = {
         venue: [one for one in readings if one.wording.venue is venue and one.wording.title and not one.wording.legs]
@@ -29,6 +93,10 @@ def cross_venue_constraints(readings: Sequence[Reading]) -> Iterator[Constraint]
     }
     if not all(sides.values()):
         return
+    decided = set()
+    for pair in (*_fixtures(sides), *_decisions(sides)):
+        decided.add(pair.one.wording.market_id)
+        yield pair
     said = {id(one): _statement(one) for members in sides.values() for one in members}
     by_name: dict[str, list[Reading]] = defaultdict(list)
     for one in sides[Venue.POLYMARKET]:
@@ -37,15 +105,23 @@ def cross_venue_constraints(readings: Sequence[Reading]) -> Iterator[Constraint]
     common = Counter({name: len(members) for name, members in by_name.items()})
     for one in sides[Venue.KALSHI]:
         names = [name for name in _names(said[id(one)]) if name in by_name]
-        if not names:
+        if not names or one.wording.market_id in decided:
             continue
+        alike = []
         for other in by_name[min(names, key=lambda name: common[name])][:_MOST]:
             found = match(said[id(one)], said[id(other)])
-            if found.verdict is Verdict.EQUIVALENT:
-                yield draw(
-                    Relation.EQUIVALENT, [(one, 0), (other, 0)], rule="same_question",
-                    conditions=["the venues agree where their terms are written apart: void, tie, source and the hour of the deadline"],
+            if found.verdict is Verdict.EQUIVALENT and not _asked_apart(one, other):
+                yield VenuePair(
+                    one=one, other=other, index=int(not found.aligned), verdict=Verdict.EQUIVALENT,
+                    terms=_terms_apart(one, other, int(not found.aligned)),
                 )  # fmt: skip
+            elif similar and found.verdict is not Verdict.DIFFERENT:
+                alike.append((found, other))
+        for found, other in sorted(alike, key=lambda item: len(item[0].differences))[:similar]:
+            yield VenuePair(
+                one=one, other=other, index=int(not found.aligned), verdict=Verdict.SIMILAR,
+                differences=(*found.differences, *_asked_apart(one, other)),
+            )  # fmt: skip
 
 
 def _statement(one: Reading) -> Statement:
@@ -58,3 +134,127 @@ def _statement(one: Reading) -> Statement:
 def _names(said: Statement) -> set[str]:
     """What a candidate has to share one of: a word, or the seat."""
     return {word for word in said.words if len(word) >= 3} | {office for office in said.offices if "-" in office}
+
+
+def _fixtures(sides: dict[Venue, list[Reading]]) -> Iterator[VenuePair]:
+    """Winners of one fixture: the same sides by name or alias, in one league, on one day."""
+    bets = {venue: [(day, bet) for one in sides[venue] if one.prop.family is Family.MONEYLINE and one.prop.values is None and (bet := _sides(one)) is not None and (day := one.prop.game.rpartition(" ")[2])] for venue in Venue}  # fmt: skip
+    days = grouped(bets[Venue.POLYMARKET], lambda item: item[0])
+    for day, (one, mine, league) in bets[Venue.KALSHI]:
+        for _, (other, theirs, other_league) in days.get(day, ()):
+            places = sides_of(mine, theirs, league) if league == other_league else None
+            if places is None:
+                continue
+            index = _paid(one, mine, other, theirs, places)
+            if index is not None:
+                yield VenuePair(one=one, other=other, index=index, verdict=Verdict.EQUIVALENT, terms=_terms_apart(one, other, index))  # fmt: skip
+
+
+def _sides(one: Reading) -> tuple[Reading, tuple[str, str], str] | None:
+    """Both sides as the fixture names them, and the league its texts name, if any."""
+    words = one.wording
+    named, _, _ = one.prop.game.rpartition(" ")
+    sides = tuple(named.split(" v "))
+    if len(sides) != 2 or not re.fullmatch(r"20\d\d-\d\d-\d\d", one.prop.game.rpartition(" ")[2]):
+        return None
+    text = f"{words.title} {words.event_title} {words.rules[:600]}"
+    return one, (sides[0], sides[1]), next((league for league, said in _LEAGUES if said.search(text)), "")
+
+
+def _paid(
+    one: Reading, mine: tuple[str, str], other: Reading, theirs: tuple[str, str], places: tuple[int, int]
+) -> int | None:
+    """The other market's outcome that is paid when the first's side wins; None where neither is."""
+    side = _side(one.wording.label, mine)
+    if side is None:
+        return None
+    wanted = theirs[places[side]] if side >= 0 else "draw"
+    outcomes = [name.lower() for name in other.wording.outcomes]
+    if outcomes[0] == "yes":
+        told = _side(other.wording.label, theirs)
+        return 0 if told is not None and (told < 0 if side < 0 else told == places[side]) else None
+    return outcomes.index(wanted) if wanted in outcomes else None
+
+
+def _side(label: str, sides: tuple[str, str]) -> int | None:
+    """Which side a caption names; -1 for a draw."""
+    name = label.lower().strip(" .")
+    if name.startswith(("draw", "tie")):
+        return -1
+    return sides.index(name) if name in sides else None
+
+
+def _decisions(sides: dict[Venue, list[Reading]]) -> Iterator[VenuePair]:
+    """One move at one meeting of one bank, equal where moves are multiples of 25 basis points."""
+    known = {venue: [said for one in sides[venue] for said in decisions(one) if said.whole] for venue in Venue}
+    there = grouped(known[Venue.POLYMARKET], lambda said: (said.bank, said.meeting))
+    for one in known[Venue.KALSHI]:
+        for other in there.get((one.bank, one.meeting), ()):
+            if one.on_grid == other.on_grid:
+                terms = _terms_apart(one.reading, other.reading)
+                terms = terms if one.change == other.change and one.change.lo == 0 == one.change.hi else (_BPS, *terms)
+                yield VenuePair(one=one.reading, other=other.reading, verdict=Verdict.EQUIVALENT, terms=terms)
+
+
+def _asked_apart(one: Reading, other: Reading) -> list[str]:
+    """Differences of what is asked that stand in the rules, not in the titles."""
+    apart = []
+    texts = [reading.wording.rules for reading in (one, other)]
+    stations = [found[1] if (found := _STATION.search(text)) else "" for text in texts]
+    if any("temperature" in text.lower() for text in texts) and stations[0] != stations[1]:
+        apart.append(f"station: {stations[0] or 'unnamed'} against {stations[1] or 'unnamed'}")
+    measures = [reading.prop.measure for reading in (one, other)]
+    if (
+        one.prop.values is not None
+        and any("/" in measure or " " in measure for measure in measures)
+        and measures[0] != measures[1]
+    ):
+        named = [measure if "/" in measure or " " in measure else "another number" for measure in measures]
+        apart.append(f"source: {named[0]} against {named[1]}")
+    kinds = [reading.prop.window.kind for reading in (one, other)]
+    if one.prop.values is not None and (kinds[0] is WindowKind.ANY) != (kinds[1] is WindowKind.ANY) and all(texts):
+        apart.append("window: at one time against any time")
+    races = [_RACE.search(reading.wording.title) is not None for reading in (one, other)]
+    if races[0] != races[1]:
+        apart.append("race against standalone")
+    ends = [reading.prop.window.end_ms for reading in (one, other)]
+    if ends[0] is not None and ends[1] is not None and WindowKind.BY in kinds and abs(ends[0] - ends[1]) > _DAY_MS:
+        apart.append("window edge: more than a day between the ends")
+    return apart
+
+
+def _terms_apart(one: Reading, other: Reading, index: int = 0) -> tuple[str, ...]:
+    """Differences of how the question is decided and paid; what is unsaid counts as one."""
+    texts = [reading.wording.rules for reading in (one, other)]
+    if not all(texts):
+        return ("a venue's rules are not in the record: source, void rules and the hour of the deadline may differ",)
+    apart = []
+    sources = [_sources(text) for text in texts]
+    if not any(sources):
+        apart.append("authority: neither names one")
+    elif sources[0] != sources[1]:
+        shown = [" and ".join(sorted(found)) or "unnamed" for found in sources]
+        apart.append(f"authority: {shown[0]} against {shown[1]}")
+    announced = [_ANNOUNCED.search(text) is not None for text in texts]
+    if announced[0] != announced[1]:
+        apart.append("event against announcement: only one counts what is announced")
+    windows = [reading.prop.window for reading in (one, other)]
+    if windows[0].end_ms != windows[1].end_ms or windows[0].from_creation != windows[1].from_creation:
+        apart.append("window edge: the hour at which the windows begin or end")
+    for branch in Branch:
+        paid = [reading.prop.payoffs.get(branch) for reading in (one, other)]
+        paid[1] = _turned(paid[1]) if index else paid[1]
+        if paid[0] != paid[1] or (paid[0] is not None and paid[0] is Payoff.FAIR):
+            shown = [payoff.value if payoff else "unsaid" for payoff in paid]
+            apart.append(f"void rules: {branch.value.replace('_', ' ')} pays {shown[0]} against {shown[1]}")
+    if not one.prop.payoffs and not other.prop.payoffs:
+        apart.append("void rules: neither says what is paid")
+    return tuple(apart)
+
+
+def _turned(payoff: Payoff | None) -> Payoff | None:
+    return {Payoff.NOTHING: Payoff.ALL, Payoff.ALL: Payoff.NOTHING}.get(payoff, payoff) if payoff else None
+
+
+def _sources(text: str) -> set[str]:
+    return {_SAME_SOURCE.get(name.lower(), name.lower()) for name in _NAMED_SOURCES.findall(text)}
