@@ -23,7 +23,7 @@ from rounds import markdown
 
 from overround.analytics import POLICIES
 from overround.exchange.crowd import CrowdSpec
-from overround.pipelines.viability import DEFAULT_CANCELS_AHEAD, mm_viability
+from overround.pipelines.viability import mm_viability
 from overround.testing.quoted_crowds import quoted, record_crowds
 from overround.timebucket import day_start_ms
 
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--hours", type=float, default=24.0)
     parser.add_argument("--every-ms", type=int, default=10_000, help="between rows, and between looks of the quoter")
     parser.add_argument("--size", type=float, default=10.0, help="contracts of each order")
-    parser.add_argument("--cancels-ahead", type=float, default=DEFAULT_CANCELS_AHEAD)
+    parser.add_argument("--cancels-ahead", type=float, help="default: as the command has it")
     parser.add_argument("--days", type=int, default=3, help="other days of each market, at least one")
     args = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))

@@ -44,9 +44,10 @@ __all__ = ["mm_viability"]
 @click.option(
     "--cancels-ahead",
     type=click.FloatRange(0, 2),
-    default=1.0,
-    show_default=True,
-    help="How much more than evenly cancels fall on what stands ahead of a quote; 0 lets only prints advance it.",
+    default=None,
+    metavar="FACTOR",
+    help="How much more than evenly cancels fall on what stands ahead of a quote; 0 lets only prints advance it. "
+    "Fitted to the journal where it can be (Kalshi), else 1.",
 )
 @click.option("--top", type=click.IntRange(1, 1_000), default=20, show_default=True, help="Markets shown.")
 @click.option(
@@ -76,7 +77,7 @@ def mm_viability(
     hours_text: str,
     fee_estimate: float | None,
     size: float,
-    cancels_ahead: float,
+    cancels_ahead: float | None,
     top: int,
     write_report: bool,
     out: Path | None,
@@ -130,7 +131,7 @@ def _print(result: ViabilityResult) -> None:
     from rich.table import Table
 
     screen = console()
-    title = f"{result.venue} {result.date}, dollars a day of quoting (95 % for another such day)"
+    title = f"{result.venue} {result.date}, dollars a day of quoting (95 % for the mean of such days)"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("market", max_width=34, no_wrap=True)
     for name in ("$/day", "quote", "fills/day", "edge c", "left c", "capital $"):
@@ -153,6 +154,7 @@ def _print(result: ViabilityResult) -> None:
         f"{result.n_markets:,} markets, {result.took_ms:,} ms" + (f"; {result.path}" if result.path else ""),
         highlight=False,
     )
+    screen.print(f"cancels ahead of a quote: {result.queue.cancels_ahead:g} ({result.queue.source})", highlight=False)
     for file in result.skipped:
         screen.print(f"[yellow]left out: {file.path}: {file.reason}[/yellow]", highlight=False)
 

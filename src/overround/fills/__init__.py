@@ -1,5 +1,6 @@
 """What trading costs and whether it happens: exact fee arithmetic of both venues, and a resting order's queue."""
 
+from overround.fills.fates import LevelFates
 from overround.fills.fees import (
     KALSHI_CENT_E10,
     KALSHI_UNIT_E10,
@@ -19,6 +20,7 @@ __all__ = [
     "USD_ONE_E10",
     "Episode",
     "FillFee",
+    "LevelFates",
     "LevelNews",
     "QueuedOrder",
     "RoundingLedger",

@@ -19,6 +19,7 @@ The order is imagined: what it takes from a print, those behind it would not hav
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import repeat
 from typing import NamedTuple
 
 __all__ = ["Episode", "LevelNews", "QueuedOrder", "fit_cancels_ahead"]
@@ -126,25 +127,30 @@ class Episode(NamedTuple):
 _GRID = tuple(step / 20 for step in range(41))
 
 
-def fit_cancels_ahead(episodes: Iterable[Episode]) -> float:
+def fit_cancels_ahead(episodes: Iterable[Episode], *, otherwise: float = 0.0, within: float = 0.0) -> float:
     """The factor with which the model comes nearest to what was filled, in [0, 2] by steps of 0.05.
 
-    Least squares of the filled shares; among equals the smallest, which promises the fewest fills. 0.0 where there is
-    no episode: then only prints advance an order.
+    Least squares of the filled shares; among equals the nearest to ``otherwise``.
 
     Parameters
     ----------
     episodes : iterable of Episode
+    otherwise : float
+        Where there is no episode, or none tells. 0 promises the fewest fills: only prints advance an order.
+    within : float
+        Factors whose squares exceed the least by no more than this part count as equals.
     """
     known = list(episodes)
-    best, least = 0.0, float("inf")
-    for factor in _GRID if known else ():
-        off = 0.0
-        for episode in known:
-            order = QueuedOrder(episode.sz_e6, episode.displayed_e6, cancels_ahead=factor)
-            for news in episode.news:
-                order.hear(news)
-            off += ((order.filled_e6 - episode.filled_e6) / episode.sz_e6) ** 2
-        if off < least - 1e-12:
-            best, least = factor, off
-    return best
+    if not known:
+        return otherwise
+    off = {factor: sum(map(_missed, known, repeat(factor))) for factor in _GRID}
+    most = min(off.values()) * (1 + within) + 1e-12
+    return min((factor for factor in _GRID if off[factor] <= most), key=lambda factor: abs(factor - otherwise))
+
+
+def _missed(episode: Episode, factor: float) -> float:
+    """Square of the share of an order by which the model is off."""
+    order = QueuedOrder(episode.sz_e6, episode.displayed_e6, cancels_ahead=factor)
+    for news in episode.news:
+        order.hear(news)
+    return ((order.filled_e6 - episode.filled_e6) / episode.sz_e6) ** 2

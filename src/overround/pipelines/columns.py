@@ -169,6 +169,8 @@ version     | | Of the table.
 verdict     | | `viable`, `loses`, `uncertain`, `one-sided`, `closing` or `too little seen`.
 reason      | | The verdict in words.
 policy      | | The better of `touch` and `inside`.
+cancels_ahead | | How much more than evenly cancels fell on what stood ahead of a quote.
+cancels_ahead_source | | Whether that was fitted, asked for, or the default, in words.
 two_sided   | | Part of the rows with two sides.
 judged_after_s | s | After how long fills were judged.
 reward_share | | Share of the market's liquidity rewards.

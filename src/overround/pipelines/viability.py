@@ -35,6 +35,7 @@ from overround.errors import UNREADABLE, FileDamaged, NothingStored
 from overround.market import PX_ONE_E4, SZ_ONE_E6, Market
 from overround.pipelines.captions import caption_of
 from overround.pipelines.mine import ALL_HOURS, SkippedFile
+from overround.pipelines.queue_fit import QueueFit, fit_queue
 from overround.storage import SNAPSHOTS, TRADE_TABLE, LakePaths, gaps_of, newest_universe, partitions, trusted
 from overround.storage.fileops import FileOps
 from overround.storage.readers import Partition
@@ -68,7 +69,7 @@ _COLUMNS = (
     "best_ask_sz",
 )
 _LISTS = ("bid_px", "bid_sz", "ask_px", "ask_sz")
-VIABILITY_VERSION = 1
+VIABILITY_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +82,8 @@ class ViableMarket:
     policy : str
         The better of ``touch`` and ``inside``; the figures are its.
     usd_per_day, usd_per_day_lo, usd_per_day_hi : float or None
-        Expected dollars for a day of quoting, fees, rebates and rewards included, and the 95 % interval for another such
-        day; None where too little was seen.
+        Expected dollars for a day of quoting, fees, rebates and rewards included, and the 95 % interval for the mean of such
+        days; None where too little was seen.
     stats : dict of str to float or None
         Everything else, as in the file.
     """
@@ -110,6 +111,8 @@ class ViabilityResult:
     n_markets : int
     path : str
         The file, or empty where none was to be written.
+    queue : QueueFit
+        How the queue was advanced by cancels, and whence that is known.
     skipped : tuple of SkippedFile
     took_ms : int
     """
@@ -119,6 +122,7 @@ class ViabilityResult:
     markets: tuple[ViableMarket, ...]
     n_markets: int
     path: str
+    queue: QueueFit
     skipped: tuple[SkippedFile, ...] = ()
     took_ms: int = 0
 
@@ -135,7 +139,7 @@ def mm_viability(
     *,
     hours: Sequence[int] = ALL_HOURS,
     fee_usd: float | None = None,
-    cancels_ahead: float = DEFAULT_CANCELS_AHEAD,
+    cancels_ahead: float | None = None,
     size: float = DEFAULT_SIZE,
     top: int = 20,
     write: bool = True,
@@ -152,8 +156,9 @@ def mm_viability(
     hours : sequence of int
     fee_usd : float, optional
         Dollars per contract filled, in place of the listed schedules.
-    cancels_ahead : float
-        See ``fills.QueuedOrder``; 1 is evenly, 0 lets only prints advance a quote.
+    cancels_ahead : float, optional
+        See ``fills.QueuedOrder``; 1 is evenly, 0 lets only prints advance a quote. Fitted to the journal where it can be, else
+        ``DEFAULT_CANCELS_AHEAD``.
     size : float
         Contracts of each quote.
     top : int
@@ -175,7 +180,12 @@ def mm_viability(
     shares: dict[str, list[tuple[float, int]]] = {}
     two_sided: dict[str, list[int]] = {}
     found = False
-    for partition in partitions(paths, venue, date=date, hours=hours):
+    parts = list(partitions(paths, venue, date=date, hours=hours))
+    if cancels_ahead is not None:
+        queue = QueueFit(cancels_ahead=cancels_ahead, source="as asked for")
+    else:
+        queue = fit_queue(paths, venue, date, hours=[int(part.hour) for part in parts], default=DEFAULT_CANCELS_AHEAD)
+    for partition in parts:
         rows = _rows(partition, skipped, rewarded={key for key, each in listed.items() if each.rewards_daily_usdc > 0})
         if rows is None:
             continue
@@ -197,7 +207,7 @@ def mm_viability(
                 continue
             quoter = quoters.get((market_id, first))
             if quoter is None:
-                quoter = quoters[market_id, first] = _quoter(market, mine, size, fee_usd, cancels_ahead)
+                quoter = quoters[market_id, first] = _quoter(market, mine, size, fee_usd, queue.cancels_ahead)
             quoter.feed(_quoter_rows(mine), _prints(of_market.get(market_id, trades.clear()), first))
             sides = two_sided.setdefault(market_id, [0, 0])
             sides[0] += int(mine["good"].sum())
@@ -213,13 +223,14 @@ def mm_viability(
     lines = _lines(quoters, shares, two_sided, listed, date, size)
     path = ""
     if write:
-        path = str(_write(paths, venue, date, lines))
+        path = str(_write(paths, venue, date, lines, queue))
     result = ViabilityResult(
         venue=venue,
         date=date,
         markets=tuple(lines[:top]),
         n_markets=len(lines),
         path=path,
+        queue=queue,
         skipped=tuple(skipped),
         took_ms=(clock.monotonic_ns() - began_ns) // 1_000_000,
     )
@@ -423,7 +434,7 @@ def _line(
 
 
 class _Dollars(NamedTuple):
-    """Dollars a day with the bounds of another such day; None where too little was seen.
+    """Dollars a day with the bounds (95 %) of the mean of such days; None where too little was seen.
 
     Attributes
     ----------
@@ -497,13 +508,13 @@ def viability_columns() -> dict[str, Any]:
     """Names and types of the columns of ``mm_viability.parquet``."""
     measured = _measured([]).schema
     nothing = _line({**dict.fromkeys(measured, 0.0), "market_id": ""}, {}, {}, None, 0, 0.0)
-    texts = dict.fromkeys(("venue", "market_id", "verdict", "reason", "policy"), pl.String)
+    texts = dict.fromkeys(("venue", "market_id", "verdict", "reason", "policy", "cancels_ahead_source"), pl.String)
     whole = dict.fromkeys(("version", "judged_after_s"), pl.Int64)
     known = {**dict(measured), **texts, **whole}
-    return {name: known.get(name, pl.Float64) for name in _stored("", nothing)}
+    return {name: known.get(name, pl.Float64) for name in _stored("", nothing, QueueFit(cancels_ahead=0.0, source=""))}
 
 
-def _stored(venue: str, line: ViableMarket) -> dict[str, Any]:
+def _stored(venue: str, line: ViableMarket, queue: QueueFit) -> dict[str, Any]:
     """A market's row of the file."""
     return {
         "version": VIABILITY_VERSION,
@@ -515,12 +526,14 @@ def _stored(venue: str, line: ViableMarket) -> dict[str, Any]:
         "usd_per_day": line.usd_per_day,
         "usd_per_day_lo": line.usd_per_day_lo,
         "usd_per_day_hi": line.usd_per_day_hi,
+        "cancels_ahead": queue.cancels_ahead,
+        "cancels_ahead_source": queue.source,
         **line.stats,
     }
 
 
-def _write(paths: LakePaths, venue: str, date: str, lines: Sequence[ViableMarket]) -> Path:
-    frame = pl.DataFrame([_stored(venue, line) for line in lines], schema=viability_columns())
+def _write(paths: LakePaths, venue: str, date: str, lines: Sequence[ViableMarket], queue: QueueFit) -> Path:
+    frame = pl.DataFrame([_stored(venue, line, queue) for line in lines], schema=viability_columns())
     sink = io.BytesIO()
     frame.write_parquet(sink, compression="zstd")
     path = paths.mm_viability(venue, date)

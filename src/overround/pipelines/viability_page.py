@@ -34,7 +34,7 @@ def viability_page(result: ViabilityResult) -> str:
 <p>The best {len(result.markets)} of {result.n_markets:,} markets. Each was quoted by two imagined orders; fills come from prints
 and the queue alone, and count as earned what is left of them some time later (five minutes, where a market was watched for
 so long), after fees, with rebates and rewards.
-Intervals (95 %) are about another such day.</p>{skipped}
+Intervals (95 %) are about the mean of such days. Cancels ahead of a quote: {result.queue.cancels_ahead:g} ({escape(result.queue.source)}).</p>{skipped}
 {_scatter(result)}
 <table><thead><tr><th>market</th><th>dollars a day</th><th>quote</th><th>fills a day</th><th>spread, c</th><th>edge, c</th>{markouts}
 <th>capital, $</th><th>rewards, $</th><th>inventory, $</th><th>verdict</th></tr></thead><tbody>{rows}</tbody></table>
