@@ -44,6 +44,15 @@ def component(n: int, *counts, endings=()) -> Component:
     )
 
 
+def in_a_game(found: Component, *branches: tuple[Paid, ...]) -> Component:
+    """The same legs, of one event, with what their words pay in branches."""
+    legs = tuple(
+        msgspec.structs.replace(leg, event_id="G", branches=paid)
+        for leg, paid in zip(found.legs, branches, strict=True)
+    )
+    return msgspec.structs.replace(found, legs=legs)
+
+
 def quote(yes: list[tuple[int, int]], no: list[tuple[int, int]], **known) -> Quote:
     sides = [tuple(Level(px, sz * LOT) for px, sz in side) for side in (yes, no)]
     return Quote(
@@ -89,7 +98,19 @@ def ladder_pair() -> Certificate:
     return found
 
 
+def conversion() -> Certificate:
+    part = in_a_game(component(3, partition(range(3))), *[(Paid("tie", 3_300, 3_300),)] * 3)
+    quotes = [quote([], [(px, 200)], settles_ts_ms=NOW + 3_650 * DAY) for px in (5_800, 6_200, 6_700)]
+    one = ExclusiveSet(legs=(0, 1, 2), converts=True, fee_bips=12)
+    found = finding(part, quotes, sets=[one], charge_capital=True)
+    assert found is not None
+    assert found.releases[0].fee_e10 > 0
+    assert found.component.endings
+    return found
+
+
 CASES = {"dutch_book": dutch_book, "rebalancing": rebalancing, "monotonic_ladder": ladder_pair}
+ALL_CASES = CASES | {"conversion": conversion}
 
 
 @pytest.mark.parametrize("form", CASES)
@@ -135,15 +156,6 @@ def test_an_ending_that_pays_nothing_kills_the_claim() -> None:
     void = Ending(name="cancelled", pays=((0, 0, 10_000), (1, 0, 10_000)))
     quotes = [quote([(7_000, 10)], [(3_500, 100)]), quote([(5_500, 120)], [(4_700, 5)])]
     assert finding(component(2, implies(0, 1), endings=(void,)), quotes) is None
-
-
-def in_a_game(found: Component, *branches: tuple[Paid, ...]) -> Component:
-    """The same legs, of one event, with what their words pay in branches."""
-    legs = tuple(
-        msgspec.structs.replace(leg, event_id="G", branches=paid)
-        for leg, paid in zip(found.legs, branches, strict=True)
-    )
-    return msgspec.structs.replace(found, legs=legs)
 
 
 HALF, NOTHING, FAIR = (Paid("cancelled", least, most) for least, most in ((5_000, 5_000), (0, 0), (0, 10_000)))
@@ -310,9 +322,9 @@ def altered(certificate: Certificate, path: tuple, value: object, *, reseal: boo
     return sealed(changed) if reseal else changed
 
 
-@pytest.mark.parametrize("form", CASES)
+@pytest.mark.parametrize("form", ALL_CASES)
 def test_every_altered_number_is_refused(form: str) -> None:
-    certificate = CASES[form]()
+    certificate = ALL_CASES[form]()
     n = 0
     for path, value in leaves(msgspec.json.decode(msgspec.json.encode(certificate))):
         if isinstance(value, int):
@@ -336,9 +348,9 @@ TRUSTED = {
 """What the checker cannot know better: what was displayed, and what the reader asked for."""
 
 
-@pytest.mark.parametrize("form", CASES)
+@pytest.mark.parametrize("form", ALL_CASES)
 def test_an_altered_number_under_a_new_digest_is_refused_where_it_carries_the_claim(form: str) -> None:
-    certificate = CASES[form]()
+    certificate = ALL_CASES[form]()
     for path, value in leaves(msgspec.json.decode(msgspec.json.encode(certificate))):
         if not isinstance(value, int) or path[-1] in TRUSTED or "exponent" in path:
             continue

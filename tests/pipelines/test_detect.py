@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import polars as pl
@@ -18,7 +19,18 @@ from overround.exchange.generator import GeneratedSource
 from overround.exchange.universe import WorldSpec
 from overround.fills import USD_ONE_E10
 from overround.logic import Confidence, Constraint, Leg, Relation
-from overround.market import FeeKind, FeeSchedule, Integrity, Market, MarketId, MarketStatus, Origin, OutcomeId, Venue
+from overround.market import (
+    Exclusivity,
+    FeeKind,
+    FeeSchedule,
+    Integrity,
+    Market,
+    MarketId,
+    MarketStatus,
+    Origin,
+    OutcomeId,
+    Venue,
+)
 from overround.pipelines.detect import (
     Row,
     Walk,
@@ -299,3 +311,39 @@ def test_a_journal_gives_all_books_at_one_instant_and_stops_believing_after_a_ga
         walk.take(row)
     told = walk.finish()
     assert [(e.start_ms - NOON, e.end_ms and e.end_ms - NOON) for e in told.episodes] == [(500, 1_250), (1_500, None)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "kept"),
+    [
+        ({}, 25), ({"convert_fee_bips": 0}, 0), ({"augmented": True}, None), ({"index": 4}, None), ({"index": None}, None),
+        ({"exclusive": False}, None),
+    ],
+)  # fmt: skip
+def test_a_whole_neg_risk_set_is_converted_for_the_fee_of_the_listing_or_of_the_settings(
+    changes: dict[str, Any], kept: int | None
+) -> None:
+    markets = [
+        msgspec.structs.replace(
+            a_market(number),
+            venue=Venue.POLYMARKET,
+            neg_risk=True,
+            close_ts=NOON + 10_000 * 86_400_000,
+            exclusivity=Exclusivity(
+                exclusive=True,
+                set_id="S",
+                **({"index": place} | (changes if place == 2 or "convert_fee_bips" in changes else {})),
+            ),
+        )
+        for place, number in enumerate((1, 2, 3))
+    ]
+    whole = Constraint(
+        relation=Relation.PARTITION, confidence=Confidence.CERTAIN,
+        legs=tuple(Leg(venue=m.venue, market_id=m.market_id) for m in markets),
+    )  # fmt: skip
+    walk = Walk([whole], tied_markets(markets, [whole]), limits=LIMITS, charge_from_ms=NOON, convert_fee_bips=25)
+    for market in markets:
+        walk.take(Row(NOON, NOON, market.market_id, (Level(4_000, 10**8),), (Level(9_000, 10**8),), OK))
+    (episode,) = walk.finish().episodes
+    assert check(episode.peak) == []
+    assert [release.fee_bips for release in episode.peak.releases] == ([] if kept is None else [kept])

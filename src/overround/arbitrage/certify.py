@@ -6,7 +6,17 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from overround.arbitrage.check import LEG_LIMIT, check, conditions_of, grade_of, payoff_e10, release_e10, yearly_e6
+from overround.arbitrage.check import (
+    LEG_LIMIT,
+    YEAR_MS,
+    check,
+    conditions_of,
+    conversion_fee_e10,
+    grade_of,
+    payoff_e10,
+    release_e10,
+    yearly_e6,
+)
 from overround.arbitrage.closed import forms_of
 from overround.arbitrage.program import Amounts
 from overround.arbitrage.quotes import ExclusiveSet, Limits, Quote
@@ -20,6 +30,7 @@ from overround.logic import (
     Outcome,
     Purchase,
     Release,
+    State,
     Walked,
     branch_endings,
     extraordinary,
@@ -39,6 +50,7 @@ def certify(
     now_ms: int,
     limits: Limits,
     sets: Sequence[ExclusiveSet] = (),
+    charged: bool = False,
 ) -> Certificate | None:
     """The proof of a portfolio, or None where there is none.
 
@@ -56,7 +68,7 @@ def certify(
     for places, part in _parts(component, sorted({x.leg for x in bought})):
         if states(part) is None:
             continue
-        found = _write(part, places, quotes, amounts, now_ms, limits, sets)
+        found = _write(part, places, quotes, amounts, now_ms, limits, sets, charged=charged)
         if found is None:
             continue
         sure = found.grade is Grade.PROVED or not limits.proved_only
@@ -114,6 +126,8 @@ def _write(
     now_ms: int,
     limits: Limits,
     sets: Sequence[ExclusiveSet],
+    *,
+    charged: bool,
 ) -> Certificate | None:
     purchases = []
     for leg, place in enumerate(places):
@@ -144,9 +158,13 @@ def _write(
     payoff = outcomes[worst].payoff_e10
     if payoff <= cost + fees:
         return None
-    releases = _releases(part, places, all_bought, sets)
     settles = [order.settles_ts_ms for order in purchases]
     last = None if None in settles else max(ts for ts in settles if ts is not None)
+    worth = None if last is None or not charged else limits.base_rate_e6 / 1e6 * max(0, last - now_ms) / YEAR_MS
+    releases = _releases(part, places, all_bought, sets, listed, worth)
+    if payoff <= cost + fees + sum(release.fee_e10 for release in releases):
+        releases = tuple(release for release in releases if not release.fee_e10)
+    fees += sum(release.fee_e10 for release in releases)
     capital = cost + fees - sum(release.cash_e10 for release in releases)
     return sealed(
         Certificate(
@@ -206,19 +224,40 @@ def _order(leg: int, yes: bool, wanted_e6: int, quote: Quote) -> Purchase | None
 
 
 def _releases(
-    part: Component, places: Sequence[int], purchases: tuple[Purchase, ...], sets: Sequence[ExclusiveSet]
+    part: Component,
+    places: Sequence[int],
+    purchases: tuple[Purchase, ...],
+    sets: Sequence[ExclusiveSet],
+    listed: Sequence[State],
+    worth: float | None,
 ) -> tuple[Release, ...]:
-    """Collateral that comes back at once, one set after the other."""
+    """Collateral that comes back at once, one set after the other.
+
+    ``worth`` is what a dollar earns that comes back, None where it is not charged for: then a conversion that costs
+    anything is left to whoever needs the money.
+    """
     new = {place: leg for leg, place in enumerate(places)}
+    whole = [
+        {x.leg for x in c.literals} for c in part.counts if c.least == c.most == 1 and all(x.holds for x in c.literals)
+    ]
+    exclusive = [{x.leg for x in count.literals if x.holds} for count in part.counts if count.most <= 1]
     found = []
     for one in sets:
         members = {new[leg] for leg in one.legs if leg in new}
-        # A conversion with a fee is left to whoever needs the money.
         legs = tuple(sorted({order.leg for order in purchases if not order.yes} & members))
-        if len(legs) < 2 or one.fee_bips:
+        if len(legs) < 2 or not any(set(legs) <= among for among in (whole if one.converts else exclusive)):
             continue
-        premise = "neg-risk conversion" if one.converts else "collateral of mutually exclusive contraries"
-        release = Release(legs=legs, premise=premise, cash_e10=0)
-        found.append(Release(legs=legs, premise=premise, cash_e10=release_e10(release, purchases)))
-    exclusive = [{x.leg for x in count.literals if x.holds} for count in part.counts if count.most <= 1]
-    return tuple(release for release in found if any(set(release.legs) <= legs for legs in exclusive))
+        premise = (
+            f"neg-risk conversion, which keeps {one.fee_bips / 100:g} %"
+            if one.converts
+            else "collateral of mutually exclusive contraries"
+        )
+        bare = Release(legs=legs, premise=premise, cash_e10=0, converts=one.converts, fee_bips=one.fee_bips)
+        release = msgspec.structs.replace(
+            bare,
+            cash_e10=release_e10(bare, purchases),
+            fee_e10=conversion_fee_e10(bare, purchases, listed),
+        )
+        if not release.fee_e10 or release.fee_e10 < release.cash_e10 * (worth or 0.0):
+            found.append(release)
+    return tuple(found)

@@ -6,6 +6,8 @@ it refuses.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from overround.fills import USD_ONE_E10, fee_bound, order_rounding_e10
 from overround.logic import (
     Certificate,
@@ -25,17 +27,20 @@ from overround.logic import (
 from overround.market import PX_ONE_E4, FeeKind, FeeSchedule, Integrity
 
 __all__ = [
+    "BIPS_ONE",
     "LEG_LIMIT",
     "NO_FRACTION",
     "YEAR_MS",
     "check",
     "conditions_of",
+    "conversion_fee_e10",
     "grade_of",
     "payoff_e10",
     "release_e10",
     "yearly_e6",
 ]
 
+BIPS_ONE = 10_000
 YEAR_MS = 365 * 86_400_000
 LEG_LIMIT = 1_000
 """More legs are not looked at: a checker must answer in seconds, whatever it is given."""
@@ -90,10 +95,14 @@ def check(certificate: Certificate) -> list[str]:
         wrong.append("the worst state is another one")
     released = 0
     for release in certificate.releases:
-        back = release_e10(release, certificate.purchases)
-        if release.cash_e10 != back or not _exclusive(component, release):
+        back, kept = (
+            release_e10(release, certificate.purchases),
+            conversion_fee_e10(release, certificate.purchases, listed),
+        )
+        if (release.cash_e10, release.fee_e10) != (back, kept) or not _exclusive(component, release):
             wrong.append(f"collateral of legs {list(release.legs)}: {release.cash_e10} given back, {back} due")
         released += back
+        fees += kept
     taken = [leg for release in certificate.releases for leg in release.legs]
     if len(taken) != len(set(taken)):
         wrong.append("collateral is given back twice")
@@ -222,12 +231,24 @@ def _key(outcome: Outcome) -> tuple[object, ...]:
 def release_e10(release: Release, purchases: tuple[Purchase, ...]) -> int:
     """Collateral due back: of contraries over an exclusive set all but the largest holding, a dollar each."""
     held = [purchase.contracts_e6 for purchase in purchases if not purchase.yes and purchase.leg in release.legs]
-    return (sum(held) - max(held, default=0)) * PX_ONE_E4
+    return (sum(held) - max(held, default=0)) * (BIPS_ONE - release.fee_bips) * PX_ONE_E4 // BIPS_ONE
+
+
+def conversion_fee_e10(release: Release, purchases: tuple[Purchase, ...], listed: Sequence[State]) -> int:
+    """The most that a conversion keeps in any state: its share of what the contraries would have paid."""
+    held = tuple(purchase for purchase in purchases if not purchase.yes and purchase.leg in release.legs)
+    return -(-max(payoff_e10(state, held) for state in listed) * release.fee_bips // BIPS_ONE)
 
 
 def _exclusive(component: Component, release: Release) -> bool:
+    """Whether at most one leg of the set wins, and for a conversion exactly one."""
+    if not 0 <= release.fee_bips <= (BIPS_ONE if release.converts else 0):
+        return False
     return any(
-        count.most <= 1 and set(release.legs) <= {literal.leg for literal in count.literals if literal.holds}
+        count.most <= 1
+        and (count.least == 1 or not release.converts)
+        and set(release.legs) <= {literal.leg for literal in count.literals if literal.holds}
+        and (all(literal.holds for literal in count.literals) or not release.converts)
         for count in component.counts
     )
 

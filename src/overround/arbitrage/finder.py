@@ -70,6 +70,7 @@ class Finder:
         else:
             budget = None if limits.budget_e10 is None else limits.budget_e10 / 1e10
             self.engine = Program(component, quotes, sets=self.sets, budget_usd=budget, charge=charge, depth=depth)
+        self._charged = charge_capital
         self._due = True
         self.refused: dict[int, str] = {}
         """Legs left out since their last tick, and why."""
@@ -156,7 +157,15 @@ class Finder:
         return Program(self.component, self.engine.quotes)
 
     def _certify(self, amounts: Amounts, now_ms: int) -> Certificate | None:
-        found = certify(self.component, self.quotes, amounts, now_ms=now_ms, limits=self.limits, sets=self.sets)
+        found = certify(
+            self.component,
+            self.quotes,
+            amounts,
+            now_ms=now_ms,
+            limits=self.limits,
+            sets=self.sets,
+            charged=self._charged,
+        )
         if found is not None and self.limits.proved_only and found.grade is not Grade.PROVED:
             self.withheld, found = found, None
         return found

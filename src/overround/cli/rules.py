@@ -294,6 +294,7 @@ def detect_arb(
         base_rate_e6=Limits().base_rate_e6 if idle_percent is None else int(idle_percent * 10_000),
     )
     charge_from_ms = None if idle_percent is None else day_start_ms(date)
+    convert_fee_bips = app.loaded.settings.venues.polymarket.neg_risk_fee_bips
     least = Confidence.CONDITIONAL if conditional else Confidence.CERTAIN
     if follow:
         told = _follow(
@@ -303,6 +304,7 @@ def detect_arb(
                 limits=limits,
                 least=least,
                 charge_from_ms=charge_from_ms,
+                convert_fee_bips=convert_fee_bips,
             ),
             paths,
             list(tied_markets(markets, constraints).values()),
@@ -320,6 +322,7 @@ def detect_arb(
             limits=limits,
             least=least,
             charge_from_ms=charge_from_ms,
+            convert_fee_bips=convert_fee_bips,
             journal=journal,
         )
     for name in venues:

@@ -103,17 +103,26 @@ class Purchase(msgspec.Struct, frozen=True, kw_only=True):
 class Release(msgspec.Struct, frozen=True, kw_only=True):
     """Collateral that the venue gives back at once, because of contraries in an exclusive set at most one loses.
 
+    A conversion takes the contraries and gives the other legs besides, so that the payoff stays what it was; that needs a
+    set of which exactly one leg wins.
+
     Attributes
     ----------
     legs : tuple of int
     premise : str
         The venue's rule.
     cash_e10 : int
+    converts : bool
+    fee_bips, fee_e10 : int
+        What a conversion keeps: hundredths of a percent of all that it gives, and the most that this is in any state.
     """
 
     legs: tuple[int, ...]
     premise: str
     cash_e10: int
+    converts: bool = False
+    fee_bips: int = 0
+    fee_e10: int = 0
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,7 +161,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
     worst : int
         Place of a state in which the portfolio pays least.
     cost_e10, fee_e10, payoff_e10, profit_e10 : int
-        Prices paid, fees and roundings at most, payoff in the worst state, and what is left.
+        Prices paid, fees and roundings at most (those of conversions, too), payoff in the worst state, and what is left.
     capital_e10 : int
         Cost and fees, less what is released: locked until settlement.
     settles_ts_ms : int or None

@@ -77,6 +77,8 @@ class Exclusivity(msgspec.Struct, frozen=True, kw_only=True):
         Legs may still be added: the visible set is not exhaustive.
     collateral_return : str
         Kalshi's word (``MECNET``, ``DIRECNET``) or empty.
+    convert_fee_bips : int or None
+        What Polymarket keeps of a conversion, hundredths of a percent; None where the listing does not say.
     """
 
     exclusive: bool = False
@@ -84,6 +86,7 @@ class Exclusivity(msgspec.Struct, frozen=True, kw_only=True):
     index: int | None = None
     augmented: bool = False
     collateral_return: str = ""
+    convert_fee_bips: int | None = None
 
 
 class Market(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,6 +140,8 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
     slug : str
     first_seen_ts, last_seen_ts : int
         When our scans first and last saw it.
+    disputed : bool
+        Its outcome was proposed, and somebody objects.
     """
 
     market_id: MarketId
@@ -177,3 +182,4 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
     slug: str = ""
     first_seen_ts: int = 0
     last_seen_ts: int = 0
+    disputed: bool = False

@@ -126,6 +126,8 @@ class Walk:
         Constraints of less confidence are not used, and of certain ones only what holds without a condition.
     charge_from_ms : int or None
         When given, money locked from then until settlement has to earn ``limits.base_rate_e6``, too.
+    convert_fee_bips : int
+        What a conversion keeps where the listing does not say.
 
     Attributes
     ----------
@@ -141,6 +143,7 @@ class Walk:
         limits: Limits,
         least: Confidence = Confidence.CERTAIN,
         charge_from_ms: int | None = None,
+        convert_fee_bips: int = 0,
     ) -> None:
         used = [
             one
@@ -165,7 +168,7 @@ class Walk:
                     quotes,
                     limits=msgspec.structs.replace(limits, proved_only=least is Confidence.CERTAIN),
                     now_ms=charge_from_ms or 0,
-                    sets=_sets(part, markets),
+                    sets=_sets(part, markets, convert_fee_bips),
                     charge_capital=charge_from_ms is not None,
                 )
             except Contradiction as exc:
@@ -229,17 +232,33 @@ class Walk:
         return self.told
 
 
-def _sets(part: Component, markets: Mapping[tuple[Venue, MarketId], Market]) -> list[ExclusiveSet]:
-    """Sets whose contraries lock less than their sum, as Kalshi's netting says.
+def _sets(part: Component, markets: Mapping[tuple[Venue, MarketId], Market], fee_bips: int) -> list[ExclusiveSet]:
+    """Sets whose contraries lock less than their sum: by Kalshi's netting, and by Polymarket's conversion.
 
-    Polymarket's conversions release money as well, for a fee that its listing of markets does not tell: they are left out.
+    A conversion needs every leg of a set that cannot grow: their numbers leave no hole, and their constraint says that
+    exactly one of them wins (which ``certify`` and the checker ask for).
     """
     found: dict[str, list[int]] = {}
     for i, leg in enumerate(part.legs):
         about = markets[leg.venue, leg.market_id].exclusivity
-        if about.exclusive and about.collateral_return == "MECNET":
+        if about.exclusive and about.set_id:
             found.setdefault(about.set_id, []).append(i)
-    return [ExclusiveSet(legs=tuple(legs)) for legs in found.values() if len(legs) > 1]
+    sets = []
+    for legs in found.values():
+        listed = [markets[part.legs[i].venue, part.legs[i].market_id] for i in legs]
+        said = [market.exclusivity for market in listed]
+        if len(legs) < 2:
+            continue
+        if all(one.collateral_return == "MECNET" for one in said):
+            sets.append(ExclusiveSet(legs=tuple(legs)))
+        elif (
+            all(market.venue is Venue.POLYMARKET and market.neg_risk for market in listed)
+            and {one.index for one in said} == set(range(len(legs)))
+            and not any(one.augmented for one in said)
+        ):
+            kept = max(fee_bips if one.convert_fee_bips is None else one.convert_fee_bips for one in said)
+            sets.append(ExclusiveSet(legs=tuple(legs), converts=True, fee_bips=kept))
+    return sets
 
 
 # --- the lake ----------------------------------------------------------------------------------------------------
@@ -389,11 +408,19 @@ def detect_day(
     limits: Limits,
     least: Confidence = Confidence.CERTAIN,
     charge_from_ms: int | None = None,
+    convert_fee_bips: int = 0,
     journal: bool = False,
 ) -> Detected:
     """Walk over a recorded day: its stored rows, or the books that its journal gives."""
     tied = tied_markets(markets, constraints)
-    walk = Walk(constraints, tied, limits=limits, least=least, charge_from_ms=charge_from_ms)
+    walk = Walk(
+        constraints,
+        tied,
+        limits=limits,
+        least=least,
+        charge_from_ms=charge_from_ms,
+        convert_fee_bips=convert_fee_bips,
+    )
     source = journal_rows if journal else rows_of
     for row in source(paths, tied.values(), date=date, hours=hours):
         walk.take(row)

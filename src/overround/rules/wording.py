@@ -127,6 +127,7 @@ def wording_of_market(market: Market) -> Wording:
         close_ms=market.close_ts,
         mid_px=_mid(market.best_bid_px, market.best_ask_px),
         closed=market.status in (MarketStatus.CLOSED, MarketStatus.RESOLVED),
+        disputed=market.disputed,
     )
 
 

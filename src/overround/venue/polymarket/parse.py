@@ -467,6 +467,7 @@ def market_from_gamma(
         slug=raw.slug or "",
         first_seen_ts=now_ms,
         last_seen_ts=now_ms,
+        disputed=raw.umaResolutionStatus == "disputed",
     )
 
 
@@ -586,7 +587,14 @@ def _exclusivity(raw: GammaMarket, event: GammaEvent | None) -> Exclusivity:
         except ValueError:
             index = None
     augmented = event is not None and bool(_flag(event.enableNegRisk)) and bool(_flag(event.negRiskAugmented))
-    return Exclusivity(exclusive=True, set_id=set_id, index=index, augmented=augmented)
+    fee = event.negRiskFeeBips if event else None
+    return Exclusivity(
+        exclusive=True,
+        set_id=set_id,
+        index=index,
+        augmented=augmented,
+        convert_fee_bips=None if fee in (None, "") else math.ceil(_money(fee, "negRiskFeeBips")),
+    )
 
 
 def _rewards_daily(rewards: Sequence[GammaReward] | None, now_ms: int) -> float:

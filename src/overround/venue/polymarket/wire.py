@@ -425,6 +425,7 @@ class GammaEvent(msgspec.Struct, kw_only=True):
     enableNegRisk: bool | str | None = None
     negRiskAugmented: bool | str | None = None
     negRiskMarketID: str | None = None
+    negRiskFeeBips: Number = None
     seriesSlug: str | None = None
     series: list[GammaSeries] | None = None
     tags: list[GammaTag] | None = None
