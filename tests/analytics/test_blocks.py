@@ -98,10 +98,28 @@ def test_trades_count_where_a_row_speaks_and_are_seen_from_each_outcome() -> Non
     no, yes = blocks_of(lazy(rows), trades, NO_GAPS).rows(named=True)
     assert (yes["trades"], yes["volume"]) == (no["trades"], no["volume"]) == (3.0, 16.0)
     assert yes["turnover"] == pytest.approx(10 * 0.42 + 4 * 0.40 + 2 * 0.6)
-    assert (yes["high"], yes["low"]) == pytest.approx((0.42, 0.40))
-    assert (no["high"], no["low"]) == pytest.approx((0.60, 0.58))
     # 0.42, 0.40, then NO bought at 0.60, which is YES sold at 0.40.
     assert (yes["moves2"], yes["n_moves2"]) == pytest.approx((0.0, 1.0))
+
+
+def test_a_turn_is_three_trades_of_one_stay_within_a_minute() -> None:
+    rows = [row(at, *BOOK) for at in (*range(0, 100, 10), *range(200, 240, 10))]
+    within = [(1, 0.42, 1, "buy"), (2, 0.40, 1, "sell"), (3, 0.42, 1, "buy")]
+    sums = one(rows, prints(*within, (90, 0.9, 1, "buy"), (205, 0.1, 1, "sell"), (207, 0.9, 1, "sell")))
+    assert (sums["moves2"], sums["n_moves2"]) == (pytest.approx(-0.0004), 1.0), "one pair of moves, 2 cents down and up"
+
+
+def test_ranges_of_two_minutes_in_a_row_tell_a_spread() -> None:
+    rows = [row(at, *BOOK) for at in range(0, 200, 10)]
+    bounce = [(at, px, 1, "buy") for at in (1, 61) for px in (0.40, 0.42)]
+    sums = one(rows, prints(*bounce, (121, 0.97, 1, "buy")))
+    # Ranges that do not grow from one minute to two are all spread.
+    assert (sums["range_spread"], sums["n_ranges"]) == (pytest.approx(0.02, rel=0.01), 1.0)
+
+
+def test_a_line_says_from_when_to_when_it_was_watched() -> None:
+    sums = one([row(at, *BOOK) for at in (20, 30, 40)])
+    assert (sums["from_ms"] - T0, sums["to_ms"] - T0) == (20_000, 50_000)
 
 
 def test_moves_of_ten_seconds_and_what_went_with_them() -> None:

@@ -8,13 +8,23 @@ import numpy as np
 import polars as pl
 import pytest
 
-from overround.analytics import BLOCK_COLUMNS, BLOCK_MS, ESTIMATES, INTEREST_PARTS, blocks_of, estimate, interest
+from overround.analytics import (
+    BLOCK_COLUMNS,
+    BLOCK_MS,
+    ESTIMATES,
+    INTEREST_PARTS,
+    Estimate,
+    blocks_of,
+    estimate,
+    interest,
+)
 from overround.testing.rotated_days import rotated_day
 
 pytestmark = pytest.mark.long
 
 HOUR = 3_600_000
 T0 = 1_768_392_000_000
+FOUR_HOURS = [T0 + number * BLOCK_MS for number in range(48)]
 NO_GAPS = pl.DataFrame(schema={"market_id": pl.String, "start_ms": pl.Int64, "end_ms": pl.Int64})
 
 
@@ -27,6 +37,8 @@ def blocks(*lines: tuple[str, int, float, float]) -> pl.DataFrame:
             "block": T0 + number * BLOCK_MS,
             "rows": 30,
             "tick_e4": 100,
+            "from_ms": T0 + number * BLOCK_MS + (0 if number % 4 else round((1 - share) * BLOCK_MS)),
+            "to_ms": T0 + number * BLOCK_MS + (round(share * BLOCK_MS) if number % 4 else BLOCK_MS),
             "w_ms": share * BLOCK_MS,
             "w2_ms": share * BLOCK_MS,
             "spread": spread * share * BLOCK_MS,
@@ -66,6 +78,47 @@ def test_full_observation_leaves_no_interval_and_few_units_give_none() -> None:
     assert (stats["rare"]["spread"], stats["rare"]["spread_lo"]) == (pytest.approx(0.02), None)
 
 
+def test_units_that_are_all_alike_do_not_tell_how_unlike_the_unseen_are() -> None:
+    stats = estimate(blocks(*(("m", number, 0.5, 0.02) for number in range(0, 48, 2))), recorded=FOUR_HOURS)
+    assert (stats["spread"].item(), stats["spread_lo"].item()) == (pytest.approx(0.02), None)
+
+
+def test_what_drifts_is_known_better_between_two_visits_than_what_jumps() -> None:
+    rng = np.random.default_rng(5)
+    walk = 0.05 + 0.002 * np.cumsum(rng.standard_normal(48))
+    spreads = {"drifting": walk, "jumping": rng.permutation(walk)}
+    seen = [(name, number, 1.0, spreads[name][number]) for name in spreads for number in range(0, 48, 3)]
+    stats = {line["market_id"]: line for line in estimate(blocks(*seen), recorded=FOUR_HOURS).to_dicts()}
+    widths = {name: line["spread_hi"] - line["spread_lo"] for name, line in stats.items()}
+    assert 0 < widths["drifting"] < 0.6 * widths["jumping"]
+
+
+def test_a_market_that_seems_calm_is_not_believed_to_be_calmer_than_all_others() -> None:
+    rng = np.random.default_rng(9)
+    numbers = range(0, 48, 2)
+    lines = [
+        {
+            "market_id": f"m{k}",
+            "outcome_id": "yes",
+            "block": T0 + n * BLOCK_MS,
+            "w_ms": 1.0 * BLOCK_MS,
+            "volume": volume,
+        }
+        for k in range(6)
+        for n, volume in zip(
+            numbers, np.exp(2 * rng.standard_normal(len(numbers))) if k else 1 + 0.1 * (np.arange(24) % 2), strict=True
+        )
+    ]
+    only = (Estimate(name="volume", top="volume", over="w_ms", scale=3_600_000, events=True),)
+
+    def width(frame: pl.DataFrame) -> float:
+        line = estimate(frame, recorded=FOUR_HOURS, what=only).row(0, named=True)
+        return float(line["volume_hi"] - line["volume_lo"])
+
+    alone, together = width(pl.DataFrame(lines[:24])), width(pl.DataFrame(lines))
+    assert together > 1.2 * alone
+
+
 def test_the_pieces_of_one_stay_are_one_unit() -> None:
     cut = [("m", number, 0.4, 0.02) for start in range(0, 48, 4) for number in (start, start + 1)]
     assert estimate(blocks(*cut))["n_units"].item() == 12
@@ -91,7 +144,7 @@ def test_interest_ranks_by_parts_and_names_them() -> None:
 # -- against the exchange ----------------------------------------------------------------------------------
 
 # What 200 days gave is in the docs; these few may be further off by chance, but not far.
-FEWEST_COVERED = {one.name: 0.6 if one.heavy else 0.8 for one in ESTIMATES if one.bounded and one.name != "two_sided"}
+FEWEST_COVERED = {one.name: 0.8 for one in ESTIMATES if one.bounded and one.name != "two_sided"}
 MOST_BIAS = {
     "spread": 0.02,
     "rel_spread": 0.03,

@@ -14,6 +14,8 @@ one every ten, and the variance of a price depends on how often one looks.
 
 from __future__ import annotations
 
+import math
+
 import polars as pl
 
 from overround.analytics.miner import PAUSE_MS
@@ -24,6 +26,8 @@ BLOCK_MS = 300_000
 GRID_MS = 10_000
 _GRID_REACH_MS = 3 * GRID_MS
 _LEVELS = 6
+_RANGES_WITHIN = 0.05
+"""Nearer to 0 or 1 than this, a price's logarithm moves in no way that ranges tell of."""
 _AGE_MOST_MS = 86_400_000
 
 _OUTCOME = ("market_id", "outcome_id")
@@ -40,7 +44,7 @@ _SUMS = (
     *("spread", "rel_spread", "depth_1", "depth_2", "depth_5", "depth_top3", "imbalance", "mid", "age"),
     *("updates", "changes", "step_ms", "slots", "slot_changes", "slot_changes2"),
     *("grid_ms", "micro2", "logit2", "flow_mid", "flow2", "move", "move_usd", "ofi", "ofi_abs", "ofi_mid", "ofi2"),
-    *("trades", "volume", "turnover", "one_sided", "signed", "moves2", "n_moves2"),
+    *("trades", "volume", "turnover", "one_sided", "signed", "moves2", "n_moves2", "range_spread", "n_ranges"),
 )
 BLOCK_COLUMNS: dict[str, pl.DataType] = {
     "market_id": pl.String(),
@@ -48,11 +52,11 @@ BLOCK_COLUMNS: dict[str, pl.DataType] = {
     "block": pl.Int64(),
     "rows": pl.Int64(),
     "tick_e4": pl.Int64(),
+    "from_ms": pl.Int64(),
+    "to_ms": pl.Int64(),
     **{name: pl.Float64() for name in _SUMS},
-    "high": pl.Float64(),
-    "low": pl.Float64(),
 }
-"""Columns of a line of sums; ``high`` and ``low`` are those of the trades' prices, null without any."""
+"""Columns of a line of sums; ``from_ms`` and ``to_ms`` bound the time watched, null without any."""
 
 
 def blocks_of(rows: pl.LazyFrame, trades: pl.DataFrame, gaps: pl.DataFrame) -> pl.DataFrame:
@@ -82,6 +86,8 @@ def blocks_of(rows: pl.LazyFrame, trades: pl.DataFrame, gaps: pl.DataFrame) -> p
     lines = held.group_by(key, maintain_order=True).agg(
         pl.len().cast(pl.Int64).alias("rows"),
         pl.col("tick_e4").min(),
+        pl.col("ts_recv").filter(w > 0).min().alias("from_ms"),
+        pl.col("until").filter(w > 0).max().alias("to_ms"),
         w.sum(),
         w2.sum(),
         pl.col("w_ms").filter(pl.col("age").is_not_null()).sum().alias("wage_ms"),
@@ -110,9 +116,9 @@ def join_blocks(parts: list[pl.DataFrame]) -> pl.DataFrame:
     joined = lines.group_by(*_OUTCOME, "block", maintain_order=True).agg(
         pl.col("rows").sum(),
         pl.col("tick_e4").min(),
+        pl.col("from_ms").min(),
+        pl.col("to_ms").max(),
         *(pl.col(name).sum() for name in _SUMS),
-        pl.col("high").max(),
-        pl.col("low").min(),
     )
     return _conformed(joined)
 
@@ -188,10 +194,14 @@ def _held(rows: pl.LazyFrame, gaps: pl.DataFrame) -> pl.DataFrame:
     quote = ("bid_e4", "ask_e4", "bid_sz0", "ask_sz0")
     changed = pl.any_horizontal(pl.col(name).ne_missing(pl.col(name).shift(1)) for name in quote)
 
+    until = pl.col("ts_recv") + pl.col("w_ms").cast(pl.Int64)
+
     def where_two(value: pl.Expr) -> pl.Expr:
         return pl.when("two").then(value)
 
     return held.with_columns(
+        until.alias("until"),
+        (pl.col("follows") & (pl.col("ts_recv") == until.shift(1))).not_().cum_sum().alias("stay"),
         pl.when("two").then("w_ms").otherwise(0.0).alias("w2_ms"),
         where_two(ask - bid).alias("spread"),
         where_two((ask - bid) / (mid * (1 - mid))).alias("rel_spread"),
@@ -276,9 +286,8 @@ def _prints(trades: pl.DataFrame, held: pl.DataFrame) -> pl.DataFrame:
         pl.when(same).then("px").otherwise(1 - pl.col("px")).alias("px"),
         (pl.when(same).then(1.0).otherwise(-1.0) * side).alias("side"),
     )
-    watched = held.select(
-        *_OUTCOME, pl.col("ts_recv").alias("row_ts"), (pl.col("ts_recv") + pl.col("w_ms").cast(pl.Int64)).alias("until")
-    ).sort("row_ts", maintain_order=True)
+    watched = held.select(*_OUTCOME, pl.col("ts_recv").alias("row_ts"), "until", "stay")
+    watched = watched.sort("row_ts", maintain_order=True)
     return (
         seen.sort("ts_recv", *_OUTCOME, "px", "sz", "side")
         .join_asof(watched, left_on="ts_recv", right_on="row_ts", by=list(_OUTCOME), check_sortedness=False)
@@ -289,10 +298,10 @@ def _prints(trades: pl.DataFrame, held: pl.DataFrame) -> pl.DataFrame:
 
 
 def _traded(prints: pl.DataFrame) -> pl.DataFrame:
-    step = pl.col("px").diff().over(_OUTCOME)
+    # Of three trades within a minute: longer ones say more of the price than of the spread, and fit in few stays.
+    step, near = pl.col("px").diff(), pl.col("ts_recv") - pl.col("ts_recv").shift(2) <= PAUSE_MS
     return (
-        prints.with_columns(step.alias("step"))
-        .with_columns((pl.col("step") * pl.col("step").shift(1).over(_OUTCOME)).alias("turn"))
+        prints.with_columns(pl.when(near).then(step * step.shift(1)).over("stay").alias("turn"))
         .group_by(*_OUTCOME, "block", maintain_order=True)
         .agg(
             pl.len().cast(pl.Float64).alias("trades"),
@@ -300,25 +309,51 @@ def _traded(prints: pl.DataFrame) -> pl.DataFrame:
             pl.col("usd").sum().alias("turnover"),
             pl.col("turn").sum().alias("moves2"),
             pl.col("turn").is_not_null().sum().cast(pl.Float64).alias("n_moves2"),
-            pl.col("px").max().alias("high"),
-            pl.col("px").min().alias("low"),
         )
     )
 
 
 def _minutes(held: pl.DataFrame, prints: pl.DataFrame) -> pl.DataFrame:
-    """How one-sided the trades of each minute were; of minutes watched throughout, for a part looks more one-sided."""
+    """How one-sided the trades of each minute were, and the spread that the ranges of two minutes in a row tell.
+
+    Of minutes watched throughout: for a part looks more one-sided, and has less of a range.
+    """
     key = [*_OUTCOME, "block", "minute"]
     minute = (pl.col("ts_recv") // 60_000).alias("minute")
     watched = held.group_by(*_OUTCOME, "block", minute).agg(pl.col("w_ms").sum()).filter(pl.col("w_ms") >= 54_000)
     return (
         prints.group_by(*_OUTCOME, "block", minute, maintain_order=True)
-        .agg((pl.col("side") * pl.col("sz")).sum().abs().alias("net"), pl.col("sz").filter(pl.col("side") != 0).sum())
+        .agg(
+            (pl.col("side") * pl.col("sz")).sum().abs().alias("net"),
+            pl.col("sz").filter(pl.col("side") != 0).sum(),
+            pl.col("px").max().alias("high"),
+            pl.col("px").min().alias("low"),
+        )
         .join(watched, on=key, how="semi")
         .sort(key)
+        .with_columns(_range_spread().over(*_OUTCOME, "block").alias("range_spread"))
         .group_by(*_OUTCOME, "block", maintain_order=True)
-        .agg(pl.col("net").sum().alias("one_sided"), pl.col("sz").sum().alias("signed"))
+        .agg(
+            pl.col("net").sum().alias("one_sided"),
+            pl.col("sz").sum().alias("signed"),
+            pl.col("range_spread").sum(),
+            pl.col("range_spread").is_not_null().sum().cast(pl.Float64).alias("n_ranges"),
+        )
     )
+
+
+def _range_spread() -> pl.Expr:
+    """Corwin and Schultz's spread of a minute and the one before; in probability, for theirs is a part of the price."""
+    high, low = pl.col("high"), pl.col("low")
+    apt = (pl.col("minute").diff() == 1) & (pl.min_horizontal(low, low.shift(1)) >= _RANGES_WITHIN)
+    apt &= pl.max_horizontal(high, high.shift(1)) <= 1 - _RANGES_WITHIN
+    own = (high / low).log() ** 2
+    beta = own + own.shift(1)
+    gamma = (pl.max_horizontal(high, high.shift(1)) / pl.min_horizontal(low, low.shift(1))).log() ** 2
+    root2 = 3 - 2 * math.sqrt(2)
+    alpha = ((2 * beta).sqrt() - beta.sqrt()) / root2 - (gamma / root2).sqrt()
+    price = (high + low + high.shift(1) + low.shift(1)) / 4
+    return pl.when(apt).then((2 * (alpha.exp() - 1) / (1 + alpha.exp()) * price).clip(0))
 
 
 # -- ten-second grid ---------------------------------------------------------------------------------------

@@ -71,13 +71,13 @@ QUOTE_ESTIMATES: tuple[Estimate, ...] = (
     Estimate(name="quoted_share", top="quoted_ms", over="w_ms", signed=True),
     Estimate(name="competition", top="competition", over="quoted_ms"),
     Estimate(name="capital", top="capital", over="quoted_ms"),
-    Estimate(name="day_move", top="mid2", over="grid_ms", scale=_DAY_MS, root=True, rough=True, heavy=True),
+    Estimate(name="day_move", top="mid2", over="grid_ms", scale=_DAY_MS, root=True, events=True),
     *(
         one
         for policy in IMAGINED
         for one in (
-            Estimate(name=f"{policy}_fills", top=f"{policy}_fills", over="w_ms", scale=_DAY_MS, rough=True),
-            Estimate(name=f"{policy}_contracts", top=f"{policy}_contracts", over="w_ms", scale=_DAY_MS, rough=True),
+            Estimate(name=f"{policy}_fills", top=f"{policy}_fills", over="w_ms", scale=_DAY_MS, events=True),
+            Estimate(name=f"{policy}_contracts", top=f"{policy}_contracts", over="w_ms", scale=_DAY_MS, events=True),
             Estimate(name=f"{policy}_edge", top=f"{policy}_edge", over=f"{policy}_contracts", signed=True),
             *(
                 Estimate(
@@ -85,14 +85,14 @@ QUOTE_ESTIMATES: tuple[Estimate, ...] = (
                     top=f"{policy}_m{s}",
                     over=f"{policy}_judged{s}",
                     signed=True,
-                    rough=True,
+                    events=True,
                 )
                 for s in HORIZONS_S
             ),
             Estimate(name=f"{policy}_fees", top=f"{policy}_fee", over="w_ms", scale=_DAY_MS),
             Estimate(name=f"{policy}_rebates", top=f"{policy}_rebate", over="w_ms", scale=_DAY_MS),
             Estimate(
-                name=f"{policy}_carried", top=f"{policy}_carried", over="w_ms", scale=_DAY_MS, signed=True, rough=True
+                name=f"{policy}_carried", top=f"{policy}_carried", over="w_ms", scale=_DAY_MS, signed=True, events=True
             ),
         )
     ),

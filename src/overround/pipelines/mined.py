@@ -22,7 +22,7 @@ __all__ = ["MINED_VERSION", "Mined", "MinedStore", "digest_of"]
 
 log = structlog.get_logger()
 
-MINED_VERSION = 1
+MINED_VERSION = 2
 """Grows when a sum's meaning changes."""
 _WIDE = [name for name, kind in PARTIAL_SCHEMA.items() if kind == pl.Int128()]
 

@@ -18,7 +18,7 @@ from overround.storage.paths import LakePaths
 
 __all__ = ["STATS_SCHEMA", "STATS_VERSION", "newest_stats", "read_stats", "write_stats"]
 
-STATS_VERSION = 2
+STATS_VERSION = 3
 """Grows when a column is added at the end or a column's meaning changes."""
 
 _FIELDS: list[pa.Field[Any]] = [
