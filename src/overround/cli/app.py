@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Say what a market maker would have earned in each market, and why.",
     ),
     "coverage": ("overround.cli.coverage:coverage", "Show how much of a day's record can be trusted."),
+    "report": ("overround.cli.report:report", "Write a day's page, which opens in a browser without a network."),
     "summarize": ("overround.cli.summarize:summarize", "Show a recorded day in one page."),
     "book": ("overround.cli.book:book", "Rebuild order books from recordings or journals."),
     "lake": ("overround.cli.lake:lake", "List, check, mend, archive and thin out what is stored."),

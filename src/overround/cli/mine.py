@@ -70,8 +70,8 @@ def mine(
     from overround.pipelines.counted import counted
     from overround.pipelines.mine import mine_days, parse_hours
     from overround.pipelines.mine_page import mine_page
+    from overround.pipelines.pages import write_page
     from overround.storage import LakePaths
-    from overround.storage.fileops import FileOps
 
     app.start_logging(to_stdout=False)
     dates, hours = parse_dates(date_text), parse_hours(hours_text)
@@ -81,7 +81,7 @@ def mine(
         days = mine_days(paths, venue, dates, hours=hours, top=top, clock=clock)
     result = with_captions(days.result, paths, clock.now_ms())
     if out is not None:
-        FileOps().write_whole(out, mine_page(result, days.blocks).encode())
+        write_page(out, mine_page(result, days.blocks))
     if as_json:
         import msgspec
 

@@ -94,10 +94,10 @@ def mm_viability(
     from overround.clock import SystemClock
     from overround.pipelines.counted import counted
     from overround.pipelines.mine import parse_hours
+    from overround.pipelines.pages import write_page
     from overround.pipelines.viability import mm_viability as run
     from overround.pipelines.viability_page import viability_page
     from overround.storage import LakePaths
-    from overround.storage.fileops import FileOps
 
     app.start_logging(to_stdout=False)
     date, hours = parse_date(date_text), parse_hours(hours_text)
@@ -117,7 +117,7 @@ def mm_viability(
             clock=clock,
         )
     if out is not None:
-        FileOps().write_whole(out, viability_page(result).encode())
+        write_page(out, viability_page(result))
     if as_json:
         import msgspec
 

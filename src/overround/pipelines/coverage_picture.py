@@ -1,8 +1,7 @@
-"""A day of the ledger as a picture: HTML that needs nothing, PNG by matplotlib (the extra ``reports``)."""
+"""A day of the ledger as a picture: a page that needs nothing, a PNG by matplotlib (the extra ``reports``)."""
 
 from __future__ import annotations
 
-import html
 import importlib
 import io
 from collections.abc import Sequence
@@ -11,11 +10,14 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from overround.errors import StorageError, UsageError
 from overround.pipelines.coverage import Cell, CoverageReport
+from overround.pipelines.pages import charts, render, write_page
 from overround.storage.fileops import FileOps
 
-__all__ = ["COLOURS", "MEANINGS", "clock_time", "html_page", "png_image", "write_picture"]
+__all__ = ["COLOURS", "MEANINGS", "clock_time", "html_page", "key", "layers", "png_image", "write_picture"]
 
 COLOURS: dict[Cell, str] = {
     Cell.VERIFIED: "#1a9850",
@@ -54,13 +56,12 @@ def write_picture(report: CoverageReport, path: Path) -> None:
     """
     suffix = path.suffix.lower()
     if suffix in {".html", ".htm"}:
-        data = html_page(report).encode()
-    elif suffix == ".png":
-        data = png_image(report)
-    else:
+        write_page(path, html_page(report))
+        return
+    if suffix != ".png":
         raise UsageError(f"{path.name!r} is neither .png nor .html", hint="name a file such as coverage.html")
     try:
-        FileOps().write_whole(path, data)
+        FileOps().write_whole(path, png_image(report))
     except OSError as exc:
         raise StorageError(f"{path} cannot be written: {exc.strerror or exc}") from exc
 
@@ -80,73 +81,24 @@ def _headline(report: CoverageReport) -> str:
 
 # -- HTML --------------------------------------------------------------------------------------------------
 
-_PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
-:root {{ color-scheme: light dark; }}
-body {{ font: 14px/1.4 system-ui, sans-serif; margin: 2em; max-width: 1200px; }}
-table {{ border-collapse: collapse; width: 100%; }}
-td, th {{ padding: 1px 8px 1px 0; text-align: right; white-space: nowrap; }}
-td:first-child, th:first-child {{ text-align: left; max-width: 22em; overflow: hidden; text-overflow: ellipsis; }}
-td.strip {{ width: 55%; }} svg {{ display: block; width: 100%; height: 14px; }} svg.tall {{ height: 90px; }}
-.key span {{ display: inline-block; margin-right: 1.2em; }}
-.key i {{ display: inline-block; width: 1em; height: 1em; margin-right: .4em; vertical-align: -2px; border: 1px solid #999; }}
-</style></head><body>
-<h1>{title}</h1><p>{headline}<br>{rest}</p><p class="key">{key}</p>
-<svg class="tall" viewBox="0 0 {n} 1" preserveAspectRatio="none">{layers}</svg>
-<p>{first} to {last} UTC, a cell is {cell} min; hover for the time.</p>
-<table><tr><th>market</th><th>verified</th><th>quiet</th><th>unverified</th><th>gap</th><th>gaps</th><th class="strip"></th></tr>
-{rows}</table>{more}<h2>Gaps by cause</h2>
-<table><tr><th>cause</th><th>gaps</th><th>markets</th><th>open</th><th>total s</th><th>longest s</th></tr>{causes}</table>
-</body></html>
-"""
-
 
 def html_page(report: CoverageReport) -> str:
-    """One self-contained page: no script, nothing loaded."""
+    """One self-contained page."""
     shown = report.markets[:_MOST_ROWS]
-    rows = "\n".join(
-        f"<tr><td title='{html.escape(m.market_id, quote=True)}'>{html.escape(m.title or m.market_id)}</td>"
-        f"<td>{m.verified:.1%}</td><td>{m.quiet:.1%}</td><td>{m.unverified:.1%}</td>"
-        f"<td>{m.gap + m.venue_down:.2%}</td><td>{m.gaps}</td><td class='strip'>{_svg(report, m.cells)}</td></tr>"
-        for m in shown
-    )
-    left = len(report.markets) - len(shown)
-    return _PAGE.format(
-        title=f"Coverage of {report.venue} on {report.date}",
+    return render(
+        "coverage",
+        report=report,
         headline=_headline(report),
-        rest=f"{len(report.markets):,} markets, {report.wanted_s / 3600:,.1f} market-hours wanted; the collector ran "
-        f"{report.ran_s / 3600:.2f} h, {report.connected_s / 3600:.2f} h of it connected.",
-        key="".join(f"<span><i style='background:{COLOURS[c]}'></i>{html.escape(MEANINGS[c])}</span>" for c in Cell),
-        n=len(report.cells),
-        layers=_layers_svg(report),
-        first=clock_time(report, 0),
-        last=clock_time(report, len(report.cells)),
-        cell=report.cell_minutes,
-        rows=rows,
-        more=f"<p>{left:,} more markets with fewer gaps are not shown.</p>" if left else "",
-        causes="".join(
-            f"<tr><td>{html.escape(c.cause)}</td><td>{c.gaps:,}</td><td>{c.markets:,}</td><td>{c.open:,}</td>"
-            f"<td>{c.total_s:,.1f}</td><td>{c.longest_s:,.1f}</td></tr>"
-            for c in report.causes
-        ),
+        layers=layers(report),
+        key=key(),
+        rows=[(market, _strip(report, market.cells)) for market in shown],
+        left=len(report.markets) - len(shown),
     )
 
 
-def _svg(report: CoverageReport, cells: Sequence[Cell]) -> str:
-    """A strip; neighbours that are alike are one rectangle."""
-    parts, at = [], 0
-    for cell, run in groupby(cells):
-        width = len(list(run))
-        said = f"{clock_time(report, at)} to {clock_time(report, at + width)}: {MEANINGS[cell]}"
-        parts.append(
-            f"<rect x='{at}' y='0' width='{width}' height='1' fill='{COLOURS[cell]}'><title>{said}</title></rect>"
-        )
-        at += width
-    return f"<svg viewBox='0 0 {len(cells)} 1' preserveAspectRatio='none'>{''.join(parts)}</svg>"
-
-
-def _layers_svg(report: CoverageReport) -> str:
-    parts = []
+def layers(report: CoverageReport) -> Markup:
+    """All markets' wanted time, cell by cell, with its axis."""
+    side, n_cells, parts = 1_000, len(report.cells), []
     for at, shares in enumerate(report.shares_cells):
         top = 1.0
         said = ", ".join(f"{MEANINGS[c].partition(':')[0]} {s:.1%}" for c, s in zip(_LAYERS, shares, strict=True) if s)
@@ -154,10 +106,42 @@ def _layers_svg(report: CoverageReport) -> str:
             if share:
                 top -= share
                 parts.append(
-                    f"<rect x='{at}' y='{max(0.0, top):.4f}' width='1' height='{share:.4f}' fill='{COLOURS[cell]}'>"
-                    f"<title>{clock_time(report, at)}: {said}</title></rect>"
-                )
-    return "".join(parts)
+                    Markup(
+                        '<rect class="{}" x="{:.2f}" y="{:.1f}" width="{:.2f}" height="{:.1f}"><title>{}: {}</title></rect>'
+                    ).format(
+                        cell.value, side * at / n_cells, side * max(0.0, top), side / n_cells, side * share,
+                        clock_time(report, at), said,
+                    )
+                )  # fmt: skip
+    end_ms = report.start_ms + n_cells * report.cell_minutes * 60_000
+    return charts.chart(
+        Markup("").join(parts),
+        height=90,
+        alt=f"Coverage of {report.venue} on {report.date}: {_headline(report)}",
+        xs=charts.clock_ticks(report.start_ms, end_ms),
+        ys=[(0.0, "0"), (0.5, "50 %"), (1.0, "100 %")],
+    )
+
+
+def key() -> Markup:
+    """What the colours mean."""
+    return Markup("").join(
+        Markup('<span><svg viewBox="0 0 1 1" aria-hidden="true"><rect class="{}" width="1" height="1"/></svg>{}</span>').format(
+            cell.value, MEANINGS[cell]
+        )
+        for cell in Cell
+    )  # fmt: skip
+
+
+def _strip(report: CoverageReport, cells: Sequence[Cell]) -> Markup:
+    """A strip; hovering tells the times."""
+    told, at = [], 0
+    for cell, run in groupby(cells):
+        width = len(list(run))
+        words = f"{clock_time(report, at)} to {clock_time(report, at + width)}: {MEANINGS[cell]}"
+        told += [(cell.value, words)] * width
+        at += width
+    return charts.strip(told, alt=f"from {clock_time(report, 0)} to {clock_time(report, at)} UTC")
 
 
 # -- PNG ---------------------------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ from overround.errors import UNREADABLE, FileDamaged, NothingStored, StorageErro
 from overround.market import MarketId
 from overround.pipelines.mined import Mined, MinedStore, digest_of
 from overround.storage import (
+    COVERAGE,
     SNAPSHOTS,
     TRADE_TABLE,
     TRADES,
@@ -297,12 +298,12 @@ def mine_days(
         day = _day(paths, venue, date, hours, skipped, on_hour)
         if not day.partial.is_empty():
             days.append(day)
-            stats_path = _write(paths, venue, day)
+            stats_path = _write(paths, venue, day, skipped)
     if not days:
         raise _nothing(paths, venue, dates[0], hours, skipped)
     partial = merge(day.partial for day in days)
     blocks = join_blocks([day.blocks for day in days])
-    stats = _with_coverage(estimate(blocks), paths, venue, [day.date for day in days])
+    stats = _with_coverage(estimate(blocks), paths, venue, [day.date for day in days], [])
     best = _titled(rankings(partial, top=top), paths, venue, days[-1].date)
     firsts = blocks.group_by("market_id").agg(pl.col("outcome_id").min())
     result = MineResult(
@@ -415,8 +416,8 @@ _TRADES: dict[str, pl.DataType] = {
 }
 
 
-def _write(paths: LakePaths, venue: str, day: _Day) -> Path:
-    measures = _with_coverage(estimate(day.blocks), paths, venue, [day.date])
+def _write(paths: LakePaths, venue: str, day: _Day, skipped: list[SkippedFile]) -> Path:
+    measures = _with_coverage(estimate(day.blocks), paths, venue, [day.date], skipped)
     return write_stats(paths, venue, day.date, stats_frame(day.partial, measures, venue).to_arrow())
 
 
@@ -433,11 +434,13 @@ def stats_frame(partial: pl.DataFrame, measures: pl.DataFrame, venue: str) -> pl
 
 def stats_columns() -> dict[str, pl.DataType]:
     """Names and types of the columns of ``stats.parquet``."""
-    nowhere = _with_coverage(estimate(join_blocks([])), LakePaths(Path()), "", ["1970-01-01"])
+    nowhere = _with_coverage(estimate(join_blocks([])), LakePaths(Path()), "", ["1970-01-01"], [])
     return dict(stats_frame(merge([]), nowhere, "").schema)
 
 
-def _with_coverage(stats: pl.DataFrame, paths: LakePaths, venue: str, dates: Sequence[str]) -> pl.DataFrame:
+def _with_coverage(
+    stats: pl.DataFrame, paths: LakePaths, venue: str, dates: Sequence[str], skipped: list[SkippedFile]
+) -> pl.DataFrame:
     """Statistics with what the ledger says: the share of the wanted time that is verified, and the time in the sets."""
     key = ["market_id", "outcome_id"]
     wanted = pl.sum_horizontal("verified_s", "unverified_s", "quiet_s", "gap_s", "venue_down_s")
@@ -448,8 +451,12 @@ def _with_coverage(stats: pl.DataFrame, paths: LakePaths, venue: str, dates: Seq
             .agg((pl.col("verified_s").sum() / wanted.sum()).round(6).alias("verified_share"))
             .collect()
         )
-    except NothingStored:
+    except (NothingStored, FileDamaged, pl.exceptions.PolarsError) as exc:
         verified = pl.DataFrame(schema={"market_id": pl.String, "outcome_id": pl.String, "verified_share": pl.Float64})
+        if not isinstance(exc, NothingStored):
+            # Without it nothing is known to be verified; gaps stand in files of their own.
+            reason = f"{str(exc).partition(chr(10))[0]}; `overround lake verify` names the file"
+            skipped.append(SkippedFile(path=str(paths.day(COVERAGE, venue, dates[0])), reason=reason))
     begin, end = day_start_ms(dates[0]), day_start_ms(dates[-1]) + 86_400_000
     stays = (
         inclusion_of(paths, venue, dates)
