@@ -328,7 +328,7 @@ def test_a_whole_neg_risk_set_is_converted_for_the_fee_of_the_listing_or_of_the_
             a_market(number),
             venue=Venue.POLYMARKET,
             neg_risk=True,
-            close_ts=NOON + 10_000 * 86_400_000,
+            close_ts=NOON + 300 * 86_400_000,
             exclusivity=msgspec.structs.replace(
                 Exclusivity(exclusive=True, set_id="S", index=place),
                 **(changes if place == 2 or "convert_fee_bips" in changes else {}),

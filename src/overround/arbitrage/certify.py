@@ -245,7 +245,8 @@ def _releases(
     for one in sets:
         members = {new[leg] for leg in one.legs if leg in new}
         legs = tuple(sorted({order.leg for order in purchases if not order.yes} & members))
-        if len(legs) < 2 or not any(set(legs) <= among for among in (whole if one.converts else exclusive)):
+        fits = members in whole if one.converts else any(set(legs) <= among for among in exclusive)
+        if len(legs) < 2 or not fits:
             continue
         premise = (
             f"neg-risk conversion, which keeps {one.fee_bips / 100:g} %"
