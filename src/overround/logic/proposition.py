@@ -162,6 +162,8 @@ class Proposition(msgspec.Struct, frozen=True, kw_only=True):
     step : str
         Distance of neighbouring values as reported (``1``, ``0.1``), empty where the number is continuous or unknown.
     unit : str
+    aggregation : str
+        Which of many numbers counts: ``close``, ``high``, ``low``, ``average``, ``settlement``, ``max``, ``min`` or ``count``.
     window : Window
     source : str
         Whose word decides, in canonical words.
@@ -198,6 +200,7 @@ class Proposition(msgspec.Struct, frozen=True, kw_only=True):
     values: Interval | None = None
     step: str = ""
     unit: str = ""
+    aggregation: str = ""
     window: Window = Window()
     source: str = ""
     payoffs: dict[str, Payoff] = msgspec.field(default_factory=dict)

@@ -55,7 +55,7 @@ def across_events(readings: Sequence[Reading]) -> Iterator[Constraint]:
         touches = [one for one in group if one.prop.family is Family.TOUCH]
         fixed = [one for one in group if one.prop.family is not Family.TOUCH and one.prop.window.kind in _ONCE]
         yield from _touches(touches)
-        if _TOUCHED.search(group[0].prop.measure):
+        if _TOUCHED.search(group[0].measured):
             yield from _moments(fixed, touches)
         for same_time in grouped(fixed, _time).values():
             yield from _one_number(same_time)
@@ -68,11 +68,11 @@ def across_events(readings: Sequence[Reading]) -> Iterator[Constraint]:
 
 
 def _is_named(one: Reading) -> bool:
-    return _NAMED.match(one.prop.measure) is not None
+    return _NAMED.match(one.measured) is not None
 
 
 def _number(one: Reading) -> tuple[str, ...]:
-    return (one.wording.venue, one.prop.measure, "" if _is_named(one) else one.stem)
+    return (one.wording.venue, one.measured, "" if _is_named(one) else one.stem)
 
 
 def _time(one: Reading) -> tuple[object, ...]:

@@ -31,8 +31,8 @@ _MONTHS = {
     for n, name in enumerate(["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"], 1)
 }
 _MONTH = (
-    r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|"
-    r"nov(?:ember)?|dec(?:ember)?)\b\.?"
+    r"(?:(?<![^\W\d_])(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|"
+    r"nov(?:ember)?|dec(?:ember)?)\b)\.?"
 )
 _DAY, _YEAR = r"(?:3[01]|[12]\d|0?[1-9])(?:st|nd|rd|th)?(?![\d%:.]\d|\d)", r"(?:19|20)\d\d(?!\d)"
 _PREFIX = (
@@ -43,7 +43,7 @@ _DATE = re.compile(
     _PREFIX
     + r"(?:"
     + rf"(?P<m1>{_MONTH})\s(?P<d1>{_DAY})(?:\s?(?:-|to|and|through)\s?(?:(?P<m2>{_MONTH})\s)?(?P<d2>{_DAY})(?!\s?(?:bps|%)))?(?:,?\s(?P<y1>{_YEAR}))?"
-    + rf"|(?P<d3>{_DAY})\s(?P<m3>{_MONTH})(?:,?\s(?P<y3>{_YEAR}|'\d\d))?"
+    + rf"|(?<![\d.,$])(?P<d3>{_DAY})\s(?P<m3>{_MONTH})(?:,?\s(?P<y3>{_YEAR}|'\d\d))?"
     + rf"|(?P<y4>{_YEAR})-(?P<m4>\d\d)-(?P<d4>\d\d)"
     + rf"|(?P<m5>{_MONTH})(?:,?\s(?P<y5>{_YEAR}))?"
     + rf"|(?P<q>q[1-4])(?:\s(?:of\s)?(?P<y6>{_YEAR}))?"

@@ -17,8 +17,9 @@ from overround.rules.numbers import Compare, Quantity, quantity
 from overround.rules.payoffs import payoffs
 from overround.rules.template import Template, digest, template
 from overround.rules.values import SPREAD, TOUCH, Values, expression_of, own_numbers, values_of
-from overround.rules.windows import GAME, dates_of, day_of, due_of, game_of, window_of
+from overround.rules.windows import GAME, dates_of, due_of, game_of, near_of, window_of
 from overround.rules.wording import MAX_CHARS, Wording
+from overround.rules.words import said_of
 
 __all__ = ["HIGH", "Reading", "read"]
 
@@ -26,7 +27,9 @@ HIGH = 0.8
 """Readings at or above this confidence are relied on; the others are queued for review."""
 
 _PLACEHOLDER = re.compile(r"\|\|.{0,40}\|\||\{\{?\w{1,40}\}?\}|\bTBD\b|<[A-Z_ ]{3,30}>")
-_MENTION = re.compile(r"\b(?:say|says|said|mention|mentions)\b", re.IGNORECASE)
+_ONLY_ONE = re.compile(r"^This market is mutually exclusive\b", re.IGNORECASE | re.MULTILINE)
+_MATCHUP = re.compile(r"^If .{2,60} wins? (?:the )?.{0,60}\bvs?\.? .{2,60}\b(?:matchup|match|game)\b")
+_MENTION = re.compile(r"\b(?:say|says|said|mention|mentions)\b")
 _JOINT = re.compile(
     r"\b(?:parlay|both .{1,60} and .{1,60}\?|double\b.{0,20}winner)|^[DR] (?:senate|house), [DR] (?:senate|house)",
     re.IGNORECASE,
@@ -57,9 +60,8 @@ _NUMBERS = (
         re.compile(r"simple average of the sixty seconds of CF Benchmarks' ([\w -]{3,40}? Real[- ]Time Index)"),
     ),
 )
-_SOURCE = re.compile(
-    r"resolution source (?:for this market )?(?:will be|is|are)[ :]+(.{3,120}?)(?:[.,;]\s|[.]?\n|$| available| found|, specifically)|according to (?:the )?([A-Z][\w'&. -]{2,60}?)(?:'s|,|\.| report|$)",
-    re.IGNORECASE,
+_PLAYED = frozenset(
+    {Family.MONEYLINE, Family.SPREAD, Family.TOTAL, Family.PROP, Family.JOINT, Family.CANDIDATE, Family.EVENT}
 )
 _STOP = re.compile(r"\b(?:will|the|a|an|be|is|are|to|of|price|does|do)\b|[?*\"'_]|\.{2,}", re.IGNORECASE)
 _BLANKS = re.compile(r"\s+")
@@ -83,6 +85,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     quantity : Quantity or None
     due : When or None
         The market's own day, where a date is what its caption names.
+    measured : str
+        Which number is meant, for comparing: in canonical words where a source and a price are named, otherwise ``series``.
     direction : int
         1 where the larger number is the stricter, -1 where the smaller is, 0 for neither.
     """
@@ -95,6 +99,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     series: str = ""
     quantity: Quantity | None = None
     due: When | None = None
+    measured: str = ""
     direction: int = 0
 
 
@@ -127,15 +132,16 @@ def read(wording: Wording) -> Reading:
         words.cap,
         *sorted(words.custom.values()),
     )
+    exclusive = words.set_id if words.exclusive else words.event_id if _ONLY_ONE.search(words.rules) else ""
     base = Proposition(
         venue=words.venue, market_id=words.market_id, ref=words.ref, event_id=words.event_id, outcomes=words.outcomes,
-        exclusive_set=words.set_id if words.exclusive else "", open_set=words.augmented, text_hash=text_hash,
+        exclusive_set=exclusive, open_set=words.augmented, text_hash=text_hash,
     )  # fmt: skip
     trouble = _trouble(words)
     if trouble:
         return Reading(wording=words, prop=msgspec.structs.replace(base, reasons=(trouble,)))
 
-    near = day_of(words.made_ms or words.close_ms)
+    near = near_of(words)
     in_rules = dates_of(words.rules, near)
     in_title = settle_years(find_dates(words.title, near=near), in_rules)
     in_label = settle_years(find_dates(words.label, near=near), [*in_title, *in_rules])
@@ -160,26 +166,31 @@ def read(wording: Wording) -> Reading:
     series = form.series if words.rules else ""
     window = window_of(words, in_title, in_rules, in_label, family, due)
     confidence, fields, reasons = _confidence(words, found, due, family, window)
+    game = game_of(words, in_title, in_rules) if family in _PLAYED else ""
+    named = _named(words)
+    said = said_of(words, title_bare, rest, named, found, family, game)
     prop = msgspec.structs.replace(
         base,
         family=family,
-        subject=_subject(words, rest, family),
-        measure=_measure(words, series),
+        subject=said.subject,
+        measure=said.measure,
         values=found.values,
         step=found.step,
-        unit=found.unit,
+        unit=said.unit,
+        aggregation=said.aggregation,
         window=window,
-        source=_source(words.rules),
-        payoffs=payoffs(words.rules),
-        game=game_of(words, in_title, in_rules),
+        source=said.source,
+        payoffs=payoffs(words.rules, words.label),
+        qualifier=said.qualifier,
+        game=game,
         template_hash=digest(rest, form.skeleton) if words.rules else "",
-        fields=fields,
+        fields={**said.fields, **fields},
         confidence=confidence,
         reasons=reasons,
     )
     return Reading(
         wording=words, prop=prop, rest=rest, stem=stem, form=form, series=series, quantity=found.quantity, due=due,
-        direction=found.direction,
+        measured=named or series, direction=found.direction,
     )  # fmt: skip
 
 
@@ -216,9 +227,11 @@ def _family(words: Wording, found: Values, due: When | None, title: str) -> Fami
                 if re.search(r"\bwins?\b|\btie\b|winner", words.rules[:300] + words.title, re.IGNORECASE)
                 else Family.PROP
             )
-        if _PARTICIPANT.search(text) or ":" in words.title:
+        if _PARTICIPANT.search(text) or (":" in words.title and not GAME.search(words.title.split(":")[0])):
             return Family.PROP
         return Family.SPREAD if SPREAD.search(text) else Family.TOTAL
+    if words.venue == "kalshi" and found.values is None and _MATCHUP.search(words.rules[:400]) and words.label:
+        return Family.MONEYLINE
     if _JOINT.search(words.title):
         return Family.JOINT
     if found.values is not None:
@@ -288,15 +301,8 @@ def _blank(text: str, own: Quantity) -> str:
     return text if found is None else text[: found.start] + " " + text[found.end :]
 
 
-def _subject(words: Wording, rest: str, family: Family) -> str:
-    if family in (Family.CANDIDATE, Family.MENTION, Family.MONEYLINE):
-        return _BLANKS.sub(" ", _STOP.sub(" ", (words.label or words.outcomes[0]).lower())).strip()
-    candle = _CANDLE.search(words.rules[:600])
-    return candle[4].lower() if candle else rest
-
-
-def _measure(words: Wording, series: str) -> str:
-    """The number itself in canonical words, where a source and a price are named; otherwise the template stands for it."""
+def _named(words: Wording) -> str:
+    """The number itself in canonical words, where a source and a price are named, else nothing."""
     rules = words.rules[:800]
     candle = _CANDLE.search(rules)
     if candle is not None:
@@ -305,14 +311,7 @@ def _measure(words: Wording, series: str) -> str:
         found = pattern.search(rules)
         if found is not None:
             return f"{name} {_BLANKS.sub(' ', found[1].lower())}"
-    return series
-
-
-def _source(rules: str) -> str:
-    found = _SOURCE.search(rules[:3_000])
-    if found is None:
-        return ""
-    return _BLANKS.sub(" ", (found[1] or found[2]).lower()).strip(" .,:")[:80]
+    return ""
 
 
 def _confidence(

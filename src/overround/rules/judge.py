@@ -190,7 +190,7 @@ def _fields(judgement: Judgement, reading: Reading) -> dict[str, tuple[str | Non
         start = None
     put("start", judgement.start, _shown(start), lambda one: _moment(one, start))
     put("end", judgement.end, _shown(end), lambda one: _moment(one, end))
-    words("agg", judgement.agg, prop.measure, loose=True)
+    words("agg", judgement.agg, prop.aggregation, loose=True)
     words("source", judgement.source, prop.source, loose=True)
     void = {str(prop.payoffs[key]) for key in (Branch.CANCELLED.value, Branch.NO_DATA.value) if key in prop.payoffs}
     put("void", judgement.void, ",".join(sorted(void)), lambda one: void == ({one} if one else set()))

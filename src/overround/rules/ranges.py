@@ -11,9 +11,9 @@ import msgspec
 
 from overround.logic import Interval
 
-__all__ = ["Tiling", "settle_ends", "tiling"]
+__all__ = ["TO_HIGHER", "Tiling", "settle_ends", "tiling"]
 
-_UPWARD = re.compile(
+TO_HIGHER = re.compile(
     r"(?:exactly between|exactly on|on the boundary|between two).{0,80}?(?:higher|upper|greater)|resolve to the higher (?:range|bracket)",
     re.IGNORECASE | re.DOTALL,
 )
@@ -61,7 +61,7 @@ def settle_ends(intervals: Sequence[Interval], rules: str) -> tuple[list[Interva
     list of Interval, bool
         In the order given; whether an end is left that the words give to both.
     """
-    upward = _UPWARD.search(rules) is not None
+    upward = TO_HIGHER.search(rules) is not None
     settled, shared = list(intervals), False
     starts = {one.lo for one in intervals if one.lo is not None}
     ends = {one.hi for one in intervals if one.hi is not None}

@@ -9,12 +9,18 @@ import msgspec
 
 from overround.logic import Interval
 from overround.rules.numbers import Compare, Quantity, decimals_of, quantity, strike_values
+from overround.rules.ranges import TO_HIGHER
 from overround.rules.wording import Wording
 
 __all__ = ["SPREAD", "TOUCH", "Values", "expression_of", "own_numbers", "says_past", "values_of"]
 
 _EASING = re.compile(r"\b(?:decreases?|cuts?|lower|easing|down)\b", re.IGNORECASE)
 _TIGHTENING = re.compile(r"\b(?:increases?|hikes?|raises?|tightening|up)\b", re.IGNORECASE)
+_BEAT = re.compile(r"\bbeats?\b.{0,40}\bearnings\b", re.IGNORECASE)
+_ESTIMATE = re.compile(
+    r"\b(?:EPS|earnings per share) ((?:greater|higher|more) than \(?-?\$?-?\d[\d.,]*\)?)", re.IGNORECASE
+)
+_CONTINUOUS = re.compile(r"[$€£]\s?\d|\d\s?%|\d\.\d|\d\s?(?:[kmbt]\b|million|billion|trillion)", re.IGNORECASE)
 _SIGN = re.compile(r"(negative|positive)", re.IGNORECASE)
 TOUCH = re.compile(
     r"\bany\b.{0,80}?\b(?:candle|trading day|point|time|date|month|report|\"?employment situation)|at any (?:point|time)|\bever\b|\breach(?:es)?\b|\bhits?\b|\bdips?\b|all[- ]time high",
@@ -56,6 +62,8 @@ def values_of(words: Wording, title: str, label: str) -> Values:
     title, label : str
         Without their dates, which are numbers, too.
     """
+    if words.legs:
+        return Values()
     strike = None if words.venue == "polymarket" else strike_values(words.kind, words.floor, words.cap)
     line = SPREAD.search(words.title)
     if words.kind and words.venue == "polymarket" and line is not None and line[1]:
@@ -75,11 +83,13 @@ def values_of(words: Wording, title: str, label: str) -> Values:
         main is None
         and asked is not None
         and asked.compare is not Compare.BARE
-        and (touched or not words.label or strike is not None)
+        and (touched or not words.label or strike is not None or (said is not None and said.lo == asked.lo))
     ):
         main = asked
     if strike is not None:
         return _with_strike(words, strike, main, asked)
+    if main is None and _BEAT.search(words.title) and (stated := _ESTIMATE.search(words.rules[:1_500])) is not None:
+        main = asked = quantity(stated[1])
     if main is None:
         change = _change(words.label or words.title, None)
         return Values() if change is None else change
@@ -97,6 +107,9 @@ def values_of(words: Wording, title: str, label: str) -> Values:
     if compare in (Compare.ABOVE, Compare.BELOW) and main.compare is Compare.BARE:
         compare = _inclusive(compare, words.rules)
     settled = msgspec.structs.replace(main, compare=compare)
+    values = settled.values
+    if compare is Compare.BETWEEN and _CONTINUOUS.search(f"{label} {words.title}") and TO_HIGHER.search(words.rules):
+        values = msgspec.structs.replace(values, hi_closed=False)
     direction = 1 if compare.rising else -1 if compare.falling else 0
     exact = (
         asked is not None
@@ -112,7 +125,7 @@ def values_of(words: Wording, title: str, label: str) -> Values:
         or main.compare is Compare.BARE
         or _same_side(asked.compare, compare)
     )
-    return Values(settled.values, settled, _step(settled), direction, "label" if main is said else "title", main.unit, agrees, "" if agrees else "title and caption compare differently")  # fmt: skip
+    return Values(values, settled, _step(settled), direction, "label" if main is said else "title", main.unit, agrees, "" if agrees else "title and caption compare differently")  # fmt: skip
 
 
 def _few(rest: str) -> bool:
