@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from made import gamma, kalshi, related, shown
 
@@ -312,3 +314,21 @@ def test_a_set_that_pays_nothing_in_a_branch_it_names_is_complete_only_outside_i
     void_found = of(void)
     assert void_found.confidence is Confidence.CONDITIONAL
     assert any(condition.startswith("not cancelled") for condition in void_found.conditions)
+
+
+def test_a_draw_is_the_rest_only_where_both_sides_are_listed() -> None:
+    def leg(number: int, label: str, kind: str = "cricket_most_sixes") -> dict[str, Any]:
+        return gamma(number + 1, f"Cats vs Dogs - Most Sixes {label}", "The team that hits more sixes; the same number is a draw.", about="Cats vs Dogs - Most Sixes",
+                     label=label, set_index=number, sportsMarketType=kind)  # fmt: skip
+
+    whole = related([leg(0, "Cats"), leg(1, "Draw"), leg(2, "Dogs")])
+    assert [confidence for confidence, _ in shown(whole, Relation.PARTITION)] == ["certain"]
+    assert [confidence for confidence, _ in shown(related([leg(0, "Cats"), leg(1, "Draw")]), Relation.PARTITION)] == ["conditional"]  # fmt: skip
+
+
+def test_nobody_is_no_rest_of_a_list_of_names() -> None:
+    def leg(number: int, label: str) -> dict[str, Any]:
+        return gamma(number + 1, f"Who will lead the club next? {label}", "Whoever is named first.", about="Who will lead the club next?", label=label, set_index=number)  # fmt: skip
+
+    assert [one for one, _ in shown(related([leg(0, "Ann"), leg(1, "Bea"), leg(2, "Nobody")]), Relation.PARTITION)] == ["conditional"]  # fmt: skip
+    assert [one for one, _ in shown(related([leg(0, "Ann"), leg(1, "Bea"), leg(2, "Other")]), Relation.PARTITION)] == ["certain"]  # fmt: skip

@@ -13,6 +13,7 @@ from overround.rules.dates import find_dates
 from overround.rules.draw import draw
 from overround.rules.grammar import Reading
 from overround.rules.sets import grouped
+from overround.rules.windows import day_of
 
 __all__ = ["Decided", "decisions", "policy_constraints"]
 
@@ -135,7 +136,22 @@ def _of_year(decisions: Sequence[Decided], year: _Year) -> Iterator[Constraint]:
                 conditions=steps,
             )
         elif (year.sort == "cut" and cuts) or (year.sort == "hike" and hikes):
-            yield draw(Relation.IMPLIES, [(one, 0), (year.reading, 0)], rule="move_of_the_year")
+            yield draw(
+                Relation.IMPLIES,
+                [(one, 0), (year.reading, 0)],
+                rule="move_of_the_year",
+                conditions=_counted_late(market, year.reading),
+            )
+
+
+def _counted_late(market: Sequence[Decided], year: Reading) -> list[str]:
+    """That a year's question which counts from its own creation was there before the meeting."""
+    made = day_of(year.wording.made_ms)
+    if not year.prop.window.from_creation or (
+        made is not None and (made.year, made.month) < max(one.meeting for one in market)
+    ):
+        return []
+    return ["the year's market was made before the meeting, from which it counts"]
 
 
 def _least_cuts(change: Interval) -> int:

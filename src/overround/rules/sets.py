@@ -21,6 +21,9 @@ _OTHER = re.compile(
     r"^\W*(?:other|another|any other|none|no one|nobody|neither|someone else|something else|field|the field|tie|draw\b.*|no (?!\d).{1,60})\W*$",
     re.IGNORECASE,
 )
+_ANY_OTHER = re.compile(
+    r"^\W*(?:other|another|any other|someone else|something else|field|the field)\W*$", re.IGNORECASE
+)
 _ONE_WINNER = re.compile(
     r"\bwinner\b|\bwho will (?:win|be)\b|\bwins? (?:the|his|her|\d{4})\b|\bwins\b|\bnext\b.{1,60}\b(?:is|be)\b|\bwill be the (?:next|first)\b|\bfirst\b|\b(?:largest|top|most|highest) (?:in|on|by)?\b",
     re.IGNORECASE,
@@ -304,6 +307,7 @@ def _lacking(members: Sequence[Reading], ruled_series: frozenset[str]) -> list[s
     lain = lie(numeric) if len(numeric) >= 2 and _one_number(numeric) else None
     catch_all = any(_OTHER.match(one.wording.label) for one in others)
     named_draw = all(one.prop.family is Family.MONEYLINE for one in members)
+    sides = sum(not _OTHER.match(one.wording.label) for one in others)
     conditions = [] if first.venue == "polymarket" else _common(members, ruled_series)
     missing: list[str] = []
     if first.venue == "polymarket":
@@ -319,12 +323,13 @@ def _lacking(members: Sequence[Reading], ruled_series: frozenset[str]) -> list[s
     if lain is not None and not lain.whole and not others and first.venue == "polymarket":
         return None
     if first.venue == "kalshi":
-        if named_draw and (len(members) == 2 or catch_all):
+        if named_draw and sides == 2:
             return [*conditions, *([] if catch_all else ["one of the two wins"])]
         return None
-    if named_draw and catch_all and len(members) == 3:
-        return missing
-    if catch_all:
+    if first.kind and catch_all and sides:
+        # A fixture has two sides, and what is neither is the draw's.
+        return missing if sides == 2 else [*missing, "a side of the fixture is not listed: taken as settled No"]
+    if any(_ANY_OTHER.match(one.wording.label) for one in others):
         mids = [one.wording.mid_px for one in members]
         total = sum(mid for mid in mids if mid is not None)
         low = (
