@@ -27,6 +27,7 @@ HIGH = 0.8
 """Readings at or above this confidence are relied on; the others are queued for review."""
 
 _PLACEHOLDER = re.compile(r"\|\|.{0,40}\|\||\{\{?\w{1,40}\}?\}|\bTBD\b|<[A-Z_ ]{3,30}>")
+_ONE_WINNER = re.compile(r"^If .{2,80} (?:wins? the|is the .{0,60}champion)|^If the next\b", re.IGNORECASE)
 _ONLY_ONE = re.compile(r"^This market is mutually exclusive\b", re.IGNORECASE | re.MULTILINE)
 _MATCHUP = re.compile(r"^If .{2,60} wins? (?:the )?.{0,60}\bvs?\.? .{2,60}\b(?:matchup|match|game)\b")
 _MENTION = re.compile(r"\b(?:say|says|said|mention|mentions)\b")
@@ -87,6 +88,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
         The market's own day, where a date is what its caption names.
     measured : str
         Which number is meant, for comparing: in canonical words where a source and a price are named, otherwise ``series``.
+    flagged : str
+        Key of the set of which the venue itself says that at most one is paid.
     direction : int
         1 where the larger number is the stricter, -1 where the smaller is, 0 for neither.
     """
@@ -100,6 +103,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     quantity: Quantity | None = None
     due: When | None = None
     measured: str = ""
+    flagged: str = ""
     direction: int = 0
 
 
@@ -132,10 +136,10 @@ def read(wording: Wording) -> Reading:
         words.cap,
         *sorted(words.custom.values()),
     )
-    exclusive = words.set_id if words.exclusive else words.event_id if _ONLY_ONE.search(words.rules) else ""
+    flagged = words.set_id if words.exclusive else words.event_id if _ONLY_ONE.search(words.rules) else ""
     base = Proposition(
         venue=words.venue, market_id=words.market_id, ref=words.ref, event_id=words.event_id, outcomes=words.outcomes,
-        exclusive_set=exclusive, open_set=words.augmented, text_hash=text_hash,
+        exclusive_set=flagged, open_set=words.augmented, text_hash=text_hash,
     )  # fmt: skip
     trouble = _trouble(words)
     if trouble:
@@ -166,12 +170,21 @@ def read(wording: Wording) -> Reading:
     series = form.series if words.rules else ""
     window = window_of(words, in_title, in_rules, in_label, family, due)
     confidence, fields, reasons = _confidence(words, found, due, family, window)
+    by_nature = (
+        "" if flagged or words.venue != "kalshi" else words.event_id if _one_at_most(words, found, family) else ""
+    )
+    if by_nature:
+        fields["exclusive_set"] = Field(
+            0.85, (Span("rules" if words.rules else "strike"),), "by nature, not by the venue's word"
+        )
     game = game_of(words, in_title, in_rules) if family in _PLAYED else ""
     named = _named(words)
     said = said_of(words, title_bare, rest, named, found, family, game)
     prop = msgspec.structs.replace(
         base,
         family=family,
+        exclusive_set=flagged or by_nature,
+        open_set=words.augmented or (bool(by_nature) and family is Family.CANDIDATE),
         subject=said.subject,
         measure=said.measure,
         values=found.values,
@@ -190,7 +203,7 @@ def read(wording: Wording) -> Reading:
     )
     return Reading(
         wording=words, prop=prop, rest=rest, stem=stem, form=form, series=series, quantity=found.quantity, due=due,
-        measured=named or series, direction=found.direction,
+        measured=named or series, flagged=flagged, direction=found.direction,
     )  # fmt: skip
 
 
@@ -258,6 +271,13 @@ def _bet(kind: str) -> Family:
     if "total" in kind:
         return Family.TOTAL
     return Family.MONEYLINE if kind == "moneyline" else Family.PROP
+
+
+def _one_at_most(words: Wording, found: Values, family: Family) -> bool:
+    """Whether two siblings cannot both be paid, whatever the venue says: ranges of one number, winners of one contest."""
+    if family is Family.RANGE or (family is Family.RATE_DECISION and found.values is not None):
+        return True
+    return family is Family.CANDIDATE and _ONE_WINNER.search(words.rules[:300]) is not None
 
 
 def _rest(title: str, label: str, words: Wording, found: Values, family: Family) -> str:

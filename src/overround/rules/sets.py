@@ -66,11 +66,11 @@ def event_constraints(readings: Sequence[Reading], ruled_series: frozenset[str])
     usable = [reading for reading in readings if reading.prop.family is not Family.UNREAD and not reading.wording.legs]
     if len(usable) < 2:
         return
-    flagged = grouped([reading for reading in usable if reading.prop.exclusive_set], lambda one: one.prop.exclusive_set)
+    flagged = grouped([reading for reading in usable if reading.flagged], lambda one: one.flagged)
     for members in flagged.values():
         yield from _flagged_set(members, ruled_series)
     in_sets = {id(reading) for members in flagged.values() for reading in members}
-    unflagged = [reading for reading in usable if not reading.prop.exclusive_set]
+    unflagged = [reading for reading in usable if not reading.flagged]
     if len(unflagged) > 1 and all(_SAID_EXCLUSIVE.search(reading.wording.rules) for reading in unflagged):
         legs = [(reading, 0) for reading in unflagged]
         yield draw(Relation.MUTUALLY_EXCLUSIVE, legs, rule="said_exclusive", conditions=_fair(unflagged))
@@ -78,13 +78,11 @@ def event_constraints(readings: Sequence[Reading], ruled_series: frozenset[str])
         numeric = [reading for reading in group if reading.prop.values is not None]
         if len(numeric) >= 2:
             yield from _numbers(numeric, ruled_series, exclusive=all(id(one) in in_sets for one in numeric))
-    dated = [reading for reading in usable if reading.due is not None and not reading.prop.exclusive_set]
+    dated = [reading for reading in usable if reading.due is not None and not reading.flagged]
     for group in grouped(dated, lambda one: (one.stem, _values_key(one), one.direction)).values():
         yield from _deadlines(group, ruled_series)
     named = [
-        reading
-        for reading in usable
-        if not reading.prop.exclusive_set and reading.prop.values is None and reading.due is None
+        reading for reading in usable if not reading.flagged and reading.prop.values is None and reading.due is None
     ]
     titles = grouped(named, lambda one: one.wording.title)
     for group in grouped(

@@ -86,6 +86,10 @@ def values_of(words: Wording, title: str, label: str) -> Values:
         and (touched or not words.label or strike is not None or (said is not None and said.lo == asked.lo))
     ):
         main = asked
+    if (count := words.custom.get("Count", "")).isdecimal() and strike is None:
+        number = quantity(count)
+        assert number is not None
+        return Values(number.values, number, "1", 0, "strike")
     if strike is not None:
         return _with_strike(words, strike, main, asked)
     if main is None and _BEAT.search(words.title) and (stated := _ESTIMATE.search(words.rules[:1_500])) is not None:

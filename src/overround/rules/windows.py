@@ -38,6 +38,7 @@ _SCHEDULED = re.compile(
 _CONTESTED = re.compile(r"\bnext\b|\bfirst\s*\?", re.IGNORECASE)
 _UNDECIDED = (Family.CANDIDATE, Family.EVENT, Family.JOINT, Family.MENTION)
 _PLAYED = (Family.MONEYLINE, Family.SPREAD, Family.TOTAL, Family.PROP)
+_PAID_IF = re.compile(r"^This market will resolve to \W?Yes\W? if ", re.IGNORECASE)
 _LAST_MINUTE = time(23, 59)
 _BLANKS = re.compile(r"\s+")
 
@@ -110,7 +111,7 @@ def _window(
             from_creation=created,
             zone=zone,
         )
-    own = [*in_label, *in_title]
+    own = [*(when for when in in_label if words.label[when.start - 1 : when.start] != "("), *in_title]
     between = [when for when in in_rules if when.prefix == "between"]
     if family is Family.UP_DOWN:
         return _short(words, own, zone, made)
@@ -135,7 +136,10 @@ def _window(
                 zone=zone,
             )
     when = (
-        own[-1] if own else next((one for one in in_rules if one.prefix in {"by", "in", "on", "during", "for"}), None)
+        own[-1]
+        if own
+        else _scheduled(words.rules, in_rules, None)
+        or next((one for one in in_rules if one.prefix in {"by", "in", "on", "during", "for"}), None)
     )
     if when is None or (not when.exact and when.last.year > when.first.year):  # a season is no window
         return Window(kind=WindowKind.AT, zone=zone)
@@ -162,7 +166,9 @@ def _window(
 
 
 def _clock_after(clocks: list[Clock], when: When) -> time:
-    """The time of day that stands right behind a date, else its beginning."""
+    """The time of day that stands right behind one day, else its beginning."""
+    if when.first != when.last:
+        return time(0)
     return next((clock.at for clock in clocks if when.end <= clock.start < when.end + 14), time(0))
 
 
@@ -225,11 +231,14 @@ def _undecided(
     named = own[-1] if own else None
     if named is not None and (named.prefix in _UP_TO or (named.part == "end" and not named.exact)):
         return Window(kind=WindowKind.BY, start_ms=made, end_ms=day(named), zone=zone)
-    if between and (after := [when for when in in_rules if when.start > between[0].start]):
-        clocks = find_clocks(words.rules)
-        if after[0].last >= between[0].first:
-            start = clock_ms(between[0].first, _clock_after(clocks, between[0]), zone)
-            return Window(kind=WindowKind.ANY, start_ms=start, end_ms=day(after[0]), zone=zone)
+    if between:
+        first = between[0]
+        after = [when for when in in_rules if when.start > first.start]
+        last = first if first.first != first.last else after[0] if after else first
+        if last is not first or first.first != first.last:
+            start = clock_ms(first.first, _clock_after(find_clocks(words.rules), first), zone)
+            if last.last >= first.first:
+                return Window(kind=WindowKind.ANY, start_ms=start, end_ms=day(last), zone=zone)
     exact = next((when for when in own if when.exact), None)
     if exact is not None:
         return Window(kind=WindowKind.AT, start_ms=clock_ms(exact.first, zone=zone), end_ms=day(exact), zone=zone)
@@ -248,7 +257,10 @@ def _undecided(
         end = (
             day(last) if clock is None or clock.at in (_LAST_MINUTE, time(0)) else clock_ms(last.first, clock.at, zone)
         )
-        soonest = last.prefix in _UP_TO and (family is Family.JOINT or _CONTESTED.search(words.title) is not None)
+        asked = _PAID_IF.search(words.rules[: last.start]) is not None and ". " not in words.rules[: last.start]
+        soonest = last.prefix in _UP_TO and (
+            family is Family.JOINT or asked or _CONTESTED.search(words.title) is not None
+        )
         if soonest:
             return Window(kind=WindowKind.BY, start_ms=made, end_ms=end, zone=zone)
         return Window(kind=WindowKind.AT, end_ms=end, zone=zone)

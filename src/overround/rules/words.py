@@ -25,16 +25,21 @@ _OPENING = re.compile(
     re.IGNORECASE,
 )
 _VERB = re.compile(
-    r"\s(?:be|been|have|has|had|hits?|reach(?:es)?|dips?|closes?|finish(?:es)?|settles?|posts?|tweets?|wins?|ris\w+|rose|falls?|drops?|"
+    r"(?<!\brate)\s(?:be|been|have|has|had|hits?|reach(?:es)?|dips?|closes?|finish(?:es)?|settles?|posts?|tweets?|wins?|ris\w+|rose|falls?|drops?|"
     r"increases?|decreases?|announces?|hikes?|cuts?|makes?|maintains?|holds?|keeps?|raises?|lowers?|gets?|receives?|exceeds?|gross(?:es)?|"
     r"records?|scores?|sells?|goes|go|trades?|ends?|opens?|debuts?|earns?|reports?|says?|launch(?:es)?|acquires?|deports?|adds?|grows?|"
     r"beats?|loses?|issues?|signs?|pass(?:es)?|publish(?:es)?|releases?|spends?|visits?|deploys?|sees?|collapses?|surpass(?:es)?|cross(?:es)?|"
-    r"breaks?|remains?|stays?|contains?|comes?|above|below|over|under|between|at|become|becomes|qualif(?:y|ies)|advances?|appears?|meets?)\b|[↑↓<>≥≤]|\s\$|___",
+    r"breaks?|remains?|stays?|contains?|comes?|above|below|over|under|between|at|happens?|occurs?|become|becomes|qualif(?:y|ies)|advances?|appears?|meets?)\b|[↑↓<>≥≤]|\s\$|___",
+    re.IGNORECASE,
+)
+_COUNTED = re.compile(r"how (?:many|much) .{2,40}? (?:will|did|does|do|has|have) (.+)", re.IGNORECASE)
+_LED = re.compile(
+    r"^(?:(?:exactly|at least|at most|more than|less than|fewer than|over|under)\s)?\d[\d,.]*\+?\s(?:or (?:more|fewer|less)\s)?",
     re.IGNORECASE,
 )
 _HEAT = re.compile(r"\b(highest|lowest|high|low|maximum|minimum) temp(?:erature)? (?:in|at|for) (.+)", re.IGNORECASE)
 _NOUN = re.compile(
-    r"\s(?:fdv|market cap(?:itali[sz]ation)?|yield|price range|(?:job )?approval rating|(?:debut|first|opening|second)[- ](?:week|day|weekend)\b.*|box office|price|gdp growth|views|subscribers|followers|(?:album )?sales)\W*$",
+    r"\s(?:fdv|rate cuts|rate hikes|market cap(?:itali[sz]ation)?|yield|price range|(?:job )?approval rating|(?:debut|first|opening|second)[- ](?:week|day|weekend)\b.*|box office|price|gdp growth|views|subscribers|followers|(?:album )?sales)\W*$",
     re.IGNORECASE,
 )
 _PART = re.compile(
@@ -91,6 +96,7 @@ _SOURCE = (
         re.IGNORECASE,
     ),
     re.compile(r"as indicated by (?:a |an )?((?:overwhelming )?consensus of credible reporting)", re.IGNORECASE),
+    re.compile(r"based on (?:the )?([^.\n]{3,60}? published by [\w ]{2,40})", re.IGNORECASE),
     re.compile(rf"as (?:published|reported|listed|recorded) (?:by|on) (.{{3,80}}?){_END}", re.IGNORECASE),
 )
 _HINTED = (
@@ -230,7 +236,9 @@ def _clause(title: str) -> str:
 
 def _leading(title: str) -> tuple[str, float]:
     """The words before the verb, without the noun of the number; how sure that they are the subject."""
-    text = _OPENING.sub("", title.replace("**", ""))
+    counted = _COUNTED.match(title)
+    text = _OPENING.sub("", counted[1] if counted else title.replace("**", ""))
+    text = _LED.sub("", text)
     heat = _HEAT.search(text)
     if heat is not None:
         place = heat[2]
@@ -270,12 +278,8 @@ def _measure(
         case Family.TOTAL:
             return "total"
         case Family.PROP:
-            text = (
-                re.sub(r"^.{2,60}?:\s|.*\s-\s", "", words.title)
-                if ":" in words.title or " - " in words.title
-                else words.title
-            )
-            return _residual(text, "", found)
+            ahead, _, behind = words.title.rpartition(" - " if " - " in words.title else ": ")
+            return _residual(ahead if re.search(r"\bvs?\b", behind) and ahead else behind, "", found)
         case Family.RATE_DECISION:
             return "rate change"
         case Family.UP_DOWN:
@@ -285,7 +289,7 @@ def _measure(
         case _ if not (title or words.event_title):
             return ""
         case _:
-            text = _residual(title or words.event_title, subject if sure > 0.7 else "", found)
+            text = _residual(title or words.event_title, subject if sure > 0.7 else "", found) or subject
             parts = [named, aggregation if aggregation != "count" and aggregation not in named.split() else "", text]
             return _BLANKS.sub(" ", " ".join(part for part in parts if part)) or subject
 
