@@ -121,7 +121,7 @@ def test_a_torn_listing_is_one_clear_error(tmp_path: Path, capsys: pytest.Captur
     assert "no whole gzip file" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("name", "count"), [("first", 200), ("fresh", 98)])
+@pytest.mark.parametrize(("name", "count"), [("first", 200), ("fresh", 98), ("fresh_again", 98)])
 def test_the_judgements_of_the_repository_can_be_read(name: str, count: int) -> None:
     lines = (JUDGEMENTS / f"{name}.jsonl").read_bytes().splitlines()
     judgements = [msgspec.json.decode(line, type=Judgement) for line in lines]

@@ -234,11 +234,11 @@ def _undecided(
     if between:
         first = between[0]
         after = [when for when in in_rules if when.start > first.start]
-        last = first if first.first != first.last else after[0] if after else first
-        if last is not first or first.first != first.last:
+        until = first if first.first != first.last or not after else after[0]
+        if until is not first or first.first != first.last:
             start = clock_ms(first.first, _clock_after(find_clocks(words.rules), first), zone)
-            if last.last >= first.first:
-                return Window(kind=WindowKind.ANY, start_ms=start, end_ms=day(last), zone=zone)
+            if until.last >= first.first:
+                return Window(kind=WindowKind.ANY, start_ms=start, end_ms=day(until), zone=zone)
     exact = next((when for when in own if when.exact), None)
     if exact is not None:
         return Window(kind=WindowKind.AT, start_ms=clock_ms(exact.first, zone=zone), end_ms=day(exact), zone=zone)
