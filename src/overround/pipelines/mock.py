@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+import random
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 from pydantic import SecretStr
 
 from overround.clock import Clock, SystemClock
-from overround.config import Settings
+from overround.collector import collect
+from overround.config import Settings, StorageSettings
 from overround.exchange import (
     Exchange,
     ExchangeThread,
@@ -20,8 +24,10 @@ from overround.exchange import (
     WorldSpec,
     test_signing_key,
 )
+from overround.market import Origin, Venue
+from overround.pipelines.scan import scan_venues
 
-__all__ = ["lake_of", "mock_exchange", "pointed_at", "world_of"]
+__all__ = ["lake_of", "mock_exchange", "pointed_at", "record_mock", "world_of"]
 
 
 def world_of(*, markets: int, seed: int) -> WorldSpec:
@@ -67,6 +73,55 @@ def lake_of(settings: Settings) -> Path:
 
 def _mock_lake(settings: Settings) -> Path:
     return settings.data_dir / "mock" if settings.data_dir == Path("data") else settings.data_dir
+
+
+def record_mock(settings: Settings, *, venues: Sequence[Venue], clock: Clock, duration_s: float | None) -> None:
+    """List the local exchange, and record all of it for a while: a world in which arbitrage is planted every second.
+
+    Parameters
+    ----------
+    settings : Settings
+    venues : sequence of Venue
+    clock : Clock
+    duration_s : float or None
+        Seconds of collecting; None only lists.
+    """
+    spec = world_of(markets=settings.mock.markets, seed=settings.mock.seed)
+    spec = msgspec.structs.replace(spec, planted=16, plant_from_s=5.0, plant_every_s=1.0, plant_for_s=6.0)
+    whole = {
+        "max_subs_per_venue": settings.mock.markets,
+        "hot_count": settings.mock.markets,
+        "snapshot_interval_ms_hot": 500,
+        "snapshot_interval_ms_warm": 500,
+    }
+    settings = settings.model_copy(
+        update={
+            "storage": StorageSettings(bucket_secs=60, flush_secs=2, journal_flush_secs=2),
+            "venues": settings.venues.model_copy(
+                update={
+                    "polymarket": settings.venues.polymarket.model_copy(update=whole),
+                    "kalshi": settings.venues.kalshi.model_copy(update=whole),
+                }
+            ),
+        }
+    )
+
+    async def run(live: Settings) -> None:
+        rng = random.Random(settings.mock.seed)
+        await scan_venues(live, venues=venues, clock=clock, rng=rng, origin=Origin.SYNTHETIC)
+        if duration_s is not None:
+            await collect(
+                live,
+                venues=venues,
+                clock=clock,
+                rng=rng,
+                origin=Origin.SYNTHETIC,
+                stop=asyncio.Event(),
+                duration_s=duration_s,
+            )
+
+    with mock_exchange(settings, spec=spec) as (live, _):
+        asyncio.run(run(live))
 
 
 def pointed_at(settings: Settings, urls: ExchangeUrls, key: SigningKey) -> Settings:
