@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING
 import click
 
 from overround.cli.console import console
-from overround.cli.options import App, app_options, data_dir_option, date_option, json_option, parse_date, venue_option
+from overround.cli.options import (
+    App,
+    app_options,
+    data_dir_option,
+    date_option,
+    json_option,
+    parse_date,
+    readable_lake,
+    venue_option,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,10 +67,9 @@ def coverage(
 
     from overround.clock import SystemClock
     from overround.pipelines.coverage import coverage_report
-    from overround.storage import LakePaths
 
     app.start_logging(to_stdout=False)
-    paths = LakePaths(data_dir or app.loaded.settings.data_dir)
+    paths = readable_lake(app, data_dir)
     report = coverage_report(paths, venue, parse_date(date_text), market=market, now_ms=SystemClock().now_ms())
     if out is not None:
         from overround.pipelines.coverage_picture import write_picture

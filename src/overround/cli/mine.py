@@ -17,6 +17,7 @@ from overround.cli.options import (
     hours_option,
     json_option,
     parse_dates,
+    readable_lake,
     venue_option,
 )
 
@@ -71,11 +72,10 @@ def mine(
     from overround.pipelines.mine import mine_days, parse_hours
     from overround.pipelines.mine_page import mine_page
     from overround.pipelines.pages import write_page
-    from overround.storage import LakePaths
 
     app.start_logging(to_stdout=False)
     dates, hours = parse_dates(date_text), parse_hours(hours_text)
-    paths = LakePaths(data_dir or app.loaded.settings.data_dir)
+    paths = readable_lake(app, data_dir)
     clock = SystemClock()
     with counted(paths, "mine", venue, clock=clock):
         days = mine_days(paths, venue, dates, hours=hours, top=top, clock=clock)

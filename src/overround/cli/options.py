@@ -19,6 +19,7 @@ from overround.market import Venue
 if TYPE_CHECKING:
     from overround.config import Loaded
     from overround.ops import LogFiles
+    from overround.storage import LakePaths
 
 __all__ = [
     "App",
@@ -30,6 +31,7 @@ __all__ = [
     "parse_date",
     "parse_dates",
     "parse_time",
+    "readable_lake",
     "venue_option",
 ]
 
@@ -147,6 +149,14 @@ def data_dir_option(function: F) -> F:
         default=None,
         help="Lake folder (default: data_dir of the settings).",
     )(function)
+
+
+def readable_lake(app: App, data_dir: Path | None) -> LakePaths:
+    """The lake to read, also where it lies in an object store."""
+    from overround.storage.objects import open_lake
+
+    settings = app.loaded.settings
+    return open_lake(data_dir or settings.data_dir, settings.archive, settings.work_dir)
 
 
 def date_option(*, required: bool = False) -> Callable[[F], F]:

@@ -7,7 +7,16 @@ from pathlib import Path
 import click
 
 from overround.cli.console import console, file_bar
-from overround.cli.options import App, app_options, data_dir_option, date_option, json_option, parse_date, venue_option
+from overround.cli.options import (
+    App,
+    app_options,
+    data_dir_option,
+    date_option,
+    json_option,
+    parse_date,
+    readable_lake,
+    venue_option,
+)
 from overround.errors import UsageError
 
 __all__ = ["report"]
@@ -51,15 +60,14 @@ def report(
     from overround.pipelines.day_page import day_page
     from overround.pipelines.pages import write_page
     from overround.pipelines.report import day_report, work_of
-    from overround.storage import LakePaths
 
     app.start_logging(to_stdout=False)
     if venue is not None and all_venues:
         raise UsageError("--venue and --all-venues exclude each other", hint="leave one of them away")
     date = parse_date(date_text)
-    paths = LakePaths(data_dir or app.loaded.settings.data_dir)
+    paths = readable_lake(app, data_dir)
     venues = [venue] if venue else [one.value for one in Venue]
-    path = _target(out, paths.root / "reports" / "day", date)
+    path = _target(out, paths.made / "reports" / "day", date)
     with file_bar() as bar:
         task = bar.add_task(f"hours of {date}", total=work_of(paths, venues, date))
         found = day_report(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from overround.cli.console import console, many
-from overround.cli.options import App, app_options, data_dir_option, json_option
+from overround.cli.options import App, app_options, data_dir_option, json_option, readable_lake
 from overround.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ _ROWS = 10_000
     "--memory", default="2GB", show_default=True, metavar="SIZE", help="What the engine may take; more goes to disk."
 )
 @click.option("--threads", type=click.IntRange(1), default=None, metavar="N", help="Threads.  [all cores]")
+@click.option("--archive", is_flag=True, help="Ask the archive of the settings instead of the lake.")
 @data_dir_option
 @json_option
 @app_options()
@@ -68,6 +69,7 @@ def sql(
     limit: int,
     memory: str,
     threads: int | None,
+    archive: bool,
     data_dir: Path | None,
     as_json: bool,
 ) -> int:
@@ -80,14 +82,20 @@ def sql(
     Example: overround sql "select venue, count(*) from snapshots where date = '2026-01-14' group by all"
     """
     from overround.pipelines.sql import ask
-    from overround.storage import LakePaths
 
     app.start_logging(to_stdout=False, quiet=True)
     if tables:
         return _print_tables(as_json=as_json)
     text = _query(query, file)
     form = _form(form, out, as_json=as_json)
-    paths = LakePaths(data_dir or app.loaded.settings.data_dir)
+    if archive:
+        if data_dir is not None or not app.loaded.settings.archive.url:
+            raise UsageError(
+                "--archive and --data-dir name two lakes" if data_dir is not None else "no archive is configured",
+                hint='[archive] url = "s3://bucket/prefix" names it, or a folder; see docs/how-to/archive.md',
+            )
+        data_dir = Path(app.loaded.settings.archive.url)
+    paths = readable_lake(app, data_dir)
     with _percent() as bar:
         task = bar.add_task("query", total=100)
         with ask(

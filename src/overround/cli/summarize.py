@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 import click
 
 from overround.cli.console import console, many
-from overround.cli.options import App, app_options, data_dir_option, date_option, json_option, parse_date, venue_option
+from overround.cli.options import (
+    App,
+    app_options,
+    data_dir_option,
+    date_option,
+    json_option,
+    parse_date,
+    readable_lake,
+    venue_option,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,10 +47,9 @@ def summarize(*, app: App, venue: str, date_text: str, data_dir: Path | None, as
 
     from overround.clock import SystemClock
     from overround.pipelines.summarize import summarize as put_together
-    from overround.storage import LakePaths
 
     app.start_logging(to_stdout=False)
-    paths = LakePaths(data_dir or app.loaded.settings.data_dir)
+    paths = readable_lake(app, data_dir)
     found = put_together(paths, venue, parse_date(date_text), now_ms=SystemClock().now_ms())
     if as_json:
         click.echo(msgspec.json.encode(found).decode())

@@ -16,6 +16,7 @@ from overround.cli.options import (
     hours_option,
     json_option,
     parse_date,
+    readable_lake,
     venue_option,
 )
 
@@ -97,11 +98,10 @@ def mm_viability(
     from overround.pipelines.pages import write_page
     from overround.pipelines.viability import mm_viability as run
     from overround.pipelines.viability_page import viability_page
-    from overround.storage import LakePaths
 
     app.start_logging(to_stdout=False)
     date, hours = parse_date(date_text), parse_hours(hours_text)
-    paths = LakePaths(data_dir or app.loaded.settings.data_dir)
+    paths = readable_lake(app, data_dir)
     clock = SystemClock()
     with counted(paths, "mm-viability", venue, clock=clock):
         result = run(

@@ -443,9 +443,18 @@ class ThresholdSettings(_Table):
 
 
 class Settings(_Table):
-    """The whole configuration."""
+    """The whole configuration.
+
+    Attributes
+    ----------
+    data_dir : Path
+        The lake: a folder, or, for commands that only read, an address in an object store (``s3://bucket/prefix``).
+    work_dir : Path
+        Where what is made of a lake in an object store is written.
+    """
 
     data_dir: Path = Path("data")
+    work_dir: Path = Path("work")
     top_k: Annotated[int, Field(ge=1, le=1000)] = 50
     venues: VenuesSettings = VenuesSettings()
     polling: PollingSettings = PollingSettings()

@@ -36,6 +36,7 @@ LIVE = (
 # The first pattern that fits says why.
 _REASONS = {
     "data_dir": "the run holds the lock and the open files of its folder",
+    "work_dir": "a collector writes nothing there",
     "top_k": "the rows of an open file have one depth",
     "storage.bucket_secs": "open files and the journal end with their bucket",
     "storage.*": "the open files were begun with it",

@@ -27,6 +27,7 @@ from overround.pipelines.mine import SkippedFile
 from overround.pipelines.tables import LakeTable, lake_tables
 from overround.storage import LakePaths
 from overround.storage.bucket import conformed
+from overround.storage.objects import open_ranges
 from overround.storage.pipeline_runs import read_run_counts
 from overround.storage.readers import Partition
 
@@ -255,7 +256,7 @@ class _Session:
         return _NAMED.sub(lambda found: str(self.files.get(found[0], found[0])), str(exc).strip())
 
     def _url(self, path: Path) -> str:
-        return f"lake://{path.relative_to(self.paths.root).as_posix()}"
+        return f"lake://{self.paths.name_of(path)}"
 
     # -- views ------------------------------------------------------------------------------------------
 
@@ -370,7 +371,7 @@ def _file_system(files: Mapping[str, Path], read: set[str]) -> AbstractFileSyste
         def _open(self, path: str, mode: str = "rb", **_: object) -> BinaryIO:
             if mode != "rb":
                 raise PermissionError(f"{path} can only be read")
-            file = self._known(path).open("rb")
+            file = open_ranges(self._known(path))
             read.add(f"lake://{self._strip_protocol(path)}")
             return file
 

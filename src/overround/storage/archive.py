@@ -24,7 +24,7 @@ from overround.storage.paths import DayFolder
 if TYPE_CHECKING:
     from obstore.store import ObjectStore, S3Config
 
-__all__ = ["Archive", "ArchivedFile", "Receipt", "digest_of", "open_archive"]
+__all__ = ["Archive", "ArchivedFile", "Receipt", "digest_of", "open_archive", "open_store"]
 
 _CHUNK = 4 << 20
 _RECEIPTS = "_receipts"
@@ -89,43 +89,54 @@ def open_archive(settings: ArchiveSettings) -> Archive | None:
     ConfigError
         If the library is not installed, or the address is none.
     """
-    if not settings.url:
-        return None
+    return Archive(open_store(settings.url, settings), settings.url) if settings.url else None
+
+
+def open_store(url: str, settings: ArchiveSettings) -> ObjectStore:
+    """The store at an address, or the folder of that name.
+
+    Parameters
+    ----------
+    url : str
+    settings : ArchiveSettings
+        Endpoint, region and keys of an S3 server.
+
+    Raises
+    ------
+    ConfigError
+        If the library is not installed, or the address is none.
+    """
     try:
         from obstore.exceptions import BaseError
         from obstore.store import LocalStore, S3Store, from_url
     except ImportError as exc:
         raise ConfigError(
-            "[archive] needs a library that is not installed", hint="pip install overround[archive]"
+            f"{url} needs a library that is not installed", hint="pip install overround[archive]"
         ) from exc
-    scheme, is_url, rest = settings.url.partition("://")
+    scheme, is_url, rest = url.partition("://")
     if is_url and scheme not in _SCHEMES:
         raise ConfigError(
-            f"[archive] url = {settings.url!r} is no address of a store",
-            hint=f"begin it with {'://, '.join(_SCHEMES)}://, or name a folder",
+            f"{url!r} is no address of a store", hint=f"begin it with {'://, '.join(_SCHEMES)}://, or name a folder"
         )
     try:
         if not is_url or scheme == "file":
-            return Archive(LocalStore(Path(rest or settings.url).absolute(), mkdir=True), settings.url)
+            return LocalStore(Path(rest or url).absolute(), mkdir=True)
         if scheme != "s3":
-            return Archive(from_url(settings.url), settings.url)
+            return from_url(url)
         given = {
             "endpoint": settings.endpoint,
             "region": settings.region,
             "access_key_id": settings.access_key_id,
             "secret_access_key": settings.secret_access_key.get_secret_value(),
         }
-        store = S3Store.from_url(
-            settings.url,
+        return S3Store.from_url(
+            url,
             config=cast("S3Config", {name: value for name, value in given.items() if value}),
             client_options={"allow_http": settings.endpoint.startswith("http://")},
             retry_config={"max_retries": 6, "retry_timeout": timedelta(seconds=_RETRIES_S)},
         )
     except (BaseError, ValueError, OSError) as exc:
-        raise ConfigError(
-            f"[archive] url = {settings.url!r} cannot be used: {exc}", hint="see docs/how-to/archive.md"
-        ) from exc
-    return Archive(store, settings.url)
+        raise ConfigError(f"{url!r} cannot be used: {exc}", hint="see docs/how-to/archive.md") from exc
 
 
 class Archive:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from overround.errors import ConfigError
 from overround.timebucket import Bucket, parse_bucket_name
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "LakePaths",
     "Shard",
     "TablePlace",
+    "remote_url",
     "shard_suffix",
 ]
 
@@ -32,6 +34,7 @@ _DAY = re.compile(r"^date=(\d{4}-\d{2}-\d{2})$")
 _HOUR = re.compile(r"^hour=([01]\d|2[0-3])$")
 _WAL = re.compile(r"^\.(?P<name>[a-z_]+_\d{4}-\d{2}-\d{2}T\d{2}-\d{2}(?:\.s\d+of\d+)?)\.(?P<id>[0-9a-f]{16})\.wal$")
 _LOCK = re.compile(r"^collect_[a-z]+(?:\.s(\d+)of(\d+))?\.lock$")
+_REMOTE = re.compile(r"^(s3|gs|az):/+(?=[^/])")
 _RUN = re.compile(r"\.r(\d+)\.jsonl\.zst$")
 
 
@@ -163,6 +166,17 @@ def shard_suffix(shard: Shard) -> str:
     return f".s{shard[0]}of{shard[1]}" if shard[1] > 1 else ""
 
 
+def remote_url(text: str) -> str | None:
+    """An address in an object store as it should be written; None if the text names a folder.
+
+    Examples
+    --------
+    >>> remote_url("s3:/bucket/lake"), remote_url("data")
+    ('s3://bucket/lake', None)
+    """
+    return _REMOTE.sub(r"\1://", text) if _REMOTE.match(text) else None
+
+
 class LakePaths:
     """Every path of one data folder.
 
@@ -170,10 +184,20 @@ class LakePaths:
     ----------
     root : Path
         The data folder (``data_dir``).
+
+    Raises
+    ------
+    ConfigError
+        If it is an address in an object store; see ``storage.objects``.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
+        if (url := remote_url(self.root.as_posix())) is not None:
+            raise ConfigError(
+                f"{url} is an object store, and this command works in a folder",
+                hint="mine, mm-viability, coverage, report, summarize and sql read there; `overround lake archive` copies there",
+            )
 
     def __repr__(self) -> str:
         return f"LakePaths({str(self.root)!r})"
@@ -294,6 +318,15 @@ class LakePaths:
         hours = "hour=*/" if place.by_hour else ""
         found = self.root.glob(f"{place.folder}/venue=*/date=*/{hours}{place.prefix}_*.parquet")
         return sorted(path for path in found if parse_bucket_name(path.name))
+
+    @property
+    def made(self) -> Path:
+        """Where what is made of the lake is written: its own folder."""
+        return self.root
+
+    def name_of(self, path: Path) -> str:
+        """A file's path from the data folder, with forward slashes."""
+        return path.relative_to(self.root).as_posix()
 
     def open_buckets(self, place: TablePlace) -> list[tuple[str, str, str]]:
         """Venue, date and hour (empty where days are not divided) of the buckets that are not finished."""

@@ -11,7 +11,7 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import polars as pl
 import pyarrow as pa
@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from overround.errors import UNREADABLE, FileDamaged, NothingStored
 from overround.storage.bucket import FileMeta, conformed, file_meta_of, refused_by_system
+from overround.storage.objects import ObjectPath
 from overround.storage.paths import LakePaths
 from overround.storage.schema import SNAPSHOT_TABLE, TableSpec
 from overround.storage.trades import TRADE_TABLE
@@ -156,8 +157,17 @@ class Partition:
 
 
 def _scan_files(files: Sequence[Path], table: TableSpec) -> pl.LazyFrame:
+    sources: list[Any] = list(files)
+    options: dict[str, str] = {}
+    if any(isinstance(path, ObjectPath) for path in files):
+        found = [cast("ObjectPath", path).parquet_source() for path in files]
+        # Either all are in hand, or all are read where they lie: one scan takes one sort of source.
+        whole = all(isinstance(source, io.BytesIO) for source, _ in found)
+        sources = [source if whole else str(path) for path, (source, _) in zip(files, found, strict=True)]
+        options = {} if whole else next(given for source, given in found if isinstance(source, str))
     return pl.scan_parquet(
-        list(files),
+        sources,
+        storage_options=options or None,
         schema=polars_schema(table),
         missing_columns="insert",
         extra_columns="ignore",
