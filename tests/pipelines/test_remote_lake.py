@@ -129,6 +129,7 @@ def test_commands_read_where_data_dir_says(remote: RemoteLake, settings: Archive
     for arguments in (
         ("mm-viability", "--venue", "kalshi", "--date", DAY),
         ("coverage", "--venue", "kalshi", "--date", DAY),
+        ("report", "--venue", "kalshi", "--date", DAY),
         ("sql", "select count(*) from trades"),
     ):
         done = overround(settings, tmp_path, *arguments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -333,7 +334,7 @@ def _table(path: Path, skipped: list[SkippedFile], line: Callable[[dict[str, Any
     if not path.is_file():
         return None
     try:
-        return [line(row) for row in pl.read_parquet(path, hive_partitioning=False).to_dicts()]
+        return [line(row) for row in pl.read_parquet(io.BytesIO(path.read_bytes())).to_dicts()]
     except (pl.exceptions.PolarsError, OSError, KeyError, TypeError, *UNREADABLE) as exc:
         skipped.append(SkippedFile(path=str(path), reason=_line(exc)))
         return []
