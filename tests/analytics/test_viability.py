@@ -185,7 +185,7 @@ def test_reward_shares_follow_the_venues_score() -> None:
 
 LINE: dict[str, float | None] = {
     "two_sided": 0.98, "fills_seen": 200, "usd_per_day": 12.0, "usd_per_day_lo": 3.0, "usd_per_day_hi": 21.0,
-    "edge": 0.005, "markout": 0.002, "judged_after_s": 300, "rewards": 0.0,
+    "edge": 0.005, "markout": 0.002, "judged_after_s": 300, "rewards": 0.0, "fees_known": 1.0,
 }  # fmt: skip
 
 
@@ -203,6 +203,7 @@ LINE: dict[str, float | None] = {
         ),
         ({"fills_seen": 3}, 100, "too little seen", "3 fills"),
         ({"usd_per_day": None}, 100, "too little seen", "no figure"),
+        ({"usd_per_day": None, "fees_known": 0.0}, 100, "fees unknown", "--fee-estimate"),
         ({"two_sided": 0.3}, 100, "one-sided", "30%"),
         ({}, 2, "closing", "2.0 h"),
     ],

@@ -527,13 +527,13 @@ def verdict_of(line: Mapping[str, float | None], *, hours_to_close: float | None
     ----------
     line : mapping
         ``two_sided``, ``fills_seen``, ``usd_per_day`` with ``_lo`` and ``_hi``, ``edge`` and ``markout`` (after
-        ``judged_after_s``) per contract, ``rewards`` dollars per day, of the better policy.
+        ``judged_after_s``) per contract, ``rewards`` dollars per day, of the better policy; ``fees_known``, 0 or 1.
     hours_to_close : float or None
 
     Returns
     -------
     (str, str)
-        ``viable``, ``loses``, ``uncertain``, ``one-sided``, ``too little seen`` or ``closing``.
+        ``viable``, ``loses``, ``uncertain``, ``one-sided``, ``too little seen``, ``fees unknown`` or ``closing``.
     """
     two_sided, seen = line["two_sided"] or 0.0, line["fills_seen"] or 0.0
     usd, lo, hi = line["usd_per_day"], line["usd_per_day_lo"], line["usd_per_day_hi"]
@@ -544,6 +544,8 @@ def verdict_of(line: Mapping[str, float | None], *, hours_to_close: float | None
         )
     if hours_to_close is not None and hours_to_close < 6:
         return "closing", f"it closes within {max(hours_to_close, 0):.1f} h: the result comes as one jump"
+    if not line["fees_known"]:
+        return "fees unknown", "its fees are not listed, and no figure leaves them out: scan, or give --fee-estimate"
     if seen < _FEWEST_FILLS or usd is None or lo is None or hi is None:
         told = f"{seen:.0f} fills, or too few of them watched for {JUDGED_FROM_S} s after"
         return "too little seen", f"{told}: no figure can be given"

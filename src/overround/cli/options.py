@@ -175,7 +175,14 @@ def date_option(*, required: bool = False) -> Callable[[F], F]:
 def hours_option(function: F) -> F:
     """Add ``--hours`` as ``hours_text``."""
     return click.option(
-        "--hours", "hours_text", default="all", show_default=True, metavar="H", help="UTC hours: all, 0-23, 7,9-11."
+        "--hours",
+        "hours_text",
+        is_flag=False,
+        flag_value="all",
+        default="all",
+        show_default=True,
+        metavar="H",
+        help="UTC hours: all, 0-23, 7,9-11.",
     )(function)
 
 

@@ -50,7 +50,16 @@ __all__ = ["mm_viability"]
     help="How much more than evenly cancels fall on what stands ahead of a quote; 0 lets only prints advance it. "
     "Fitted to the journal where it can be (Kalshi), else 1.",
 )
-@click.option("--top", type=click.IntRange(1, 1_000), default=20, show_default=True, help="Markets shown.")
+@click.option(
+    "--top",
+    type=click.IntRange(1, 1_000),
+    is_flag=False,
+    flag_value=20,
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="Markets shown.",
+)
 @click.option(
     "--write-report",
     type=bool,
@@ -134,7 +143,7 @@ def _print(result: ViabilityResult) -> None:
     title = f"{result.venue} {result.date}, dollars a day of quoting (95 % for the mean of such days)"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("market", max_width=34, no_wrap=True)
-    for name in ("$/day", "quote", "fills/day", "edge c", "left c", "capital $"):
+    for name in ("$/day", "quote", "fills/day", "edge c", "left c", "capital $", "seen"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict")
     for market in result.markets:
@@ -147,6 +156,7 @@ def _print(result: ViabilityResult) -> None:
             _number(stats[f"{policy}_edge"], ".2f", 100),
             _number(stats[f"{policy}_markout_{stats['judged_after_s']}s"], ".2f", 100),
             _number(stats["capital"], ",.0f"),
+            _number(stats["watched_share"], ".0f", 100) + " %",
             f"{market.verdict}: {market.reason}",
         )
     screen.print(table)

@@ -57,12 +57,12 @@ tick         | probability | The coarsest of 0.01, 0.001 and 0.0001 that fits al
 spread_ticks | ticks | Spread over the tick.
 burstiness   | | Variance over mean of the changes in ten seconds; 1 where they come by chance.
 corwin_schultz | probability | Spread from highs and lows of trade prices.
-verified_share | | Part of the wanted time that is verified.
-included_s   | s | Time in the sets of the rotation.
-n_stays      | | Stays in them.
 interest     | | Mean of six ranks among the day's markets, 0 to 1.
 """
 _MEASURED = """
+verified_share | | Part of the wanted time that is verified.
+included_s   | s | Time in the sets of the rotation.
+n_stays      | | Stays in them.
 watched_s     | s | Time in which the market was watched and no gap lay.
 watched_share | | Its part of the time recorded.
 n_units       | | Stretches that were watched together: the `n` of intervals.
@@ -166,7 +166,7 @@ observed_ms | ms | Time that rows stand for.
 {_MEASURED}{_STATS}""",
     "mm_viability": f"""
 version     | | Of the table.
-verdict     | | `viable`, `loses`, `uncertain`, `one-sided`, `closing` or `too little seen`.
+verdict     | | `viable`, `loses`, `uncertain`, `one-sided`, `closing`, `fees unknown` or `too little seen`.
 reason      | | The verdict in words.
 policy      | | The better of `touch` and `inside`.
 cancels_ahead | | How much more than evenly cancels fell on what stood ahead of a quote.

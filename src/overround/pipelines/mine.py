@@ -62,6 +62,7 @@ __all__ = [
     "parse_hours",
     "stats_columns",
 ]
+__all__ += ["check_sum", "manifest_of", "missing_files", "nothing_stored", "with_coverage"]
 
 log = structlog.get_logger()
 
@@ -300,10 +301,10 @@ def mine_days(
             days.append(day)
             stats_path = _write(paths, venue, day, skipped)
     if not days:
-        raise _nothing(paths, venue, dates[0], hours, skipped)
+        raise nothing_stored(paths, venue, dates[0], hours, skipped)
     partial = merge(day.partial for day in days)
     blocks = join_blocks([day.blocks for day in days])
-    stats = _with_coverage(estimate(blocks), paths, venue, [day.date for day in days], [])
+    stats = with_coverage(estimate(blocks), paths, venue, [day.date for day in days], [])
     best = _titled(rankings(partial, top=top), paths, venue, days[-1].date)
     firsts = blocks.group_by("market_id").agg(pl.col("outcome_id").min())
     result = MineResult(
@@ -366,7 +367,7 @@ def _day(
             on_hour(partition.hour, int(hourly["n_snapshots"].sum()))
     day.blocks, day.n_kept = join_blocks(blocks), store.found
     for place in (SNAPSHOTS, TRADES):
-        skipped += _missing(paths, venue, date, hours, place)
+        skipped += missing_files(paths, venue, date, hours, place)
     store.sweep(stems)
     return day
 
@@ -376,7 +377,7 @@ class _Trades:
 
     def __init__(self, paths: LakePaths, venue: str, date: str, hour: int, skipped: list[SkippedFile]) -> None:
         self._parts = list(partitions(paths, venue, date=date, hours=[hour], table=TRADE_TABLE))
-        self._lines = _manifest(paths, venue, date, TRADES)
+        self._lines = manifest_of(paths, venue, date, TRADES)
         self._day = paths.day(TRADES, venue, date)
         self._skipped = skipped
         self._rows: pl.DataFrame | None = None
@@ -396,7 +397,7 @@ class _Trades:
             found = []
             for piece in self._pieces:
                 try:
-                    _check_sum(piece, self._day, self._lines)
+                    check_sum(piece, self._day, self._lines)
                     found.append(piece.scan().select(TRADE_COLUMNS).collect())
                 except (*UNREADABLE, OSError, pl.exceptions.PolarsError, FileDamaged) as exc:
                     self._skipped.append(SkippedFile(path=str(piece.path), reason=str(exc).splitlines()[0]))
@@ -417,7 +418,7 @@ _TRADES: dict[str, pl.DataType] = {
 
 
 def _write(paths: LakePaths, venue: str, day: _Day, skipped: list[SkippedFile]) -> Path:
-    measures = _with_coverage(estimate(day.blocks), paths, venue, [day.date], skipped)
+    measures = with_coverage(estimate(day.blocks), paths, venue, [day.date], skipped)
     return write_stats(paths, venue, day.date, stats_frame(day.partial, measures, venue).to_arrow())
 
 
@@ -434,11 +435,11 @@ def stats_frame(partial: pl.DataFrame, measures: pl.DataFrame, venue: str) -> pl
 
 def stats_columns() -> dict[str, pl.DataType]:
     """Names and types of the columns of ``stats.parquet``."""
-    nowhere = _with_coverage(estimate(join_blocks([])), LakePaths(Path()), "", ["1970-01-01"], [])
+    nowhere = with_coverage(estimate(join_blocks([])), LakePaths(Path()), "", ["1970-01-01"], [])
     return dict(stats_frame(merge([]), nowhere, "").schema)
 
 
-def _with_coverage(
+def with_coverage(
     stats: pl.DataFrame, paths: LakePaths, venue: str, dates: Sequence[str], skipped: list[SkippedFile]
 ) -> pl.DataFrame:
     """Statistics with what the ledger says: the share of the wanted time that is verified, and the time in the sets."""
@@ -520,14 +521,14 @@ def _mined(
 ) -> Iterator[Mined]:
     """Sums of a partition's files; those that cannot be trusted or read go into ``skipped``."""
     paths, venue, date = partition.paths, partition.venue, partition.date
-    day, lines = paths.day(SNAPSHOTS, venue, date), _manifest(paths, venue, date)
+    day, lines = paths.day(SNAPSHOTS, venue, date), manifest_of(paths, venue, date)
     for piece in partition.pieces():
         try:
             try:
-                _check_sum(piece, day, lines)
+                check_sum(piece, day, lines)
             except FileDamaged:
                 # The file may have been replaced since the manifest was read, and then its line was too.
-                _check_sum(piece, day, _manifest(paths, venue, date))
+                check_sum(piece, day, manifest_of(paths, venue, date))
             stems.add(piece.path.stem)
             line = lines.get(piece.path.relative_to(day).as_posix())
             kept = None
@@ -554,7 +555,7 @@ def _near(gaps: pl.DataFrame, first_ms: int, last_ms: int) -> list[tuple[object,
     return touching.sort("market_id", "start_ms").rows()
 
 
-def _check_sum(piece: Piece, day: Path, lines: Mapping[str, ManifestLine]) -> None:
+def check_sum(piece: Piece, day: Path, lines: Mapping[str, ManifestLine]) -> None:
     """Hold a finished file against its line in the manifest: damage need not show when a file is decoded.
 
     A file beside a write-ahead file may be newer than its line, and a foreign file has none.
@@ -569,18 +570,21 @@ def _check_sum(piece: Piece, day: Path, lines: Mapping[str, ManifestLine]) -> No
             raise FileDamaged(f"{piece.path} is not the file that the manifest describes")
 
 
-def _missing(paths: LakePaths, venue: str, date: str, hours: Sequence[int], place: TablePlace) -> list[SkippedFile]:
+def missing_files(
+    paths: LakePaths, venue: str, date: str, hours: Sequence[int], place: TablePlace
+) -> list[SkippedFile]:
     """Files that were finished once and are gone."""
     folders = tuple(f"hour={hour:02d}/" for hour in hours)
     named = [
         paths.day(place, venue, date) / name
-        for name in _manifest(paths, venue, date, place)
+        for name in manifest_of(paths, venue, date, place)
         if name.startswith(folders)
     ]
     return [SkippedFile(path=str(path), reason="the file is missing") for path in sorted(named) if not path.is_file()]
 
 
-def _manifest(paths: LakePaths, venue: str, date: str, place: TablePlace = SNAPSHOTS) -> dict[str, ManifestLine]:
+def manifest_of(paths: LakePaths, venue: str, date: str, place: TablePlace = SNAPSHOTS) -> dict[str, ManifestLine]:
+    """What the day's manifests say of each file."""
     return read_manifests(paths.manifests(place, venue, date))
 
 
@@ -593,9 +597,10 @@ def _partial(piece: Piece) -> pl.DataFrame:
     return partial
 
 
-def _nothing(
+def nothing_stored(
     paths: LakePaths, venue: str, date: str, hours: Sequence[int], skipped: Sequence[SkippedFile]
 ) -> StorageError | UsageError:
+    """Why there is nothing to tell of these hours."""
     if skipped:
         more = f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else ""
         return FileDamaged(

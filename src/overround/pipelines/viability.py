@@ -32,13 +32,22 @@ from overround.analytics import (
 )
 from overround.clock import Clock, SystemClock
 from overround.errors import UNREADABLE, FileDamaged, NothingStored
-from overround.market import PX_ONE_E4, SZ_ONE_E6, Market
+from overround.market import PX_ONE_E4, SZ_ONE_E6, FeeKind, FeeSchedule, Market
 from overround.pipelines.captions import caption_of
-from overround.pipelines.mine import ALL_HOURS, SkippedFile
+from overround.pipelines.mine import (
+    ALL_HOURS,
+    SkippedFile,
+    check_sum,
+    manifest_of,
+    missing_files,
+    nothing_stored,
+    with_coverage,
+)
 from overround.pipelines.queue_fit import QueueFit, fit_queue
-from overround.storage import SNAPSHOTS, TRADE_TABLE, LakePaths, gaps_of, newest_universe, partitions, trusted
+from overround.storage import SNAPSHOTS, TRADE_TABLE, TRADES, LakePaths, gaps_of, newest_universe, partitions, trusted
 from overround.storage.fileops import FileOps
 from overround.storage.readers import Partition
+from overround.storage.universe import read_universe
 from overround.timebucket import day_start_ms
 
 __all__ = [
@@ -114,6 +123,9 @@ class ViabilityResult:
     queue : QueueFit
         How the queue was advanced by cancels, and whence that is known.
     skipped : tuple of SkippedFile
+        Damaged and missing files.
+    incomplete : bool
+        Whether anything was skipped; the command then ends with exit code 3.
     took_ms : int
     """
 
@@ -124,12 +136,13 @@ class ViabilityResult:
     path: str
     queue: QueueFit
     skipped: tuple[SkippedFile, ...] = ()
+    incomplete: bool = False
     took_ms: int = 0
 
     @property
     def exit_code(self) -> int:
-        """3 where a file had to be left out."""
-        return 3 if self.skipped else 0
+        """3 where the result is incomplete."""
+        return 3 if self.incomplete else 0
 
 
 def mm_viability(
@@ -173,28 +186,33 @@ def mm_viability(
     """
     clock = clock or SystemClock()
     began_ns = clock.monotonic_ns()
-    listed = _listed(paths, venue, clock.now_ms())
+    listed = _listed(paths, venue, date, clock.now_ms())
     gaps = gaps_of(paths, venue, [date]).collect()
     skipped: list[SkippedFile] = []
     quoters: dict[tuple[str, str], Quoter] = {}
     shares: dict[str, list[tuple[float, int]]] = {}
     two_sided: dict[str, list[int]] = {}
     found = False
+    # The levels of markets with rewards only.
+    held = pl.col("market_id").is_in(sorted(key for key, each in listed.items() if each.rewards_daily_usdc > 0))
+    levels = [pl.when(held).then(pl.col(name)).alias(name) for name in _LISTS]
     parts = list(partitions(paths, venue, date=date, hours=hours))
     if cancels_ahead is not None:
         queue = QueueFit(cancels_ahead=cancels_ahead, source="as asked for")
     else:
         queue = fit_queue(paths, venue, date, hours=[int(part.hour) for part in parts], default=DEFAULT_CANCELS_AHEAD)
+    skipped += missing_files(paths, venue, date, hours, SNAPSHOTS)
     for partition in parts:
-        rows = _rows(partition, skipped, rewarded={key for key, each in listed.items() if each.rewards_daily_usdc > 0})
-        if rows is None:
+        frames = _frames(paths, venue, date, partition, [*_COLUMNS, *levels], skipped)
+        trades = _trades(paths, venue, date, int(partition.hour), skipped)
+        if not frames or trades is None:
             continue
         found = True
+        rows = pl.concat(frames)
         kept = trusted(rows.select("market_id", "ts_recv").with_row_index("at").lazy(), gaps).select("at").collect()
         good = np.zeros(rows.height, np.bool_)
         good[kept["at"].to_numpy()] = True
         rows = rows.with_columns(pl.Series("good", good) & pl.col("status").is_in(["ok", "partial", "empty"]))
-        trades = _trades(paths, venue, date, int(partition.hour), skipped)
         of_market = {str(key[0]): part for key, part in trades.partition_by("market_id", as_dict=True).items()}
         for key, mine in rows.partition_by("market_id", as_dict=True, maintain_order=True).items():
             market_id = str(key[0])
@@ -214,13 +232,13 @@ def mm_viability(
             sides[1] += int((mine["good"] & (mine["status"] == "ok")).sum())
             if market is not None and market.rewards_daily_usdc > 0:
                 rule = RewardRule(market.rewards_daily_usdc, market.rewards_min_size, market.rewards_max_spread_px)
-                shares.setdefault(market_id, []).append((reward_share(mine, rule, size=size), mine.height))
+                shares.setdefault(market_id, []).append(
+                    (reward_share(mine, rule, size=_size(market, size)), mine.height)
+                )
     if not found:
-        raise NothingStored(
-            f"no snapshots for {venue} on {date} under {paths.table(SNAPSHOTS)}",
-            hint="`overround collect` writes them; `overround lake ls` lists the days on disk",
-        )
-    lines = _lines(quoters, shares, two_sided, listed, date, size)
+        raise nothing_stored(paths, venue, date, hours, skipped)
+    stats = with_coverage(_measured(quoters), paths, venue, [date], skipped)
+    lines = _lines(stats, shares, two_sided, listed, date, size)
     path = ""
     if write:
         path = str(_write(paths, venue, date, lines, queue))
@@ -232,6 +250,7 @@ def mm_viability(
         path=path,
         queue=queue,
         skipped=tuple(skipped),
+        incomplete=bool(skipped),
         took_ms=(clock.monotonic_ns() - began_ns) // 1_000_000,
     )
     log.info("viability.done", venue=venue, date=date, markets=len(lines), skipped=len(skipped), took_ms=result.took_ms)
@@ -241,8 +260,12 @@ def mm_viability(
 # -- in ----------------------------------------------------------------------------------------------------
 
 
-def _listed(paths: LakePaths, venue: str, now_ms: int) -> dict[str, Market]:
+def _listed(paths: LakePaths, venue: str, date: str, now_ms: int) -> dict[str, Market]:
+    """What the venue listed that day, its schedules and sizes of then; the newest listing where there is none."""
+    path = paths.universe(venue, date)
     try:
+        if path.is_file():
+            return {str(market.market_id): market for market in read_universe(path)}
         universe = newest_universe(paths, venue, now_ms=now_ms)
     except (NothingStored, FileDamaged) as exc:
         log.warning("viability.no_listing", venue=venue, reason=str(exc))
@@ -250,28 +273,35 @@ def _listed(paths: LakePaths, venue: str, now_ms: int) -> dict[str, Market]:
     return {str(market.market_id): market for market in universe.markets} if universe else {}
 
 
-def _rows(partition: Partition, skipped: list[SkippedFile], *, rewarded: set[str]) -> pl.DataFrame | None:
-    """An hour's rows; the levels of markets with rewards only."""
+def _frames(
+    paths: LakePaths,
+    venue: str,
+    date: str,
+    partition: Partition,
+    select: Sequence[str | pl.Expr],
+    skipped: list[SkippedFile],
+) -> list[pl.DataFrame]:
+    """What of an hour's files is whole; the others are named."""
     frames = []
+    place = partition.table.place
+    day, lines = paths.day(place, venue, date), manifest_of(paths, venue, date, place)
     for piece in partition.pieces():
         try:
-            held = pl.col("market_id").is_in(sorted(rewarded))
-            levels = [pl.when(held).then(pl.col(name)).alias(name) for name in _LISTS] if rewarded else []
-            frames.append(piece.scan().select(*_COLUMNS, *levels).collect(engine="streaming"))
+            check_sum(piece, day, lines)
+            frames.append(piece.scan().select(*select).collect(engine="streaming"))
         except (*UNREADABLE, OSError, pl.exceptions.PolarsError, FileDamaged) as exc:
             skipped.append(SkippedFile(path=str(piece.path), reason=str(exc).splitlines()[0]))
-    return pl.concat(frames) if frames else None
+    return frames
 
 
-def _trades(paths: LakePaths, venue: str, date: str, hour: int, skipped: list[SkippedFile]) -> pl.DataFrame:
+def _trades(paths: LakePaths, venue: str, date: str, hour: int, skipped: list[SkippedFile]) -> pl.DataFrame | None:
+    """An hour's prints; None where a part of them is lost, for who hears half of the prints is filled by half."""
+    lost = missing_files(paths, venue, date, [hour], TRADES)
     frames = [pl.DataFrame(TRADE_TABLE.schema.empty_table()).select(TRADE_COLUMNS)]
     for partition in partitions(paths, venue, date=date, hours=[hour], table=TRADE_TABLE):
-        for piece in partition.pieces():
-            try:
-                frames.append(piece.scan().select(TRADE_COLUMNS).collect())
-            except (*UNREADABLE, OSError, pl.exceptions.PolarsError, FileDamaged) as exc:
-                skipped.append(SkippedFile(path=str(piece.path), reason=str(exc).splitlines()[0]))
-    return pl.concat(frames).sort("ts_recv", maintain_order=True)
+        frames += _frames(paths, venue, date, partition, TRADE_COLUMNS, lost)
+    skipped += lost
+    return None if lost else pl.concat(frames).sort("ts_recv", maintain_order=True)
 
 
 def _quoter(
@@ -285,14 +315,19 @@ def _quoter(
             (band.step_e4 for band in market.tick_grid if band.start_e4 <= mid * PX_ONE_E4 <= band.end_e4),
             market.tick_grid[0].step_e4,
         )
-    smallest = 0 if market is None else market.min_size_e6
     return Quoter(
-        size_e6=max(round(size * SZ_ONE_E6), smallest),
+        size_e6=round(_size(market, size) * SZ_ONE_E6),
         tick_e4=tick,
         cancels_ahead=cancels_ahead,
-        fee=None if market is None else market.fee,
+        # Whoever is not listed is not taken for free of fees.
+        fee=FeeSchedule(kind=FeeKind.UNKNOWN) if market is None else market.fee,
         fee_usd=fee_usd,
     )
+
+
+def _size(market: Market | None, size: float) -> float:
+    """Contracts of each order: what is asked for, or what the market asks for at least."""
+    return size if market is None else max(size, market.min_size_e6 / SZ_ONE_E6)
 
 
 def _quoter_rows(rows: pl.DataFrame) -> QuoterRows:
@@ -325,19 +360,13 @@ def _prints(trades: pl.DataFrame, first: str) -> QuoterPrints:
 
 
 def _lines(
-    quoters: Mapping[tuple[str, str], Quoter],
+    stats: pl.DataFrame,
     shares: Mapping[str, Sequence[tuple[float, int]]],
     two_sided: Mapping[str, Sequence[int]],
     listed: Mapping[str, Market],
     date: str,
     size: float,
 ) -> list[ViableMarket]:
-    rows = [
-        {"market_id": market_id, "outcome_id": outcome_id, "block": block, **sums}
-        for (market_id, outcome_id), quoter in quoters.items()
-        for block, sums in quoter.blocks.items()
-    ]
-    stats = _measured(rows)
     end = day_start_ms(date) + 86_400_000
     found = [_line(row, shares, two_sided, listed.get(row["market_id"]), end, size) for row in stats.to_dicts()]
     worst = float("-inf")
@@ -347,8 +376,13 @@ def _lines(
     )
 
 
-def _measured(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+def _measured(quoters: Mapping[tuple[str, str], Quoter]) -> pl.DataFrame:
     """What each market's sums say, a row a market."""
+    rows = [
+        {"market_id": market_id, "outcome_id": outcome_id, "block": block, **sums}
+        for (market_id, outcome_id), quoter in quoters.items()
+        for block, sums in quoter.blocks.items()
+    ]
     schema = {
         "market_id": pl.String,
         "outcome_id": pl.String,
@@ -368,6 +402,13 @@ def _measured(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
             for s in HORIZONS_S
         ),
     )
+    judged = [f"{policy}_markout_{seconds}s" for policy in IMAGINED for seconds in HORIZONS_S]
+    # What takers know is asked of such days, not of the time that was not watched: the interval does not shrink to nothing.
+    stats = stats.with_columns(
+        (pl.col(name) + sign * 1.96 * pl.col(f"{name}_se")).alias(f"{name}_{end}")
+        for name in judged
+        for end, sign in (("lo", -1), ("hi", 1))
+    )
     return stats.join(seen, on="market_id", how="left").sort("market_id")
 
 
@@ -379,7 +420,7 @@ def _line(
     end_ms: int,
     size: float,
 ) -> ViableMarket:
-    market_id = row["market_id"]
+    market_id, size = row["market_id"], _size(market, size)
     parts = shares.get(market_id, ())
     share = sum(part * n for part, n in parts) / max(1, sum(n for _, n in parts))
     rewards = share * market.rewards_daily_usdc if market is not None else 0.0
@@ -398,6 +439,7 @@ def _line(
             "markout": row.get(f"{policy}_markout_{judged_s}s"),
             "judged_after_s": judged_s,
             "rewards": rewards,
+            "fees_known": float(row[f"{policy}_fees"] is not None),
         }
     policy = max(POLICIES, key=lambda name: _or_least(policies[name]["usd_per_day_lo"]))
     best = policies[policy]
@@ -506,7 +548,7 @@ def _or_least(value: float | None) -> float:
 
 def viability_columns() -> dict[str, Any]:
     """Names and types of the columns of ``mm_viability.parquet``."""
-    measured = _measured([]).schema
+    measured = with_coverage(_measured({}), LakePaths(Path()), "", ["1970-01-01"], []).schema
     nothing = _line({**dict.fromkeys(measured, 0.0), "market_id": ""}, {}, {}, None, 0, 0.0)
     texts = dict.fromkeys(("venue", "market_id", "verdict", "reason", "policy", "cancels_ahead_source"), pl.String)
     whole = dict.fromkeys(("version", "judged_after_s"), pl.Int64)
