@@ -196,12 +196,20 @@ def test_nothing_that_reads_is_an_error(lake: LakePaths, tmp_path: Path) -> None
     assert not (tmp_path / "day.html").exists()
 
 
+def test_figures_do_not_rest_on_gaps_that_cannot_be_read(lake: LakePaths, tmp_path: Path) -> None:
+    path = next((lake.root / "coverage" / "venue=kalshi" / f"date={DAY}").glob("gaps_*.parquet"))
+    path.write_bytes(path.read_bytes()[:-40])
+    done = run("report", "--out", str(tmp_path / "day.html"), lake=lake)
+    assert f"{path.parent}: gaps: " in str(done.exception)
+    assert not (tmp_path / "day.html").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "said", "code"),
     [
         (["--venue", "kalshi", "--all-venues"], "exclude each other", 2),
         (["--out", "page.pdf"], "no .html file", 2),
-        (["--out", "/dev/null/page.html"], "cannot be written", 1),
+        (["--out", f"{__file__}/page.html"], "cannot be written", 1),
     ],
 )
 def test_a_wrong_question_names_what_is_wrong(lake: LakePaths, words: list[str], said: str, code: int) -> None:

@@ -85,7 +85,7 @@ def report(
             screen.print(f"{day.venue}: no rows", highlight=False)
             continue
         result, coverage = day.mined.result, day.coverage
-        trust = "no ledger" if coverage is None else f"{coverage.verified:.1%} verified, {coverage.quiet:.1%} quiet"
+        trust = "no ledger" if coverage is None else f"{coverage.verified:.2%} verified, {coverage.quiet:.2%} quiet"
         screen.print(
             f"{day.venue}: {result.n_snapshots:,} rows, {result.n_markets:,} markets, {result.n_trades:,} trades; {trust}",
             highlight=False,

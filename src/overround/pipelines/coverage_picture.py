@@ -74,7 +74,7 @@ def clock_time(report: CoverageReport, cell: int) -> str:
 
 def _headline(report: CoverageReport) -> str:
     return (
-        f"{report.verified:.1%} verified, {report.quiet:.1%} quiet, {report.unverified:.1%} unverified, "
+        f"{report.verified:.2%} verified, {report.quiet:.2%} quiet, {report.unverified:.2%} unverified, "
         f"{report.gap:.2%} gap, {report.venue_down:.2%} venue down"
     )
 

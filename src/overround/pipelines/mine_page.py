@@ -60,8 +60,8 @@ def _market(market: MeasuredMarket, blocks: pl.DataFrame, begin: int, end: int) 
     return {
         "told": market,
         "charts": [
-            _line(blocks, "spread", begin, end, "a", "average spread, five minutes"),
-            _line(blocks, "depth_top3", begin, end, "b", "contracts in the top 3 levels"),
+            _line(blocks, "spread", begin, end, "a", "average spread, five minutes", 100, ".2f", " c"),
+            _line(blocks, "depth_top3", begin, end, "b", "contracts in the top 3 levels", 1, ",.0f", ""),
             (_strip(blocks, begin, end, watched), watched),
         ],
         "parts": [(part.replace("_", "-"), round(100 * market.parts[part])) for part in INTEREST_PARTS],
@@ -69,14 +69,17 @@ def _market(market: MeasuredMarket, blocks: pl.DataFrame, begin: int, end: int) 
     }
 
 
-def _line(blocks: pl.DataFrame, name: str, begin: int, end: int, style: str, words: str) -> tuple[Markup, str]:
+def _line(
+    blocks: pl.DataFrame, name: str, begin: int, end: int, style: str, words: str, scale: float, form: str, unit: str
+) -> tuple[Markup, str]:
     """A line over the time, from 0; it breaks where nobody watched."""
     found = [
-        charts.Step((at - begin) / (end - begin), (at + BLOCK_MS - begin) / (end - begin), value)
+        charts.Step((at - begin) / (end - begin), (at + BLOCK_MS - begin) / (end - begin), scale * value)
         for at, value in blocks.filter(pl.col("w2_ms") > 0).select("block", pl.col(name) / pl.col("w2_ms")).iter_rows()
     ]
-    high = max((step.value for step in found), default=0.0) or 1.0
-    return charts.spark(charts.steps(found, low=0, high=high, style=style), alt=words), words
+    high = max((step.value for step in found), default=0.0)
+    words = f"{words}; from 0 to {high:{form}}{unit}"
+    return charts.spark(charts.steps(found, low=0, high=high or 1.0, style=style), alt=words), words
 
 
 def _strip(blocks: pl.DataFrame, begin: int, end: int, words: str) -> Markup:

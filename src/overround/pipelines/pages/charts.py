@@ -197,7 +197,8 @@ def clock_ticks(begin_ms: int, end_ms: int) -> list[tuple[float, str]]:
     """Eight times at most, UTC, on whole steps of the clock."""
     span_s = (end_ms - begin_ms) / 1_000
     step_s = next(
-        (step for step in (10, 30, 60, 300, 900, 1_800, 3_600, 7_200, 10_800, 21_600) if span_s / step <= 7), 21_600
+        (step for step in (10, 30, 60, 120, 300, 900, 1_800, 3_600, 7_200, 10_800, 21_600) if span_s / step <= 7),
+        21_600,
     )
     first = -(-begin_ms // (step_s * 1_000)) * step_s * 1_000
     shown = "%H:%M" if step_s >= 60 else "%H:%M:%S"
