@@ -22,6 +22,7 @@ from overround.rules.numbers import Compare, Quantity, quantity
 from overround.rules.wording import plain
 
 __all__ = [
+    "FILLERS",
     "Match",
     "PairRow",
     "PairScores",
@@ -274,7 +275,7 @@ _SAME = (
 _NOT = re.compile(r"\bnot\b|\bnobody\b|\bno one\b|\b(?:\w+)n't\b")
 _WAY = re.compile(r"\b(up|down)\b")
 _ANY_DAY = date(2000, 1, 8)
-_PLAIN_WORDS = frozenset(
+FILLERS = frozenset(
     [
         "will",
         "the",
@@ -410,7 +411,7 @@ def statement(title: str, rules: str = "") -> Statement:
         {
             word
             for word in re.findall(r"[a-z0-9]+", _NOT.sub(" ", bare))
-            if word not in _PLAIN_WORDS and len(word) > 1 and word != way
+            if word not in FILLERS and len(word) > 1 and word != way
         }
     )
     return Statement(

@@ -7,16 +7,17 @@ paid (whose word, until when, what if it is void) is compared afterwards: what d
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+import unicodedata
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from overround.logic import Branch, Constraint, Family, Payoff, Relation, WindowKind
-from overround.market import Venue
+from overround.market import MarketId, Venue
 from overround.rules.draw import draw
 from overround.rules.grammar import Reading
-from overround.rules.matching import Statement, Verdict, match, statement
+from overround.rules.matching import FILLERS, Statement, Verdict, match, statement
 from overround.rules.policy import decisions
 from overround.rules.sets import grouped
 from overround.rules.teams import sides_of
@@ -25,6 +26,7 @@ __all__ = ["VenuePair", "cross_venue_constraints", "venue_pairs"]
 
 _MOST = 60
 """Markets compared with one market of the other venue."""
+_NAME = re.compile(r"\b(?:[a-z]{2}-\d{1,2}|[a-z][a-z0-9]{2,})\b")
 _DAY_MS = 86_400_000
 _BPS = "no move that is not a multiple of 25 basis points"
 _LEAGUES = (
@@ -97,19 +99,22 @@ def venue_pairs(readings: Sequence[Reading], *, similar: int = 3) -> Iterator[Ve
     for pair in (*_fixtures(sides), *_decisions(sides)):
         decided.add(pair.one.wording.market_id)
         yield pair
-    said = {id(one): _statement(one) for members in sides.values() for one in members}
     by_name: dict[str, list[Reading]] = defaultdict(list)
     for one in sides[Venue.POLYMARKET]:
-        for name in _names(said[id(one)]):
+        for name in _names(one):
             by_name[name].append(one)
-    common = Counter({name: len(members) for name, members in by_name.items()})
+    said: dict[MarketId, Statement] = {}
     for one in sides[Venue.KALSHI]:
-        names = [name for name in _names(said[id(one)]) if name in by_name]
+        names = [name for name in _names(one) if name in by_name]
         if not names or one.wording.market_id in decided:
             continue
         alike = []
-        for other in by_name[min(names, key=lambda name: common[name])][:_MOST]:
-            found = match(said[id(one)], said[id(other)])
+        mine = _statement(one)
+        for other in by_name[min(sorted(names), key=lambda name: len(by_name[name]))][:_MOST]:
+            # Taking a title apart costs more than comparing: only those that are looked at are.
+            if other.wording.market_id not in said:
+                said[other.wording.market_id] = _statement(other)
+            found = match(mine, said[other.wording.market_id])
             if found.verdict is Verdict.EQUIVALENT and not _asked_apart(one, other):
                 yield VenuePair(
                     one=one, other=other, index=int(not found.aligned), verdict=Verdict.EQUIVALENT,
@@ -131,9 +136,13 @@ def _statement(one: Reading) -> Statement:
     return statement(f"{words.title.rstrip('?')} {words.label}?" if named else words.title, words.rules)
 
 
-def _names(said: Statement) -> set[str]:
-    """What a candidate has to share one of: a word, or the seat."""
-    return {word for word in said.words if len(word) >= 3} | {office for office in said.offices if "-" in office}
+def _names(one: Reading) -> set[str]:
+    """What a candidate has to share one of: a word that is no filler, or a seat."""
+    title = unicodedata.normalize("NFKD", f"{one.wording.title} {one.wording.label}").encode("ascii", "ignore").decode()
+    return {
+        f"{name[:3]}{int(name[3:]):02d}" if name[2] == "-" and name[3:].isdigit() else name
+        for name in _NAME.findall(title.lower())
+    } - FILLERS
 
 
 def _fixtures(sides: dict[Venue, list[Reading]]) -> Iterator[VenuePair]:

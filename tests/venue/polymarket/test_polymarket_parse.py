@@ -416,6 +416,8 @@ def test_the_sports_line_is_a_strike() -> None:
     found = market(sportsMarketType="totals", line=2.5, gameId="1427074")
     assert found.strike == Strike(kind="totals", floor="2.5", custom={"game_id": "1427074"})
     assert market(line=2.5).strike is None
+    assert market(sportsMarketType="moneyline", line=None).strike == Strike(kind="moneyline")
+    assert market(line=2.5).strike is None
 
 
 def test_a_closed_market_ends_when_it_was_closed_and_others_when_they_say() -> None:

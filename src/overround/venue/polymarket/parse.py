@@ -566,12 +566,13 @@ def _fee(schedule: GammaFeeSchedule | None, *, enabled: bool, name: str) -> FeeS
 
 
 def _strike(raw: GammaMarket) -> Strike | None:
-    """The sports line, the only number that the listing has in a field of its own."""
-    line = decimal_text(raw.line)
-    if not line or not raw.sportsMarketType:
+    """The sort of a sports bet and its line, the only number that the listing has in a field of its own."""
+    if not raw.sportsMarketType:
         return None
     game = decimal_text(raw.gameId)
-    return Strike(kind=raw.sportsMarketType, floor=line, custom={"game_id": game} if game else {})
+    return Strike(
+        kind=raw.sportsMarketType, floor=decimal_text(raw.line) or None, custom={"game_id": game} if game else {}
+    )
 
 
 def _exclusivity(raw: GammaMarket, event: GammaEvent | None) -> Exclusivity:
