@@ -43,4 +43,6 @@ def rows(paths: LakePaths) -> pl.DataFrame:
 
 
 def files(paths: LakePaths) -> list[str]:
-    return sorted(path.name for path in paths.root.glob("orderbook_snapshots/**/*") if path.is_file())
+    """All but the sums, which may be removed at any time."""
+    found = (path.name for path in paths.root.glob("orderbook_snapshots/**/*") if path.is_file())
+    return sorted(name for name in found if not name.startswith("_sums"))

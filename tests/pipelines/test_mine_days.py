@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import re
 from pathlib import Path
@@ -19,7 +20,7 @@ from overround.errors import NothingStored, UsageError
 from overround.market import MarketId, Origin, OutcomeId, Trade
 from overround.pipelines.mine import mine, mine_days
 from overround.pipelines.mine_page import mine_page
-from overround.storage import TRADES, LakePaths, SnapshotWriter, newest_stats, read_stats
+from overround.storage import SNAPSHOTS, TRADES, LakePaths, SnapshotWriter, newest_stats, read_stats
 from overround.storage.coverage_tables import GapRow, InclusionRow, MinuteRow
 from overround.storage.coverage_writer import CoverageWriter
 from overround.testing.clock import ManualClock
@@ -135,10 +136,47 @@ def test_what_was_summed_before_is_not_read_again_unless_something_changed(lake:
     assert fewer.result.n_kept == files // 2
     assert fewer.result.n_trades < first.result.n_trades
     assert {file.path for file in fewer.result.skipped} == {str(path) for path in gone}
-    kept = sorted(lake.mined("kalshi", DAYS[1]).iterdir())
-    assert len(kept) == 2 * files // 2, "what is not used any more is removed"
-    kept[0].write_bytes(b"torn")
-    assert mine_days(lake, "kalshi", DAYS).stats.equals(fewer.stats)
+    (kept,) = lake.mined("kalshi", DAYS[1]).iterdir()
+    size = kept.stat().st_size
+    assert mine_days(lake, "kalshi", DAYS).result.n_kept == files
+    assert kept.stat().st_size == size, "what is not used any more is removed"
+
+
+def test_a_damaged_kept_file_costs_time_and_nothing_else(lake: LakePaths) -> None:
+    first = mine_days(lake, "kalshi", DAYS[:1])
+    (kept,) = lake.mined("kalshi", DAYS[0]).iterdir()
+    whole = kept.read_bytes()
+    for at in range(0, len(whole), len(whole) // 12):
+        kept.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        again = mine_days(lake, "kalshi", DAYS[:1])
+        assert again.result.n_kept == 0
+        assert again.stats.equals(first.stats)
+    kept.write_bytes(whole[: len(whole) // 2])
+    assert mine_days(lake, "kalshi", DAYS[:1]).stats.equals(first.stats)
+    assert kept.read_bytes() == whole, "it is made again"
+
+
+def test_files_that_are_added_changed_and_removed_are_seen(lake: LakePaths, tmp_path: Path) -> None:
+    assert mine(lake, "kalshi", DAYS[0]).n_kept == 0
+    record(tmp_path, NOON + 40 * 60_000, minutes=10, seed=6)
+    added = mine(lake, "kalshi", DAYS[0])
+    # The new files' trades are the hour's, and what an hour's trades are is part of every file's sums.
+    assert (added.n_files, added.n_kept, added.n_snapshots) == (10, 0, 1_800)
+    files = sorted(lake.day(SNAPSHOTS, "kalshi", DAYS[0]).rglob("snapshots_*.parquet"))
+    stat, whole = files[3].stat(), files[3].read_bytes()
+    files[3].write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
+    os.utime(files[3], ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    changed = mine(lake, "kalshi", DAYS[0])
+    assert [file.path for file in changed.skipped] == [str(files[3])]
+    assert (changed.n_files, changed.n_kept) == (9, 9)
+    files[3].unlink()
+    removed = mine(lake, "kalshi", DAYS[0])
+    assert [file.reason for file in removed.skipped] == ["the file is missing"]
+    assert (removed.n_files, removed.n_kept) == (9, 9)
+    files[3].write_bytes(whole)
+    back = mine(lake, "kalshi", DAYS[0])
+    assert (back.n_files, back.n_kept, back.incomplete) == (10, 9, False)
+    assert back.by_depth == added.by_depth
 
 
 def test_a_late_gap_takes_its_time_back_from_kept_sums(lake: LakePaths) -> None:

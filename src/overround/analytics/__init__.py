@@ -22,6 +22,7 @@ from overround.analytics.miner import (
     Rankings,
     merge,
     partial_of,
+    partial_of_sums,
     rankings,
     stats_of,
 )
@@ -71,6 +72,7 @@ __all__ = [
     "join_blocks",
     "merge",
     "partial_of",
+    "partial_of_sums",
     "quote_px",
     "rankings",
     "reward_share",

@@ -31,25 +31,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from overround.market import MarketId
+from overround.market.sums import NO_PRICE, PAUSE_MS, QUOTE, TOP_LEVELS, OutcomeRows, sum_rows
 
 __all__ = ["INPUT_COLUMNS", "PARTIAL_SCHEMA", "PAUSE_MS", "RankedMarket", "Rankings"]
-__all__ += ["merge", "partial_of", "rankings", "stats_of"]
+__all__ += ["merge", "partial_of", "partial_of_sums", "rankings", "stats_of"]
 
-PAUSE_MS = 60_000
-"""A longer time between two rows of an outcome is a pause in its recording, not a quiet market."""
-
-TOP_LEVELS = 3
 _OUTCOME = ("market_id", "outcome_id")
-_QUOTE = ("bid_px_e4", "bid_sz_e6", "ask_px_e4", "ask_sz_e6")
-_NO_PRICE = -1
+_BEST = ("best_bid_px", "best_bid_sz", "best_ask_px", "best_ask_sz")
 
-INPUT_COLUMNS = (
-    *_OUTCOME,
-    *("ts_recv", "seq", "status", "best_bid_px", "best_bid_sz", "best_ask_px", "best_ask_sz", "bid_sz", "ask_sz"),
-)
+INPUT_COLUMNS = (*_OUTCOME, "ts_recv", "seq", "status", *_BEST, "bid_sz", "ask_sz")
 """Columns of a snapshot row that mining reads."""
 
 PARTIAL_SCHEMA: dict[str, pl.DataType] = {
@@ -63,8 +58,8 @@ PARTIAL_SCHEMA: dict[str, pl.DataType] = {
     "observed_ms": pl.Int64(),
     "first_ts": pl.Int64(),
     "last_ts": pl.Int64(),
-    **{f"first_{name}": pl.Int64() for name in _QUOTE},
-    **{f"last_{name}": pl.Int64() for name in _QUOTE},
+    **{f"first_{name}": pl.Int64() for name in QUOTE},
+    **{f"last_{name}": pl.Int64() for name in QUOTE},
 }
 """Columns of a partial: one line per outcome, sorted by market and outcome."""
 
@@ -132,41 +127,57 @@ def partial_of(rows: pl.LazyFrame) -> pl.DataFrame:
     -------
     polars.DataFrame
         ``PARTIAL_SCHEMA``.
+
+    Raises
+    ------
+    ValueError
+        If a row has no market, outcome or time.
     """
+    sizes = [
+        # The first level must be there; a book of one or two levels is as deep as it is.
+        size if level == 0 else size.fill_null(0.0)
+        for name in ("bid_sz", "ask_sz")
+        for level in range(TOP_LEVELS)
+        for size in [pl.col(name).list.get(level, null_on_oob=True).alias(f"{name}{level}")]
+    ]
     narrow = rows.select(
-        *_OUTCOME,
-        "ts_recv",
-        "seq",
-        *(_quote_columns()),
-        _depth_e6().alias("depth_e6"),
-        (pl.col("status").eq_missing("ok")).alias("ok"),
+        *_OUTCOME, "ts_recv", pl.col("seq").fill_null(NO_PRICE), *_BEST, *sizes, pl.col("status").eq_missing("ok")
     ).collect(engine="streaming")
-    # From here on in memory and in order: the streaming engine keeps none.
-    narrow = narrow.sort(*_OUTCOME, "ts_recv", "seq", *_QUOTE, "depth_e6", "ok")
-    same = _same_outcome_as_before()
-    step_ms = pl.col("ts_recv") - pl.col("ts_recv").shift(1)
-    counted = pl.col("ok") & (pl.col("bid_px_e4") >= 0) & (pl.col("ask_px_e4") >= 0) & pl.col("depth_e6").is_not_null()
-    flagged = narrow.with_columns(
-        same.alias("follows"),
-        same.shift(-1, fill_value=False).not_().alias("is_last"),
-        (same & pl.any_horizontal(pl.col(name) != pl.col(name).shift(1) for name in _QUOTE)).alias("updated"),
-        pl.when(same & (step_ms <= PAUSE_MS)).then(step_ms).otherwise(0).alias("watched_ms"),
-        counted.alias("counted"),
+    if any(narrow[name].null_count() for name in (*_OUTCOME, "ts_recv")):
+        raise ValueError("rows without market, outcome or time")
+    if narrow.is_empty():
+        return pl.DataFrame(schema=PARTIAL_SCHEMA)
+    begins, firsts = _outcomes(narrow)
+    market, outcome = (firsts[name] for name in _OUTCOME)
+    rises = (market > market.shift(1)) | ((market == market.shift(1)) & (outcome > outcome.shift(1)))
+    if not rises.all():
+        narrow = narrow.sort(*_OUTCOME)
+        begins, firsts = _outcomes(narrow)
+    columns = {name: narrow[name].to_numpy() for name in narrow.columns[2:]}
+    found = sum_rows(
+        OutcomeRows(
+            begins=begins,
+            ts=columns["ts_recv"],
+            seq=columns["seq"],
+            quote=tuple(columns[name] for name in _BEST),
+            sizes=tuple(columns[name] for name in columns if name[:-1] in {"bid_sz", "ask_sz"}),
+            ok=columns["status"],
+        )
     )
-    partial = flagged.group_by(*_OUTCOME).agg(
-        pl.len().cast(pl.Int64).alias("n_snapshots"),
-        pl.col("counted").sum().cast(pl.Int64).alias("n_ok"),
-        pl.col("depth_e6").filter("counted").sum().alias("depth_sum_e6"),
-        (pl.col("ask_px_e4") - pl.col("bid_px_e4")).filter("counted").sum().alias("spread_sum_e4"),
-        pl.col("updated").sum().cast(pl.Int64).alias("quote_updates"),
-        pl.col("watched_ms").sum().alias("observed_ms"),
-        pl.col("ts_recv").min().alias("first_ts"),
-        pl.col("ts_recv").max().alias("last_ts"),
-        # One row of a group is its first, one its last: max reads it without relying on the order of groups.
-        *(pl.col(name).filter(pl.col("follows").not_()).max().alias(f"first_{name}") for name in _QUOTE),
-        *(pl.col(name).filter("is_last").max().alias(f"last_{name}") for name in _QUOTE),
-    )
-    return _conformed(partial)
+    return partial_of_sums(firsts.with_columns(pl.Series(name, values) for name, values in found.items()))
+
+
+def _outcomes(rows: pl.DataFrame) -> tuple[npt.NDArray[np.bool_], pl.DataFrame]:
+    """Where rows of another outcome than the row before begin, and which outcomes these are."""
+    number = rows.select(pl.struct(_OUTCOME).rle_id()).to_series().to_numpy()
+    begins = np.diff(number, prepend=-1) != 0
+    return begins, rows.select(_OUTCOME)[np.flatnonzero(begins)]
+
+
+def partial_of_sums(lines: pl.DataFrame) -> pl.DataFrame:
+    """Sums as the writer leaves them (``market.sums``), with their market and outcome, as a partial."""
+    wide = pl.col("depth_high").cast(pl.Int128) * 2**32 + pl.col("depth_low")
+    return _conformed(lines.with_columns(wide.alias("depth_sum_e6")))
 
 
 def merge(partials: Iterable[pl.DataFrame]) -> pl.DataFrame:
@@ -184,14 +195,14 @@ def merge(partials: Iterable[pl.DataFrame]) -> pl.DataFrame:
     frames = [frame for frame in partials if frame.height]
     if not frames:
         return pl.DataFrame(schema=PARTIAL_SCHEMA)
-    ends = [f"first_{name}" for name in _QUOTE] + [f"last_{name}" for name in _QUOTE]
+    ends = [f"first_{name}" for name in QUOTE] + [f"last_{name}" for name in QUOTE]
     lines = pl.concat(frames).sort(*_OUTCOME, "first_ts", "last_ts", *ends, "n_snapshots", "depth_sum_e6")
     same = _same_outcome_as_before()
     between_ms = pl.col("first_ts") - pl.col("last_ts").shift(1)
     joined = lines.with_columns(
         same.alias("follows"),
         same.shift(-1, fill_value=False).not_().alias("is_last"),
-        (same & pl.any_horizontal(pl.col(f"first_{name}") != pl.col(f"last_{name}").shift(1) for name in _QUOTE)).alias(
+        (same & pl.any_horizontal(pl.col(f"first_{name}") != pl.col(f"last_{name}").shift(1) for name in QUOTE)).alias(
             "updated"
         ),
         pl.when(same & between_ms.is_between(0, PAUSE_MS)).then(between_ms).otherwise(0).alias("between_ms"),
@@ -202,8 +213,8 @@ def merge(partials: Iterable[pl.DataFrame]) -> pl.DataFrame:
         pl.col("observed_ms").sum() + pl.col("between_ms").sum(),
         pl.col("first_ts").min(),
         pl.col("last_ts").max(),
-        *(pl.col(f"first_{name}").filter(pl.col("follows").not_()).max() for name in _QUOTE),
-        *(pl.col(f"last_{name}").filter("is_last").max() for name in _QUOTE),
+        *(pl.col(f"first_{name}").filter(pl.col("follows").not_()).max() for name in QUOTE),
+        *(pl.col(f"last_{name}").filter("is_last").max() for name in QUOTE),
     )
     return _conformed(merged)
 
@@ -286,29 +297,3 @@ def _same_outcome_as_before() -> pl.Expr:
     """Whether a row of a sorted frame belongs to the outcome of the row before."""
     equal = [pl.col(name).eq_missing(pl.col(name).shift(1)) for name in _OUTCOME]
     return pl.all_horizontal(*equal) & (pl.int_range(pl.len()) > 0)
-
-
-def _quote_columns() -> list[pl.Expr]:
-    """Best prices and sizes as integers; a missing or unusable number is ``_NO_PRICE``, equal to itself."""
-    return [
-        _scaled(pl.col(f"best_{side}_{what}"), scale).fill_null(_NO_PRICE).alias(f"{side}_{what}_e{digits}")
-        for side in ("bid", "ask")
-        for what, scale, digits in (("px", 1e4, 4), ("sz", 1e6, 6))
-    ]
-
-
-def _depth_e6() -> pl.Expr:
-    """Contracts in the best levels of both sides; null if a side is empty or a size is no number."""
-    depth = pl.lit(0, dtype=pl.Int128)  # six of the largest sizes that a book can hold need 66 bits
-    for name in ("bid_sz", "ask_sz"):
-        sizes, length = pl.col(name), pl.col(name).list.len()
-        for level in range(TOP_LEVELS):
-            size_e6 = _scaled(sizes.list.get(level, null_on_oob=True), 1e6)
-            # The first level must be there; a book of one or two levels is as deep as it is.
-            depth += size_e6 if level == 0 else pl.when(length > level).then(size_e6).otherwise(0)
-    return depth
-
-
-def _scaled(value: pl.Expr, scale: float) -> pl.Expr:
-    """A float as a rounded integer; NaN, infinite and overflowing values become null."""
-    return (value * scale).round().cast(pl.Int64, strict=False)

@@ -24,7 +24,9 @@ from overround.cli.options import (
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from overround.clock import Clock
     from overround.pipelines.mine import MineResult
+    from overround.storage import LakePaths
 
 __all__ = ["mine", "ranking_tables"]
 
@@ -42,6 +44,12 @@ __all__ = ["mine", "ranking_tables"]
     metavar="FILE",
     help="Also write a page that opens in a browser without a network.",
 )
+@click.option(
+    "--rankings",
+    "rankings_only",
+    is_flag=True,
+    help="Only the three rankings, at once; writes nothing, reads no levels.",
+)
 @click.option("--top", type=click.IntRange(1, 1_000), default=10, show_default=True, help="Lines of each ranking.")
 @data_dir_option
 @json_option
@@ -54,6 +62,7 @@ def mine(
     hours_text: str,
     engine: str,  # noqa: ARG001 - there is one
     out: Path | None,
+    rankings_only: bool,
     top: int,
     data_dir: Path | None,
     as_json: bool,
@@ -67,9 +76,10 @@ def mine(
     Example: overround mine --venue kalshi --date 2026-01-01..2026-01-31 --out january.html
     """
     from overround.clock import SystemClock
+    from overround.errors import UsageError
     from overround.pipelines.captions import with_captions
     from overround.pipelines.counted import counted
-    from overround.pipelines.mine import mine_days, parse_hours
+    from overround.pipelines.mine import mine_days, parse_hours, rank_days
     from overround.pipelines.mine_page import mine_page
     from overround.pipelines.pages import write_page
 
@@ -77,11 +87,21 @@ def mine(
     dates, hours = parse_dates(date_text), parse_hours(hours_text)
     paths = readable_lake(app, data_dir)
     clock = SystemClock()
+    if rankings_only:
+        if out is not None:
+            raise UsageError("--rankings makes no page", hint="leave --out or --rankings away")
+        return _shown(rank_days(paths, venue, dates, hours=hours, top=top, clock=clock), paths, clock, as_json=as_json)
     with counted(paths, "mine", venue, clock=clock):
         days = mine_days(paths, venue, dates, hours=hours, top=top, clock=clock)
-    result = with_captions(days.result, paths, clock.now_ms())
     if out is not None:
-        write_page(out, mine_page(result, days.blocks))
+        write_page(out, mine_page(with_captions(days.result, paths, clock.now_ms()), days.blocks))
+    return _shown(days.result, paths, clock, as_json=as_json)
+
+
+def _shown(result: MineResult, paths: LakePaths, clock: Clock, *, as_json: bool) -> int:
+    from overround.pipelines.captions import with_captions
+
+    result = with_captions(result, paths, clock.now_ms())
     if as_json:
         import msgspec
 
@@ -171,13 +191,14 @@ def _share(share: float | None) -> str:
 
 def _print(result: MineResult) -> None:
     screen = console()
-    for table in (*ranking_tables(result, title=result.venue), _measured_table(result)):
+    measured = [_measured_table(result)] if result.most_interesting else []
+    for table in (*ranking_tables(result, title=result.venue), *measured):
         screen.print(table)
         screen.print()
     screen.print(
         f"{result.n_ok:,} of {result.n_snapshots:,} rows counted (both sides, status ok), {result.n_markets:,} markets, "
-        f"{result.n_trades:,} trades, {result.n_files} files ({result.n_kept} known from before), {result.took_ms:,} ms; "
-        f"{result.stats_path}",
+        f"{result.n_trades:,} trades, {result.n_files} files ({result.n_kept} known from before), {result.took_ms:,} ms"
+        f"{'; ' if result.stats_path else ''}{result.stats_path}",
         highlight=False,
     )
     for file in result.skipped:

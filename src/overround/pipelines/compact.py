@@ -39,6 +39,7 @@ from overround.storage.compare import differences
 from overround.storage.fileops import FileOps
 from overround.storage.manifest import ManifestLine, read_manifest
 from overround.storage.schema import SNAPSHOT_TABLE
+from overround.storage.sums import leave_sums
 from overround.storage.trades import TRADE_TABLE
 from overround.timebucket import Bucket, bucket_of, day_start_ms, parse_bucket_name
 
@@ -266,7 +267,7 @@ def _compact_hour(
         known = set(at.meta.wals) if at is not None and at.meta is not None else set()
         new = [(source, rows) for source, rows in parts if source.path != target and source.id not in known]
         line = _write(
-            table, folder, target, at, new, bucket_s=bucket_s, level=level, now_ms=now_ms, origin=origin, ops=ops
+            paths, table, folder, target, at, new, bucket_s=bucket_s, level=level, now_ms=now_ms, origin=origin, ops=ops
         )
         _set_lines(paths, table, folder, target, line, gone, ops)
         log.info(
@@ -289,6 +290,7 @@ def _by_bucket(rows: pa.Table, table: TableSpec, bucket_s: int) -> Iterator[tupl
 
 
 def _write(
+    paths: LakePaths,
     table: TableSpec,
     folder: DayFolder,
     target: Path,
@@ -335,7 +337,12 @@ def _write(
         ops.publish(temporary, target)
     finally:
         ops.remove(temporary)
-    return describe_file(target, target.read_bytes(), table, day=folder.path, meta=meta, now_ms=now_ms)
+    line = describe_file(target, target.read_bytes(), table, day=folder.path, meta=meta, now_ms=now_ms)
+    if table.summed:
+        named = parse_bucket_name(target.name)
+        sums = paths.sums(table.place, folder.venue, folder.date, (named[1] if named else None) or (0, 1))
+        leave_sums(ops, sums, rows, target=target, day=folder.path, sha256=line.sha256)
+    return line
 
 
 def _set_lines(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
+import itertools
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date as calendar_date
 from pathlib import Path
@@ -16,27 +16,22 @@ import structlog
 from overround.analytics import (
     ESTIMATES,
     INTEREST_PARTS,
-    PAUSE_MS,
-    TRADE_COLUMNS,
     RankedMarket,
     Rankings,
-    blocks_of,
     estimate,
     interest,
     join_blocks,
     merge,
-    partial_of,
     rankings,
     stats_of,
 )
 from overround.clock import Clock, SystemClock
 from overround.errors import UNREADABLE, FileDamaged, NothingStored, StorageError, UsageError
 from overround.market import MarketId
-from overround.pipelines.mined import Mined, MinedStore, digest_of
+from overround.pipelines.mine_hour import HourMined, HourTask, SkippedFile, check_sum, manifest_of, mine_hour, rank_day
 from overround.storage import (
     COVERAGE,
     SNAPSHOTS,
-    TRADE_TABLE,
     TRADES,
     LakePaths,
     TablePlace,
@@ -46,8 +41,6 @@ from overround.storage import (
     partitions,
     write_stats,
 )
-from overround.storage.manifest import ManifestLine, read_manifests
-from overround.storage.readers import Partition, Piece
 from overround.storage.universe import read_universe
 from overround.timebucket import day_start_ms
 
@@ -60,6 +53,7 @@ __all__ = [
     "mine",
     "mine_days",
     "parse_hours",
+    "rank_days",
     "stats_columns",
 ]
 __all__ += ["check_sum", "manifest_of", "missing_files", "nothing_stored", "with_coverage"]
@@ -68,21 +62,6 @@ log = structlog.get_logger()
 
 ALL_HOURS = tuple(range(24))
 _HOURS = re.compile(r"([0-9]{1,2})(?:-([0-9]{1,2}))?")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SkippedFile:
-    """A stored file that could not be mined.
-
-    Attributes
-    ----------
-    path : str
-    reason : str
-        One line.
-    """
-
-    path: str
-    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +84,33 @@ class MeasuredMarket:
     parts: dict[str, float]
     stats: dict[str, float | None]
     title: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineCost:
+    """What mining elsewhere came to.
+
+    Attributes
+    ----------
+    engine : str
+    processors : int
+        Of the cluster, when the run began.
+    tasks, lost : int
+        Done, and lost on the way and given out again.
+    took_s, work_s : float
+        From the first word with the cluster to the last result, and processor time of all tasks done.
+    bytes_out, bytes_back : int
+        Of tasks and of results; what workers read from the data folder is not in it.
+    """
+
+    engine: str
+    processors: int
+    tasks: int = 0
+    lost: int = 0
+    took_s: float = 0.0
+    work_s: float = 0.0
+    bytes_out: int = 0
+    bytes_back: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +140,8 @@ class MineResult:
         Trades that statistics rest on, each market's once.
     n_kept : int
         Files whose sums an earlier run had kept.
+    cost : EngineCost or None
+        Of mining elsewhere than here.
     """
 
     venue: str
@@ -154,6 +162,7 @@ class MineResult:
     most_interesting: tuple[MeasuredMarket, ...] = ()
     n_trades: int = 0
     n_kept: int = 0
+    cost: EngineCost | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +179,15 @@ class MinedDays:
     result: MineResult
     blocks: pl.DataFrame
     stats: pl.DataFrame
+
+
+Engine = Callable[[Iterable[HourTask]], Iterable[HourMined]]
+"""Does the work of tasks wherever it can, and gives what they found in their order."""
+
+
+def in_turn(tasks: Iterable[HourTask]) -> Iterator[HourMined]:
+    """The engine of one machine: an hour after the other."""
+    return map(mine_hour, tasks)
 
 
 @dataclass(kw_only=True)
@@ -270,6 +288,7 @@ def mine_days(
     top: int = 10,
     clock: Clock | None = None,
     on_hour: Callable[[str, int], None] | None = None,
+    engine: Engine = in_turn,
 ) -> MinedDays:
     """Mine several days: each writes its own ``stats.parquet``, the result speaks of all of them together.
 
@@ -282,6 +301,8 @@ def mine_days(
         See `mine`.
     dates : sequence of str
         UTC days, in order.
+    engine : callable
+        Turns tasks into what they found, in the same order; here and one after another by default.
 
     Raises
     ------
@@ -295,37 +316,29 @@ def mine_days(
     skipped: list[SkippedFile] = []
     days: list[_Day] = []
     stats_path = Path()
-    for date in dates:
-        day = _day(paths, venue, date, hours, skipped, on_hour)
-        if not day.partial.is_empty():
-            days.append(day)
-            stats_path = _write(paths, venue, day, skipped)
+    for day in _days(engine(_tasks(paths, venue, dates, hours)), skipped, on_hour):
+        days.append(day)
+        stats_path = _write(paths, venue, day, skipped)
+    for date, place in itertools.product(dates, (SNAPSHOTS, TRADES)):
+        skipped += missing_files(paths, venue, date, hours, place)
     if not days:
         raise nothing_stored(paths, venue, dates[0], hours, skipped)
     partial = merge(day.partial for day in days)
     blocks = join_blocks([day.blocks for day in days])
     stats = with_coverage(estimate(blocks), paths, venue, [day.date for day in days], [])
-    best = _titled(rankings(partial, top=top), paths, venue, days[-1].date)
     firsts = blocks.group_by("market_id").agg(pl.col("outcome_id").min())
-    result = MineResult(
-        venue=str(venue),
-        date=dates[0] if len(dates) == 1 else f"{dates[0]}..{dates[-1]}",
-        hours=tuple(sorted({hour for day in days for hour in day.hours})),
-        n_snapshots=int(partial["n_snapshots"].sum()),
-        n_ok=int(partial["n_ok"].sum()),
-        n_markets=partial["market_id"].n_unique(),
-        n_outcomes=partial.height,
+    result = _result(
+        paths, venue, dates, partial,
+        hours=sorted({hour for day in days for hour in day.hours}),
         n_files=sum(day.n_files for day in days),
-        by_depth=best.by_depth,
-        by_spread=best.by_spread,
-        by_updates=best.by_updates,
+        n_kept=sum(day.n_kept for day in days),
+        top=top, skipped=skipped, took_ms=(clock.monotonic_ns() - began_ns) // 1_000_000,
+    )  # fmt: skip
+    result = dataclasses.replace(
+        result,
         stats_path=str(stats_path),
-        skipped=tuple(skipped),
-        incomplete=bool(skipped),
-        took_ms=(clock.monotonic_ns() - began_ns) // 1_000_000,
         most_interesting=_measured(stats, top),
         n_trades=int(blocks.join(firsts, on=["market_id", "outcome_id"], how="semi")["trades"].sum()),
-        n_kept=sum(day.n_kept for day in days),
     )
     log.info(
         "mine.done",
@@ -340,81 +353,112 @@ def mine_days(
     return MinedDays(result=result, blocks=blocks, stats=stats)
 
 
-def _day(
+def rank_days(
     paths: LakePaths,
     venue: str,
-    date: str,
+    dates: Sequence[str],
+    *,
+    hours: Sequence[int] = ALL_HOURS,
+    top: int = 10,
+    clock: Clock | None = None,
+) -> MineResult:
+    """Only the three rankings, in an instant, out of the sums that the collector left beside its files.
+
+    Rows are read only of files without such sums, or that are not what these were made of. Nothing is written, and
+    the result has neither statistics nor trades.
+
+    Parameters
+    ----------
+    paths, venue, dates, hours, top, clock
+        See `mine_days`.
+
+    Raises
+    ------
+    UsageError, NothingStored, FileDamaged
+        As `mine_days`.
+    """
+    clock = clock or SystemClock()
+    began_ns = clock.monotonic_ns()
+    for date in dates:
+        _check(date, hours, top)
+    days = [rank_day(paths, venue, date, hours) for date in dates]
+    skipped = [file for day in days for file in day.skipped]
+    for date in dates:
+        skipped += missing_files(paths, venue, date, hours, SNAPSHOTS)
+    partial = merge(day.partial for day in days)
+    if partial.is_empty():
+        raise nothing_stored(paths, venue, dates[0], hours, skipped)
+    return _result(
+        paths, venue, dates, partial,
+        hours=sorted({hour for day in days for hour in day.hours}),
+        n_files=sum(day.n_files for day in days),
+        n_kept=sum(day.n_kept for day in days),
+        top=top, skipped=skipped, took_ms=(clock.monotonic_ns() - began_ns) // 1_000_000,
+    )  # fmt: skip
+
+
+def _result(
+    paths: LakePaths,
+    venue: str,
+    dates: Sequence[str],
+    partial: pl.DataFrame,
+    *,
     hours: Sequence[int],
-    skipped: list[SkippedFile],
-    on_hour: Callable[[str, int], None] | None,
-) -> _Day:
-    """One day's sums, one file at a time."""
-    day = _Day(date=date, partial=merge([]), blocks=join_blocks([]), hours=[], n_files=0, n_kept=0)
-    store = MinedStore(paths, venue, date)
-    gaps = gaps_of(paths, venue, [date]).select("market_id", "start_ms", "end_ms").collect()
-    blocks: list[pl.DataFrame] = []
-    stems: set[str] = set()
-    for partition in partitions(paths, venue, date=date, hours=hours):
-        trades = _Trades(paths, venue, date, int(partition.hour), skipped)
-        mined = list(_mined(partition, skipped, trades=trades, gaps=gaps, store=store, stems=stems))
-        hourly = merge(each.partial for each in mined)
-        blocks += [each.blocks for each in mined]
-        day.n_files += len(mined)
-        if hourly.height:
-            day.hours.append(int(partition.hour))
-        day.partial = merge([day.partial, hourly])
-        if on_hour is not None:
-            on_hour(partition.hour, int(hourly["n_snapshots"].sum()))
-    day.blocks, day.n_kept = join_blocks(blocks), store.found
-    for place in (SNAPSHOTS, TRADES):
-        skipped += missing_files(paths, venue, date, hours, place)
-    store.sweep(stems)
-    return day
+    n_files: int,
+    n_kept: int,
+    top: int,
+    skipped: Sequence[SkippedFile],
+    took_ms: int,
+) -> MineResult:
+    """What a partial says by itself."""
+    best = _titled(rankings(partial, top=top), paths, venue, dates[-1])
+    return MineResult(
+        venue=str(venue),
+        date=dates[0] if len(dates) == 1 else f"{dates[0]}..{dates[-1]}",
+        hours=tuple(hours),
+        n_snapshots=int(partial["n_snapshots"].sum()),
+        n_ok=int(partial["n_ok"].sum()),
+        n_markets=partial["market_id"].n_unique(),
+        n_outcomes=partial.height,
+        n_files=n_files,
+        by_depth=best.by_depth,
+        by_spread=best.by_spread,
+        by_updates=best.by_updates,
+        stats_path="",
+        skipped=tuple(skipped),
+        incomplete=bool(skipped),
+        took_ms=took_ms,
+        n_kept=n_kept,
+    )
 
 
-class _Trades:
-    """Trades of one hour, read when the first file that needs them is not kept."""
-
-    def __init__(self, paths: LakePaths, venue: str, date: str, hour: int, skipped: list[SkippedFile]) -> None:
-        self._parts = list(partitions(paths, venue, date=date, hours=[hour], table=TRADE_TABLE))
-        self._lines = manifest_of(paths, venue, date, TRADES)
-        self._day = paths.day(TRADES, venue, date)
-        self._skipped = skipped
-        self._rows: pl.DataFrame | None = None
-        pieces = [piece for part in self._parts for piece in part.pieces()]
-        self._pieces = pieces
-        self.digest = digest_of(
-            *sorted(
-                (piece.path.name, getattr(self._lines.get(piece.path.relative_to(self._day).as_posix()), "sha256", ""))
-                for piece in pieces
-            ),
-            [sum(content.n_rows for content in piece.waiting) for piece in pieces],
-        )
-
-    def rows(self) -> pl.DataFrame:
-        """``TRADE_COLUMNS``; a file that cannot be read is named and left out."""
-        if self._rows is None:
-            found = []
-            for piece in self._pieces:
-                try:
-                    check_sum(piece, self._day, self._lines)
-                    found.append(piece.scan().select(TRADE_COLUMNS).collect())
-                except (*UNREADABLE, OSError, pl.exceptions.PolarsError, FileDamaged) as exc:
-                    self._skipped.append(SkippedFile(path=str(piece.path), reason=str(exc).splitlines()[0]))
-            empty = pl.DataFrame(schema=_TRADES)
-            self._rows = pl.concat(found) if found else empty
-        return self._rows
+def _tasks(paths: LakePaths, venue: str, dates: Sequence[str], hours: Sequence[int]) -> Iterator[HourTask]:
+    for date in dates:
+        gaps = gaps_of(paths, venue, [date]).select("market_id", "start_ms", "end_ms").collect()
+        for partition in partitions(paths, venue, date=date, hours=hours):
+            yield HourTask(root=paths.root, venue=venue, date=date, hour=partition.hour, gaps=gaps)
 
 
-_TRADES: dict[str, pl.DataType] = {
-    "market_id": pl.String(),
-    "outcome_id": pl.String(),
-    "ts_recv": pl.Int64(),
-    "px": pl.Float64(),
-    "sz": pl.Float64(),
-    "taker_side": pl.String(),
-    "block": pl.Boolean(),
-}
+def _days(
+    mined: Iterable[HourMined], skipped: list[SkippedFile], on_hour: Callable[[str, int], None] | None
+) -> Iterator[_Day]:
+    """Days that have rows, out of hours in order."""
+    for date, hours in itertools.groupby(mined, key=lambda hour: hour.date):
+        day = _Day(date=date, partial=merge([]), blocks=join_blocks([]), hours=[], n_files=0, n_kept=0)
+        blocks = []
+        for hour in hours:
+            skipped += hour.skipped
+            day.n_files += hour.n_files
+            day.n_kept += hour.n_kept
+            if hour.partial.height:
+                day.hours.append(int(hour.hour))
+            day.partial = merge([day.partial, hour.partial])
+            blocks.append(hour.blocks)
+            if on_hour is not None:
+                on_hour(hour.hour, int(hour.partial["n_snapshots"].sum()))
+        day.blocks = join_blocks(blocks)
+        if not day.partial.is_empty():
+            yield day
 
 
 def _write(paths: LakePaths, venue: str, day: _Day, skipped: list[SkippedFile]) -> Path:
@@ -510,66 +554,6 @@ def _check(date: str, hours: Sequence[int], top: int) -> None:
         raise UsageError(f"top {top} is not positive", hint="name how many markets each ranking shows")
 
 
-def _mined(
-    partition: Partition,
-    skipped: list[SkippedFile],
-    *,
-    trades: _Trades,
-    gaps: pl.DataFrame,
-    store: MinedStore,
-    stems: set[str],
-) -> Iterator[Mined]:
-    """Sums of a partition's files; those that cannot be trusted or read go into ``skipped``."""
-    paths, venue, date = partition.paths, partition.venue, partition.date
-    day, lines = paths.day(SNAPSHOTS, venue, date), manifest_of(paths, venue, date)
-    for piece in partition.pieces():
-        try:
-            try:
-                check_sum(piece, day, lines)
-            except FileDamaged:
-                # The file may have been replaced since the manifest was read, and then its line was too.
-                check_sum(piece, day, manifest_of(paths, venue, date))
-            stems.add(piece.path.stem)
-            line = lines.get(piece.path.relative_to(day).as_posix())
-            kept = None
-            digest = ""
-            if line is not None and not piece.waiting:
-                digest = digest_of(line.sha256, trades.digest, _near(gaps, line.first_ts, line.last_ts))
-                kept = store.get(piece.path.stem, digest)
-            if kept is None:
-                kept = Mined(partial=_partial(piece), blocks=blocks_of(piece.scan(), trades.rows(), gaps))
-                if digest:
-                    store.put(piece.path.stem, digest, kept)
-            yield kept
-        except (pl.exceptions.PolarsError, StorageError, OSError) as exc:
-            reason = str(exc).partition("\n")[0] or type(exc).__name__
-            log.warning("mine.file_skipped", path=str(piece.path), reason=reason)
-            skipped.append(SkippedFile(path=str(piece.path), reason=reason))
-
-
-def _near(gaps: pl.DataFrame, first_ms: int, last_ms: int) -> list[tuple[object, ...]]:
-    """Gaps that touch a file's time."""
-    touching = gaps.filter(
-        pl.col("start_ms") <= last_ms + PAUSE_MS, pl.col("end_ms").is_null() | (pl.col("end_ms") >= first_ms)
-    )
-    return touching.sort("market_id", "start_ms").rows()
-
-
-def check_sum(piece: Piece, day: Path, lines: Mapping[str, ManifestLine]) -> None:
-    """Hold a finished file against its line in the manifest: damage need not show when a file is decoded.
-
-    A file beside a write-ahead file may be newer than its line, and a foreign file has none.
-    """
-    if piece.waiting:
-        return
-    line = lines.get(piece.path.relative_to(day).as_posix())
-    if line is None:
-        return
-    with piece.path.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != line.sha256:
-            raise FileDamaged(f"{piece.path} is not the file that the manifest describes")
-
-
 def missing_files(
     paths: LakePaths, venue: str, date: str, hours: Sequence[int], place: TablePlace
 ) -> list[SkippedFile]:
@@ -581,20 +565,6 @@ def missing_files(
         if name.startswith(folders)
     ]
     return [SkippedFile(path=str(path), reason="the file is missing") for path in sorted(named) if not path.is_file()]
-
-
-def manifest_of(paths: LakePaths, venue: str, date: str, place: TablePlace = SNAPSHOTS) -> dict[str, ManifestLine]:
-    """What the day's manifests say of each file."""
-    return read_manifests(paths.manifests(place, venue, date))
-
-
-def _partial(piece: Piece) -> pl.DataFrame:
-    partial = partial_of(piece.scan())
-    keys = partial.select(pl.col("market_id", "outcome_id", "first_ts", "last_ts").null_count())
-    if sum(keys.row(0)):
-        # A foreign file: its missing columns were read as nulls.
-        raise FileDamaged(f"{piece.path} holds rows without market, outcome or time")
-    return partial
 
 
 def nothing_stored(

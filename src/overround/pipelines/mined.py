@@ -1,35 +1,42 @@
-"""What one stored file says, kept from run to run: a day that was mined before is not read again.
+"""What stored files say, kept from run to run: a day that was mined before is not read again.
 
-A kept result names everything that it came of: the snapshot file's checksum, the checksums of that hour's trades, the gaps
-of its time, and the version of the sums. Where one of them differs, it is made anew; what is not used any more is removed.
+A file's kept sums name everything that they came of: the snapshot file's checksum, the checksums of that hour's trades, the
+gaps of its time, and the version of the sums. Where one of them differs, they are made anew; what is not used any more goes.
+An hour's are one file, with a checksum in front. A snapshot file that was not touched since it was hashed (size, times of
+change, identity) is not hashed again; ``overround lake verify`` always does.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import polars as pl
 import structlog
 
 from overround.analytics import BLOCK_COLUMNS, PARTIAL_SCHEMA
+from overround.errors import UNREADABLE
 from overround.storage import LakePaths
 from overround.storage.fileops import FileOps
 
-__all__ = ["MINED_VERSION", "Mined", "MinedStore", "digest_of"]
+__all__ = ["MINED_VERSION", "KeptHour", "Mined", "digest_of", "file_sha256"]
 
 log = structlog.get_logger()
 
-MINED_VERSION = 2
+MINED_VERSION = 3
 """Grows when a sum's meaning changes."""
 _WIDE = [name for name, kind in PARTIAL_SCHEMA.items() if kind == pl.Int128()]
+_DIGEST = 32
+_Look = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mined:
-    """Sums of one file.
+    """Sums of one file, or of several.
 
     Attributes
     ----------
@@ -41,70 +48,115 @@ class Mined:
     blocks: pl.DataFrame
 
 
+class _Stored(msgspec.Struct, array_like=True, frozen=True):
+    """``seen``: how each file looked when it was hashed, and its checksum; the frames are Parquet, lines with their ``of``."""
+
+    version: int
+    digests: list[str]
+    seen: dict[str, tuple[_Look, str]]
+    partial: bytes
+    blocks: bytes
+
+
+_DECODER = msgspec.msgpack.Decoder(_Stored)
+
+
 def digest_of(*parts: object) -> str:
     """A short name for what a result came of."""
     return hashlib.sha256(repr((MINED_VERSION, *parts)).encode()).hexdigest()[:20]
 
 
-class MinedStore:
-    """Kept results of one venue and day.
+def file_sha256(path: Path) -> str:
+    """Checksum of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class KeptHour:
+    """Kept results of one venue, day and hour.
 
     Parameters
     ----------
     paths : LakePaths
-    venue, date : str
+    venue, date, hour : str
 
     Attributes
     ----------
-    found, made : int
-        Results taken from here, and put here.
+    digests : set of str
+        What there are results of; none if the file is absent, damaged or of another version.
     """
 
-    def __init__(self, paths: LakePaths, venue: str, date: str) -> None:
-        self._folder = paths.mined(venue, date)
-        self._used: set[str] = set()
-        self.found = self.made = 0
+    def __init__(self, paths: LakePaths, venue: str, date: str, hour: str) -> None:
+        self._path = paths.mined(venue, date) / f"hour={hour}.sums"
+        self._stored = self._read()
+        self.digests = set(self._stored.digests) if self._stored else set()
+        self._seen = dict(self._stored.seen) if self._stored else {}
+        self._looked: dict[str, tuple[_Look, str]] = {}
+        self._taken: Mined | None = None
 
-    def get(self, stem: str, digest: str) -> Mined | None:
-        """A file's kept sums, if they came of the same; an unreadable one counts as none."""
-        frames = []
-        for kind, schema in (("partial", PARTIAL_SCHEMA), ("blocks", BLOCK_COLUMNS)):
-            path = self._path(stem, digest, kind)
-            try:
-                frame = pl.read_parquet(io.BytesIO(path.read_bytes()))
-                frames.append(frame.select(pl.col(name).cast(dtype) for name, dtype in schema.items()))
-            except FileNotFoundError:
-                return None
-            except (OSError, pl.exceptions.PolarsError) as exc:
-                log.warning("mine.kept_unreadable", path=str(path), reason=str(exc))
-                return None
-        self.found += 1
-        return Mined(partial=frames[0], blocks=frames[1])
+    def _read(self) -> _Stored | None:
+        try:
+            data = self._path.read_bytes()
+            if hashlib.sha256(data[_DIGEST:]).digest() != data[:_DIGEST]:
+                raise msgspec.DecodeError("the checksum differs")
+            stored = _DECODER.decode(data[_DIGEST:])
+        except FileNotFoundError:
+            return None
+        except (OSError, *UNREADABLE) as exc:
+            log.warning("mine.kept_unreadable", path=str(self._path), reason=str(exc))
+            return None
+        return stored if stored.version == MINED_VERSION else None
 
-    def put(self, stem: str, digest: str, mined: Mined) -> None:
-        """Keep a file's sums; a disk that refuses costs time, nothing else."""
-        self.made += 1
-        for kind, frame in (("partial", mined.partial), ("blocks", mined.blocks)):
-            path = self._path(stem, digest, kind)
-            sink = io.BytesIO()
-            # Parquet has no integers of 128 bits.
-            frame.with_columns(pl.col(name).cast(pl.String) for name in _WIDE if name in frame.columns).write_parquet(
-                sink, compression="zstd"
-            )
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                FileOps().write_whole(path, sink.getvalue())
-            except OSError as exc:
-                log.warning("mine.not_kept", path=str(path), reason=str(exc))
-                return
+    def sha256(self, path: Path) -> str:
+        """Checksum of a file's content, read again only if the file was touched."""
+        stat = path.stat()
+        look = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+        known = self._seen.get(path.name)
+        if known is None or known[0] != look:
+            known = (look, file_sha256(path))
+            after = path.stat()
+            if (after.st_size, after.st_mtime_ns, after.st_ctime_ns, after.st_ino) != look:
+                return known[1]
+        self._looked[path.name] = known
+        return known[1]
 
-    def sweep(self, stems: set[str]) -> None:
-        """Remove results of these files that were not asked for."""
-        for path in self._folder.glob("*.parquet") if self._folder.is_dir() else ():
-            if path.name not in self._used and path.name.partition("~")[0] in stems:
-                path.unlink(missing_ok=True)
+    def take(self, digests: Sequence[str]) -> list[Mined]:
+        """The results of these files, together."""
+        if not digests or self._stored is None:
+            return []
+        partial, blocks = _frame(self._stored.partial, PARTIAL_SCHEMA), _frame(self._stored.blocks, BLOCK_COLUMNS)
+        if self.digests - set(digests):
+            partial, blocks = (each.filter(pl.col("of").is_in(list(digests))) for each in (partial, blocks))
+        self._taken = Mined(partial=partial, blocks=blocks)
+        return [Mined(partial=partial.drop("of"), blocks=blocks.drop("of"))]
 
-    def _path(self, stem: str, digest: str, kind: str) -> Path:
-        name = f"{stem}~{digest}~{kind}.parquet"
-        self._used.add(name)
-        return self._folder / name
+    def save(self, known: Sequence[str], made: Mapping[str, Mined]) -> None:
+        """Keep what was taken and made; a disk that refuses costs time, nothing else."""
+        if not made and self.digests == set(known) and self._looked == self._seen:
+            return
+        partials = [] if self._taken is None else [self._taken.partial]
+        blocks = [] if self._taken is None else [self._taken.blocks]
+        for digest, mined in made.items():
+            partials.append(mined.partial.with_columns(pl.lit(digest).alias("of")))
+            blocks.append(mined.blocks.with_columns(pl.lit(digest).alias("of")))
+        if not partials:
+            return
+        stored = _Stored(MINED_VERSION, [*known, *made], self._looked, _bytes(partials), _bytes(blocks))
+        data = msgspec.msgpack.encode(stored)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            FileOps().write_whole(self._path, hashlib.sha256(data).digest() + data)
+        except OSError as exc:
+            log.warning("mine.not_kept", path=str(self._path), reason=str(exc))
+
+
+def _bytes(frames: Sequence[pl.DataFrame]) -> bytes:
+    sink = io.BytesIO()
+    # Parquet has no integers of 128 bits.
+    wide = [pl.col(name).cast(pl.String) for name in _WIDE if name in frames[0].columns]
+    pl.concat(frames).with_columns(wide).write_parquet(sink, compression="zstd")
+    return sink.getvalue()
+
+
+def _frame(data: bytes, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    return pl.read_parquet(io.BytesIO(data)).select(*(pl.col(name).cast(kind) for name, kind in schema.items()), "of")

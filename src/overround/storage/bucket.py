@@ -24,11 +24,12 @@ import structlog
 
 from overround import __version__
 from overround.errors import UNREADABLE, FileDamaged
-from overround.storage.columns import column, numbers
+from overround.storage.columns import column, ranks
 from overround.storage.fileops import FileOps
 from overround.storage.manifest import ManifestLine, append_line, read_manifest
 from overround.storage.paths import LakePaths, Shard
 from overround.storage.schema import TableSpec
+from overround.storage.sums import leave_sums
 from overround.storage.wal import WalContent, read_wal
 from overround.timebucket import Bucket
 
@@ -148,22 +149,8 @@ def conformed(rows: pa.Table, table: TableSpec, *, keep_all: bool = False) -> pa
 
 def sort_order(rows: pa.Table, key: Sequence[str]) -> npt.NDArray[np.int64]:
     """Positions that sort the rows by ``key``; rows of equal key keep their order."""
-    keys = [_ranks(rows.column(name)) for name in key]
+    keys = [ranks(rows.column(name)) for name in key]
     return np.lexsort(keys[::-1]).astype(np.int64)
-
-
-def _ranks(chunks: pa.ChunkedArray[Any]) -> npt.NDArray[Any]:
-    """Integers that sort as the column's values do."""
-    values = chunks.combine_chunks()
-    if not pa.types.is_string(values.type):
-        return numbers(values)
-    encoded = values.dictionary_encode()
-    # Arrow sorts the texts: it leaves the interpreter to the event loop meanwhile.
-    by_rank = numbers(pc.sort_indices(encoded.dictionary))
-    rank = np.empty(len(by_rank), np.int64)
-    rank[by_rank] = np.arange(len(by_rank))
-    ranks: npt.NDArray[Any] = rank[numbers(encoded.indices)]
-    return ranks
 
 
 class _Hashing(io.RawIOBase):
@@ -334,6 +321,10 @@ def _merge(
         ops.remove(temporary)  # a full disk needs the space
         raise
     ops.publish(temporary, target)
+    day = paths.day(table.place, venue, bucket.date)
+    if table.summed:
+        path = paths.sums(table.place, venue, bucket.date, shard)
+        leave_sums(ops, path, rows, target=target, day=day, sha256=written.sha256)
     times = rows.column(table.time_column)
     line = ManifestLine(
         file=target.relative_to(paths.day(table.place, venue, bucket.date)).as_posix(),

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-__all__ = ["column", "lists", "mask", "numbers", "optional", "texts"]
+__all__ = ["column", "lists", "mask", "numbers", "optional", "ranks", "texts"]
 
 _TYPES: dict[str, pa.DataType] = {"int32": pa.int32(), "int64": pa.int64(), "float64": pa.float64()}
 
@@ -60,6 +61,20 @@ def numbers(values: pa.Array[Any]) -> npt.NDArray[Any]:
     if held is None or not len(values):
         return np.empty(0, dtype)
     return np.frombuffer(memoryview(held), dtype, len(values), values.offset * dtype.itemsize)
+
+
+def ranks(chunks: pa.ChunkedArray[Any]) -> npt.NDArray[Any]:
+    """Integers that sort as the column's values do."""
+    values = chunks.combine_chunks()
+    if not pa.types.is_string(values.type):
+        return numbers(values)
+    encoded = values.dictionary_encode()
+    # Arrow sorts the texts: it leaves the interpreter to the event loop meanwhile.
+    by_rank = numbers(pc.sort_indices(encoded.dictionary))
+    rank = np.empty(len(by_rank), np.int64)
+    rank[by_rank] = np.arange(len(by_rank))
+    ranks: npt.NDArray[Any] = rank[numbers(encoded.indices)]
+    return ranks
 
 
 def _buffer(values: npt.NDArray[Any]) -> pa.Buffer:

@@ -61,7 +61,7 @@ class ManifestLine(msgspec.Struct, frozen=True, kw_only=True):
 _DECODER = msgspec.json.Decoder(ManifestLine)
 
 
-def append_line(ops: FileOps, path: Path, line: ManifestLine) -> None:
+def append_line(ops: FileOps, path: Path, line: msgspec.Struct) -> None:
     """Append a line, durably; a torn line left by a crash is closed first."""
     data = msgspec.json.encode(line) + b"\n"
     try:

@@ -243,6 +243,14 @@ class LakePaths:
         """A shard's manifest of one day; each table and shard has its own, so no two writers share a file."""
         return self.day(place, venue, date) / f"{_manifest_stem(place)}{shard_suffix(shard)}.jsonl"
 
+    def sums(self, place: TablePlace, venue: str, date: str, shard: Shard = (0, 1)) -> Path:
+        """Sums that a shard's writer leaves of its files, beside the manifest; may be removed at any time."""
+        return self.day(place, venue, date) / f"_sums{shard_suffix(shard)}.jsonl"
+
+    def all_sums(self, place: TablePlace, venue: str, date: str) -> list[Path]:
+        """All shards' sums of one day."""
+        return sorted(self.day(place, venue, date).glob("_sums*.jsonl"))
+
     def journal_file(self, venue: str, bucket: Bucket, shard: Shard = (0, 1), run: int = 0) -> Path:
         """A journal file; a restart inside the bucket opens the next ``run`` and never touches an earlier file."""
         again = f".r{run}" if run else ""

@@ -65,6 +65,8 @@ class TableSpec:
     compact : callable, optional
         Makes one row of the rows that belong together (parts of a minute, an open gap and its end) when a
         bucket's rows become Parquet; called with rows in the order in which they were written.
+    summed : bool
+        Whether the writer leaves sums of each file beside the manifest.
     """
 
     place: TablePlace
@@ -75,6 +77,7 @@ class TableSpec:
     row_group_rows: int = 5_000
     dictionary: tuple[str, ...] = ()
     compact: Callable[[pa.Table], pa.Table] | None = None
+    summed: bool = False
 
     @property
     def name(self) -> str:
@@ -92,4 +95,5 @@ SNAPSHOT_TABLE = TableSpec(
     # 8-byte values let zstd find the previous row as one long match (dictionary indices are bit-packed).
     # Times and counters stay plain too: the second outcome's run repeats the first's, byte for byte.
     dictionary=("venue", "market_id", "outcome_id", "status", "err", "integrity"),
+    summed=True,
 )
