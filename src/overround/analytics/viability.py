@@ -319,7 +319,11 @@ class Quoter:
     # -- inside -------------------------------------------------------------------------------------------
 
     def _block(self, ts_ms: int) -> dict[str, float]:
-        return self.blocks.setdefault(ts_ms // BLOCK_MS * BLOCK_MS, dict.fromkeys(QUOTE_COLUMNS, 0.0))
+        start = ts_ms // BLOCK_MS * BLOCK_MS
+        sums = self.blocks.get(start)
+        if sums is None:
+            sums = self.blocks[start] = dict.fromkeys(QUOTE_COLUMNS, 0.0)
+        return sums
 
     def _account(self, before: tuple[int, int, int, bool], step_ms: int) -> None:
         ts, bid, ask, _ = before

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import NamedTuple
 
 from markupsafe import Markup
 
@@ -52,19 +52,34 @@ def _quoted(market: ViableMarket) -> Quoted:
     )
 
 
-def _figures(market: ViableMarket) -> list[tuple[Any, str]]:
-    """The numbers of a line, each as it is sorted and as it is shown."""
+def _figures(market: ViableMarket) -> list[_Figure]:
+    """The numbers of a line."""
     stats, policy = market.stats, market.policy
+    judged = ((stats[name], stats[f"{name}_se"]) for name in (f"{policy}_markout_{seconds}s" for seconds in HORIZONS_S))
+    hours = stats["hours_to_close"]
     return [
+        _number(stats["watched_share"], ".0%", more="" if hours is None else f"closes in {max(0, hours):,.0f}\u00a0h"),
         _number(stats[f"{policy}_fills"], ",.0f"),
-        _number(stats["quoted_spread"], ".2f", 100),
+        _number(stats["quoted_spread"], ".2f", 100, more=_words(stats["competition"], "{:,.0f}\u00a0shown")),
         _number(stats[f"{policy}_edge"], ".2f", 100),
-        *(_number(stats[f"{policy}_markout_{seconds}s"], ".2f", 100) for seconds in HORIZONS_S),
+        *(_number(value, ".2f", 100, more=_words(error, "±\u00a0{:.2f}", 196)) for value, error in judged),
         _number(stats["capital"], ",.0f"),
         _number(stats["rewards"], ",.2f"),
-        _number(stats["inventory_risk"], ",.0f"),
+        _number(stats["inventory_risk"], ",.0f", more=_words(stats["jump_risk"], "jump\u00a0{:,.0f}")),
     ]
 
 
-def _number(value: float | None, form: str, scale: float = 1.0) -> tuple[float | str, str]:
-    return ("", "–") if value is None else (value, f"{value * scale:{form}}")
+class _Figure(NamedTuple):
+    """A number as it is sorted, as it is shown, and what is said below it."""
+
+    value: float | str
+    text: str
+    more: str
+
+
+def _number(value: float | None, form: str, scale: float = 1.0, *, more: str = "") -> _Figure:
+    return _Figure("", "–", more) if value is None else _Figure(value, f"{value * scale:{form}}", more)
+
+
+def _words(value: float | None, form: str, scale: float = 1.0) -> str:
+    return "" if value is None else form.format(value * scale)
