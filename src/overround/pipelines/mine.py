@@ -436,7 +436,7 @@ def _tasks(paths: LakePaths, venue: str, dates: Sequence[str], hours: Sequence[i
     for date in dates:
         gaps = gaps_of(paths, venue, [date]).select("market_id", "start_ms", "end_ms").collect()
         for partition in partitions(paths, venue, date=date, hours=hours):
-            yield HourTask(root=paths.root, venue=venue, date=date, hour=partition.hour, gaps=gaps)
+            yield HourTask(paths=paths, venue=venue, date=date, hour=partition.hour, gaps=gaps)
 
 
 def _days(

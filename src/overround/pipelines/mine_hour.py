@@ -50,14 +50,14 @@ class HourTask:
 
     Attributes
     ----------
-    root : Path
-        The data folder, as every machine at work sees it.
+    paths : LakePaths
+        The lake, as every machine at work sees it.
     venue, date, hour : str
     gaps : polars.DataFrame
         The day's: ``market_id`` (empty: all markets), ``start_ms``, ``end_ms``.
     """
 
-    root: Path
+    paths: LakePaths
     venue: str
     date: str
     hour: str
@@ -89,7 +89,7 @@ class HourMined:
 
 def mine_hour(task: HourTask) -> HourMined:
     """Sum up an hour's files, one at a time, as far as that was not done before."""
-    hour = _Hour(task.root, task.venue, task.date, task.hour)
+    hour = _Hour(task.paths, task.venue, task.date, task.hour)
     folder = hour.paths.hour(SNAPSHOTS, task.venue, task.date, task.hour)
     if not folder.is_dir():
         raise StorageError(f"{folder} is not here", hint="every node of a cluster sees the data folder under one path")
@@ -158,7 +158,7 @@ def rank_day(paths: LakePaths, venue: str, date: str, hours: Sequence[int]) -> D
     with_rows: list[int] = []
     for partition in partitions(paths, venue, date=date, hours=hours):
         before = len(found) + len(partials)
-        hour = _Hour(paths.root, venue, date, partition.hour, left=left)
+        hour = _Hour(paths, venue, date, partition.hour, left=left)
         for piece in partition.pieces():
             sums = None if piece.waiting else left.get(hour.name(piece))
             if sums is not None:
@@ -209,9 +209,9 @@ class _Hour:
     """An hour's files of snapshots, and what the manifest says of them."""
 
     def __init__(
-        self, root: Path, venue: str, date: str, hour: str, *, left: dict[str, FileSums] | None = None
+        self, paths: LakePaths, venue: str, date: str, hour: str, *, left: dict[str, FileSums] | None = None
     ) -> None:
-        self.paths, self.venue, self.date, self.hour = LakePaths(root), venue, date, hour
+        self.paths, self.venue, self.date, self.hour = paths, venue, date, hour
         self.day = self.paths.day(SNAPSHOTS, venue, date)
         self.skipped: list[SkippedFile] = []
         self._lines = manifest_of(self.paths, venue, date)

@@ -109,13 +109,11 @@ class KeptHour:
 
     def sha256(self, path: Path) -> str:
         """Checksum of a file's content, read again only if the file was touched."""
-        stat = path.stat()
-        look = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+        look = _look(path)
         known = self._seen.get(path.name)
         if known is None or known[0] != look:
             known = (look, file_sha256(path))
-            after = path.stat()
-            if (after.st_size, after.st_mtime_ns, after.st_ctime_ns, after.st_ino) != look:
+            if _look(path) != look:
                 return known[1]
         self._looked[path.name] = known
         return known[1]
@@ -148,6 +146,12 @@ class KeptHour:
             FileOps().write_whole(self._path, hashlib.sha256(data).digest() + data)
         except OSError as exc:
             log.warning("mine.not_kept", path=str(self._path), reason=str(exc))
+
+
+def _look(path: Path) -> _Look:
+    """What changes when a file is touched; an object in a store has no more than size and time."""
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns, getattr(stat, "st_ctime_ns", 0), getattr(stat, "st_ino", 0)
 
 
 def _bytes(frames: Sequence[pl.DataFrame]) -> bytes:
