@@ -255,6 +255,16 @@ def test_a_map_is_the_average_of_what_rested(recorded: LakePaths) -> None:
     assert np.isnan(found.best_bid[10:]).all()
 
 
+def test_levels_that_do_not_match_are_left_out_of_a_map_by_name(lake: LakePaths) -> None:
+    path = min(lake.day(SNAPSHOTS, "kalshi", DAY).rglob("snapshots_*.parquet"))
+    rows = pl.read_parquet(path, hive_partitioning=False)
+    rows.with_columns(bid_sz=pl.col("bid_sz").list.head(1)).write_parquet(path)
+    window = {(MARKETS[0], "yes"): PriceWindow(low_e4=4_000, step_e4=100, n_rows=20)}
+    maps, skipped = liquidity_maps(lake, "kalshi", DAY, window, begin_ms=NOON, bin_ms=60_000, n_bins=12)
+    assert [file.path for file in skipped] == [str(path)]
+    assert list(maps[MARKETS[0], "yes"].watched) == [False] * 5 + [True] * 5 + [False] * 2
+
+
 def test_a_windows_rows_are_whole_ticks_and_hold_the_mids() -> None:
     blocks = pl.DataFrame(
         {"w2_ms": [100.0, 0.0, 300.0], "mid": [30.3, 0.0, 120.0], "spread": [2.0, 0.0, 6.0], "tick_e4": [100] * 3}

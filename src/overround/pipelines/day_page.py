@@ -31,6 +31,7 @@ _MEASURES = (
     ("changes_per_min", "changes/min", ",.1f"),
     ("volatility", "move/√h", ".4f"),
 )
+_SUMS = ("w_ms", "w2_ms", "mid", "spread", "depth_top3", "updates")
 _UNITS = ((3_600_000, "h"), (60_000, "min"), (1_000, "s"))
 
 
@@ -68,7 +69,13 @@ class _Names:
 
 
 def _venue(day: VenueDay, top: int, name: _Names) -> dict[str, Any]:
-    told: dict[str, Any] = {"venue": day.venue, "mined": None, "coverage": None, "quoted": None}
+    told: dict[str, Any] = {
+        "venue": day.venue,
+        "unread": bool(day.skipped),
+        "mined": None,
+        "coverage": None,
+        "quoted": None,
+    }
     if day.coverage is not None:
         told["coverage"] = _coverage(day.coverage)
     if day.quoted is not None:
@@ -125,8 +132,14 @@ class _Drawn:
             {"market_id": list(day.firsts), "outcome_id": list(day.firsts.values())},
             schema={"market_id": pl.String, "outcome_id": pl.String},
         )
-        self.blocks = mined.blocks.join(firsts, on=["market_id", "outcome_id"], how="semi", maintain_order="left")
-        self._by_market = self.blocks.partition_by("market_id", as_dict=True)
+        narrow = mined.blocks.select("market_id", "outcome_id", "block", *_SUMS)
+        self.blocks = narrow.join(firsts, on=["market_id", "outcome_id"], how="semi", maintain_order="left")
+        result = mined.result
+        ids = {market.market_id for market in result.most_interesting}
+        ids |= {
+            market.market_id for ranked in (result.by_depth, result.by_spread, result.by_updates) for market in ranked
+        }
+        self._by_market = self.blocks.filter(pl.col("market_id").is_in(ids)).partition_by("market_id", as_dict=True)
 
     def part(self, at_ms: int) -> float:
         """Where a time lies on the axis, [0, 1]."""

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from overround.errors import UNREADABLE, StorageError
+from overround.errors import UNREADABLE, FileDamaged, StorageError
 from overround.market import PX_ONE_E4
 from overround.pipelines.mine import SkippedFile
 from overround.storage import LakePaths, gaps_of, partitions, trusted
@@ -20,6 +20,7 @@ __all__ = ["LiquidityMap", "PriceWindow", "liquidity_maps", "window_of"]
 Floats = npt.NDArray[np.float64]
 _STEPS_E4 = (10, 20, 50, 100, 200, 500)
 _MOST_ROWS = 64
+_UNEQUAL = [pl.col(f"{side}_px").list.len().ne_missing(pl.col(f"{side}_sz").list.len()) for side in ("bid", "ask")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +131,8 @@ def liquidity_maps(
                     .select("market_id", "outcome_id", "ts_recv", "best_bid_px", "best_ask_px", *LEVEL_COLUMNS)
                     .collect(engine="streaming")
                 )
+                if rows.filter(pl.any_horizontal(_UNEQUAL)).height:
+                    raise FileDamaged(f"{piece.path} holds levels with prices and without sizes")
             except (*UNREADABLE, OSError, pl.exceptions.PolarsError, StorageError) as exc:
                 skipped.append(SkippedFile(path=str(piece.path), reason=str(exc).partition("\n")[0]))
                 continue
