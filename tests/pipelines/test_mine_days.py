@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 from click.testing import CliRunner
 
-from overround.cli.app import root
+from overround.cli.app import main, root
 from overround.cli.options import parse_dates
 from overround.config import StorageSettings
 from overround.errors import NothingStored, UsageError
@@ -179,6 +179,18 @@ def test_files_that_are_added_changed_and_removed_are_seen(lake: LakePaths, tmp_
     assert back.by_depth == added.by_depth
 
 
+def test_a_damaged_file_in_the_middle_ends_the_command_with_3_and_its_name(
+    lake: LakePaths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    victim = lake.bucket_files(SNAPSHOTS, "kalshi", DAYS[0], "12")[3]
+    victim.write_bytes(victim.read_bytes()[:-100])
+    with pytest.raises(SystemExit) as ended:
+        main(["mine", "--venue", "kalshi", "--date", "..".join(DAYS), "--data-dir", str(lake.root), "--json"])
+    told = msgspec.json.decode(capsys.readouterr().out.splitlines()[-1])
+    assert (ended.value.code, told["incomplete"], told["n_files"]) == (3, True, 15)
+    assert [file["path"] for file in told["skipped"]] == [str(victim)]
+
+
 def test_a_late_gap_takes_its_time_back_from_kept_sums(lake: LakePaths) -> None:
     before = mine(lake, "kalshi", DAYS[0])
     ledger = CoverageWriter(lake, "kalshi", level=1, origin="synthetic")
@@ -201,7 +213,7 @@ def test_a_late_gap_takes_its_time_back_from_kept_sums(lake: LakePaths) -> None:
 def test_days_without_rows_are_passed_over_as_long_as_one_has_some(lake: LakePaths) -> None:
     result = mine_days(lake, "kalshi", parse_dates("2026-01-13..2026-01-16")).result
     assert (result.date, result.n_files) == ("2026-01-13..2026-01-16", 16)
-    with pytest.raises(NothingStored, match="2026-01-11"):
+    with pytest.raises(NothingStored, match=r"2026-01-11\.\.2026-01-12"):
         mine_days(lake, "kalshi", parse_dates("2026-01-11..2026-01-12"))
 
 

@@ -322,7 +322,7 @@ def mine_days(
     for date, place in itertools.product(dates, (SNAPSHOTS, TRADES)):
         skipped += missing_files(paths, venue, date, hours, place)
     if not days:
-        raise nothing_stored(paths, venue, dates[0], hours, skipped)
+        raise nothing_stored(paths, venue, dates, hours, skipped)
     partial = merge(day.partial for day in days)
     blocks = join_blocks([day.blocks for day in days])
     stats = with_coverage(estimate(blocks), paths, venue, [day.date for day in days], [])
@@ -387,7 +387,7 @@ def rank_days(
         skipped += missing_files(paths, venue, date, hours, SNAPSHOTS)
     partial = merge(day.partial for day in days)
     if partial.is_empty():
-        raise nothing_stored(paths, venue, dates[0], hours, skipped)
+        raise nothing_stored(paths, venue, dates, hours, skipped)
     return _result(
         paths, venue, dates, partial,
         hours=sorted({hour for day in days for hour in day.hours}),
@@ -414,7 +414,7 @@ def _result(
     best = _titled(rankings(partial, top=top), paths, venue, dates[-1])
     return MineResult(
         venue=str(venue),
-        date=dates[0] if len(dates) == 1 else f"{dates[0]}..{dates[-1]}",
+        date=_span(dates),
         hours=tuple(hours),
         n_snapshots=int(partial["n_snapshots"].sum()),
         n_ok=int(partial["n_ok"].sum()),
@@ -568,26 +568,31 @@ def missing_files(
 
 
 def nothing_stored(
-    paths: LakePaths, venue: str, date: str, hours: Sequence[int], skipped: Sequence[SkippedFile]
+    paths: LakePaths, venue: str, dates: Sequence[str], hours: Sequence[int], skipped: Sequence[SkippedFile]
 ) -> StorageError | UsageError:
     """Why there is nothing to tell of these hours."""
+    days = _span(dates)
     if skipped:
         more = f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else ""
         return FileDamaged(
-            f"no file of {venue} on {date} can be read: {skipped[0].path}{more}",
+            f"no file of {venue} on {days} can be read: {skipped[0].path}{more}",
             hint="`overround lake verify` names what is damaged",
         )
-    stored = [partition.hour for partition in partitions(paths, venue, date=date)]
+    stored = sorted({int(partition.hour) for date in dates for partition in partitions(paths, venue, date=date)})
     where = paths.table(SNAPSHOTS)
     if stored and len(set(hours)) < 24:
         return NothingStored(
-            f"no snapshots for {venue} on {date} in hours {_spans(hours)} under {where}",
-            hint=f"that day has hours {_spans([int(hour) for hour in stored])}",
+            f"no snapshots for {venue} on {days} in hours {_spans(hours)} under {where}",
+            hint=f"there are hours {_spans(stored)}",
         )
     return NothingStored(
-        f"no snapshots for {venue} on {date} under {where}",
+        f"no snapshots for {venue} on {days} under {where}",
         hint="`overround collect` writes them; `overround lake ls` lists the days on disk",
     )
+
+
+def _span(dates: Sequence[str]) -> str:
+    return dates[0] if len(dates) == 1 else f"{dates[0]}..{dates[-1]}"
 
 
 def _spans(hours: Sequence[int]) -> str:

@@ -236,7 +236,7 @@ def mm_viability(
                     (reward_share(mine, rule, size=_size(market, size)), mine.height)
                 )
     if not found:
-        raise nothing_stored(paths, venue, date, hours, skipped)
+        raise nothing_stored(paths, venue, [date], hours, skipped)
     stats = with_coverage(_measured(quoters), paths, venue, [date], skipped)
     lines = _lines(stats, shares, two_sided, listed, date, size)
     path = ""

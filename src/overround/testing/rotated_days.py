@@ -8,6 +8,7 @@ of the same rows and prints. So one day gives two data sets that differ in nothi
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +17,11 @@ import polars as pl
 from overround.exchange.generator import GeneratedSource
 from overround.exchange.model import ChangeKind
 from overround.exchange.universe import WorldSpec
-from overround.market import PX_ONE_E4, SZ_ONE_E6, MarketId, Venue
+from overround.market import PX_ONE_E4, SZ_ONE_E6, Market, MarketId, Venue
 from overround.scheduler import Limits, RotationState, plan_rotation
 from overround.testing.markets import a_market
 
-__all__ = ["EVERY_MS", "RotatedDay", "rotated_day"]
+__all__ = ["EVERY_MS", "RotatedDay", "rotated_day", "stays_of"]
 
 EVERY_MS = 10_000
 _PLAN_MS = 30_000
@@ -37,11 +38,14 @@ class RotatedDay:
         As the lake's readers give them, first outcome only, seen throughout.
     stays : polars.DataFrame
         ``market_id``, ``start_ms``, ``end_ms``: when the rotation held each market.
+    markets : mapping of MarketId to Market
+        As they were listed when the day began.
     """
 
     rows: pl.DataFrame
     trades: pl.DataFrame
     stays: pl.DataFrame
+    markets: Mapping[MarketId, Market]
 
     def sampled(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Rows or trades of the stays alone."""
@@ -88,13 +92,17 @@ def rotated_day(
     source.watch(keys)
     chosen = set(keys)
     markets = {
-        MarketId(key): a_market(n, market_id=MarketId(key), close_ts=end + 7_200_000) for n, key in enumerate(keys)
+        MarketId(key): a_market(
+            n,
+            market_id=MarketId(key),
+            close_ts=end + 7_200_000,
+            volume_24h_usdc=source.listings[key].volume_24h_usdc,
+            liquidity_usdc=source.listings[key].liquidity_usdc,
+        )
+        for n, key in enumerate(keys)
     }
     scores = {MarketId(key): 1.0 - place / len(keys) for place, key in enumerate(keys)}
     limits = Limits(max_subs=max_subs, hot_count=hot_count, rotation_period_ms=180_000, churn_per_minute=20)
-    state = RotationState()
-    held: dict[MarketId, int] = {}
-    stays: list[tuple[str, int, int]] = []
     rows: list[tuple[object, ...]] = []
     trades: list[tuple[object, ...]] = []
     seq = dict.fromkeys(keys, 0)
@@ -116,17 +124,28 @@ def rotated_day(
             if key not in told:
                 told[key] = _book(*source.levels(key))
             rows.append((key, "yes", now, seq[key], changed[key], *told[key]))
-        if (now - begin) % _PLAN_MS == 0:
-            plan, state = plan_rotation(state, markets=markets, scores=scores, now_ms=now, limits=limits)
-            for market_id in plan.add:
-                held[market_id] = now
-            stays += [(market_id, held.pop(market_id), now) for market_id in plan.remove]
-    stays += [(market_id, since, end) for market_id, since in held.items()]
     return RotatedDay(
         rows=pl.DataFrame(rows, schema=_ROWS, orient="row"),
         trades=pl.DataFrame(trades, schema=_TRADES, orient="row"),
-        stays=pl.DataFrame(stays, schema=_STAYS, orient="row"),
+        stays=stays_of(markets, scores, limits, begin, end),
+        markets=markets,
     )
+
+
+def stays_of(
+    markets: Mapping[MarketId, Market], scores: Mapping[MarketId, float], limits: Limits, begin_ms: int, end_ms: int
+) -> pl.DataFrame:
+    """When the scheduler would hold each market, started with nothing held."""
+    state = RotationState()
+    held: dict[MarketId, int] = {}
+    stays: list[tuple[str, int, int]] = []
+    for now in range(begin_ms, end_ms, _PLAN_MS):
+        plan, state = plan_rotation(state, markets=markets, scores=scores, now_ms=now, limits=limits)
+        for market_id in plan.add:
+            held[market_id] = now
+        stays += [(market_id, held.pop(market_id), now) for market_id in plan.remove]
+    stays += [(market_id, since, end_ms) for market_id, since in held.items()]
+    return pl.DataFrame(stays, schema=_STAYS, orient="row")
 
 
 _ROWS: dict[str, Any] = {
