@@ -81,3 +81,19 @@ def test_a_combination_is_bounded_by_its_legs() -> None:
     )
     assert shown(related([*legs, combo]), Relation.JOINT) == [("certain", ["C", "L1", "~L2"])]
     assert shown(related([legs[0], combo]), Relation.IMPLIES) == [("certain", ["C", "L1"])]
+
+
+def test_combinations_by_rival_winners_and_by_larger_numbers() -> None:
+    def combo(name: str, title: str, *legs: str) -> dict[str, Any]:
+        return kalshi(
+            name, title, event=name, mve_selected_legs=[{"market_ticker": leg, "side": "yes"} for leg in legs]
+        )
+
+    found = related([
+        combo("C1", "yes Cats,yes Ann Roe: 8+", "KXAGAME-27MAY09CATDOG-CAT", "KXAPTS-27MAY09CATDOG-CATAROE1-8"),
+        combo("C2", "yes Dogs,yes Ann Roe: 2+", "KXAGAME-27MAY09CATDOG-DOG", "KXAPTS-27MAY09CATDOG-CATAROE1-2"),
+        combo("C3", "yes Cats,yes Ann Roe: 2+", "KXAGAME-27MAY09CATDOG-CAT", "KXAPTS-27MAY09CATDOG-CATAROE1-2"),
+        combo("C4", "yes Cats,yes Ann Roe: 2+", "KXAGAME-27MAY10CATDOG-CAT", "KXAPTS-27MAY10CATDOG-CATAROE1-2"),
+    ])  # fmt: skip
+    assert shown(found, Relation.MUTUALLY_EXCLUSIVE) == [("conditional", ["C1", "C2"]), ("conditional", ["C2", "C3"])]
+    assert shown(found, Relation.IMPLIES) == [("conditional", ["C1", "C3"])]

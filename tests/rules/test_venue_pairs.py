@@ -115,3 +115,35 @@ def test_another_station_is_a_named_difference_and_no_equivalence() -> None:
     (pair,) = venue_pairs(readings(records))
     assert pair.verdict is Verdict.SIMILAR
     assert any(named.startswith("station: ") for named in pair.differences)
+
+
+def bets(line: str, extra: str = "") -> list[dict[str, Any]]:
+    played = "the Chicago at Boston professional basketball game originally scheduled for May 9, 2027"
+    coming = f"In the upcoming NBA game, scheduled for May 9, 2027:{extra}"
+    return [
+        kalshi("KXT-210", "Over 210.5 points scored", f"If Chicago and Boston score more than 210.5 points in {played}, Yes.",
+               about="Chicago at Boston: Total Points", event="KXT", strike_type="greater", floor_strike=210.5),
+        kalshi("KXS-BOS5", "Boston wins by over 5.5 points?", f"If Boston wins by more than 5.5 points in {played}, Yes.",
+               about="Chicago at Boston: Spread", event="KXS", label="Boston wins by over 5.5 points", strike_type="greater", floor_strike=5.5),
+        gamma(1, f"Bulls vs. Celtics: O/U {line}", f"{coming} Over or under {line} points.", about="Bulls vs. Celtics", label=f"O/U {line}",
+              outcomes=("Over", "Under"), sportsMarketType="totals", line=float(line)),
+        gamma(2, "Spread: Celtics (-5.5)", f"{coming} Celtics win by 6 or more points.", about="Bulls vs. Celtics", label="Spread -5.5",
+              outcomes=("Celtics", "Bulls"), sportsMarketType="spreads", line=-5.5),
+    ]  # fmt: skip
+
+
+def test_totals_and_margins_of_one_fixture_need_one_line() -> None:
+    assert [names for _, names in shown(related(bets("210.5")), Relation.EQUIVALENT)] == [["KXT-210", "1"], ["KXS-BOS5", "2"]]  # fmt: skip
+    assert [names for _, names in shown(related(bets("211.5")), Relation.EQUIVALENT)] == [["KXS-BOS5", "2"]]
+
+
+def test_what_counts_overtime_is_not_what_ends_with_regulation() -> None:
+    records = [
+        game("professional basketball"),
+        other_game("NBA"),
+    ]
+    records[0]["market"]["rules_primary"] += " This refers to the outcome within regulation."
+    records[1]["market"]["description"] += " This includes any overtime periods."
+    assert not shown(related(records), Relation.EQUIVALENT)
+    (pair,) = venue_pairs(readings(records))
+    assert pair.differences == ("overtime: counts for one only",)

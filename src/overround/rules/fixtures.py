@@ -13,7 +13,7 @@ from overround.rules.draw import draw
 from overround.rules.grammar import Reading
 from overround.rules.sets import grouped
 
-__all__ = ["fixture_constraints"]
+__all__ = ["Bet", "bet_of", "fixture_constraints"]
 
 _SCOPE = re.compile(
     r"\b(?:1st|first|2nd|second|3rd|third|4th|fourth)\s(?:half|quarter|period|set|inning|5 innings|five innings)\b|\b[12]h\b|"
@@ -30,7 +30,7 @@ _SCORER = re.compile(r"\b(first|anytime) ((?:\w+ )?(?:goal)?scorer)\b", re.IGNOR
 _BLANKS = re.compile(r"\s+")
 
 
-class _Bet(msgspec.Struct, frozen=True):
+class Bet(msgspec.Struct, frozen=True):
     """One outcome of a bet, as an assertion on the final score of a scope.
 
     ``margin`` and ``total`` hold for more than ``line``; ``result`` for a side's win or a draw; ``both`` for both sides scoring.
@@ -51,7 +51,7 @@ def fixture_constraints(readings: Sequence[Reading]) -> Iterator[Constraint]:
     for members in grouped(playing, lambda one: (one.wording.venue, one.prop.game)).values():
         if len(members) < 2:
             continue
-        bets = [bet for one in members if (bet := _bet(one)) is not None]
+        bets = [bet for one in members if (bet := bet_of(one)) is not None]
         for scoped in grouped(bets, lambda bet: bet.scope).values():
             yield from _scores(scoped)
         yield from _doubles(members)
@@ -68,7 +68,8 @@ def fixture_constraints(readings: Sequence[Reading]) -> Iterator[Constraint]:
         yield from _fight(members)
 
 
-def _bet(one: Reading) -> _Bet | None:
+def bet_of(one: Reading) -> Bet | None:
+    """What a market asserts of a fixture's score; None for what is no result, margin, total or both scoring."""
     words = one.wording
     # The event's title is that of the fixture; what narrows a bet stands in its own words or in its sort.
     own = f"{words.title} {words.label} {words.kind.replace('_', ' ')} {words.event_title.partition(':')[2] if words.venue == 'kalshi' else ''}"
@@ -84,19 +85,19 @@ def _bet(one: Reading) -> _Bet | None:
     )
     values = one.prop.values
     if "both_teams_to_score" in words.kind or "both teams to score" in words.title.lower():
-        return _Bet(one, 0, "both", scope, unit=unit)
+        return Bet(one, 0, "both", scope, unit=unit)
     if one.prop.family is Family.SPREAD and values is not None and values.lo is not None and values.lo > 0:
         side = _margin_side(one)
         sort = "handicap" if "map" in words.kind or "handicap" in words.title.lower() else "margin"
-        return _Bet(one, 0, sort, scope, side=side, line=values.lo, unit=unit) if side else None
+        return Bet(one, 0, sort, scope, side=side, line=values.lo, unit=unit) if side else None
     if one.prop.family is Family.TOTAL and values is not None and values.lo is not None:
-        return _Bet(one, 0, "total", scope, line=values.lo, unit=unit)
+        return Bet(one, 0, "total", scope, line=values.lo, unit=unit)
     if one.prop.family is Family.MONEYLINE and values is None:
         if words.label.lower().startswith(("draw", "tie")):
-            return _Bet(one, 0, "draw", scope)
+            return Bet(one, 0, "draw", scope)
         yes_no = words.outcomes[0].lower() == "yes"
         side = (words.label if yes_no else words.outcomes[0]).lower().strip()
-        return _Bet(one, 0, "result", scope, side=_plain(side)) if side else None
+        return Bet(one, 0, "result", scope, side=_plain(side)) if side else None
     return None
 
 
@@ -126,7 +127,7 @@ def _cancelled(one: Reading, other: Reading) -> list[str]:
     return []
 
 
-def _scores(bets: Sequence[_Bet]) -> Iterator[Constraint]:
+def _scores(bets: Sequence[Bet]) -> Iterator[Constraint]:
     margins = [bet for bet in bets if bet.sort == "margin"]
     totals = sorted((bet for bet in bets if bet.sort == "total"), key=lambda bet: bet.line)
     results = [bet for bet in bets if bet.sort == "result"]
@@ -182,7 +183,7 @@ def _scores(bets: Sequence[_Bet]) -> Iterator[Constraint]:
             )  # fmt: skip
 
 
-def _fair(one: _Bet, other: _Bet) -> list[str]:
+def _fair(one: Bet, other: Bet) -> list[str]:
     fair = Payoff.FAIR in (
         one.reading.prop.payoffs.get(Branch.CANCELLED),
         other.reading.prop.payoffs.get(Branch.CANCELLED),
@@ -190,7 +191,7 @@ def _fair(one: _Bet, other: _Bet) -> list[str]:
     return ["the fixture is not cancelled: each market then settles at a price of its own"] if fair else []
 
 
-def _either(one: _Bet, other: _Bet) -> list[str]:
+def _either(one: Bet, other: Bet) -> list[str]:
     """Whether a cancelled fixture can pay the two more than 1 together."""
     worth = {Payoff.NOTHING: 0.0, Payoff.HALF: 0.5, Payoff.ALL: 1.0, None: 0.0}
     paid = [bet.reading.prop.payoffs.get(Branch.CANCELLED) for bet in (one, other)]
@@ -201,7 +202,7 @@ def _either(one: _Bet, other: _Bet) -> list[str]:
     return ["the fixture is not cancelled"]
 
 
-def _sweep(one: _Bet, totals: Sequence[_Bet]) -> Iterator[Constraint]:
+def _sweep(one: Bet, totals: Sequence[Bet]) -> Iterator[Constraint]:
     """Winning a best of n by all but one of its parts ends it before the last."""
     found = _BEST_OF.search(f"{one.reading.wording.event_title} {one.reading.wording.rules[:600]}")
     if one.sort != "handicap" or found is None:
@@ -284,7 +285,7 @@ def _fight(members: Sequence[Reading]) -> Iterator[Constraint]:
                 Relation.MUTUALLY_EXCLUSIVE,
                 [(distance, 0), (finish, 0)],
                 rule="finish_is_short",
-                conditions=_either(_Bet(distance, 0, "", ""), _Bet(finish, 0, "", "")),
+                conditions=_either(Bet(distance, 0, "", ""), Bet(finish, 0, "", "")),
             )
     sides = {id(one): side for one in finishes if (side := _fighter(one))}
     winners = [one for one in members if one.prop.family is Family.MONEYLINE and len(one.wording.outcomes) == 2]
@@ -297,14 +298,14 @@ def _fight(members: Sequence[Reading]) -> Iterator[Constraint]:
                     Relation.MUTUALLY_EXCLUSIVE,
                     pair,
                     rule="one_winner",
-                    conditions=_either(_Bet(named, 0, "", ""), _Bet(other, 0, "", "")),
+                    conditions=_either(Bet(named, 0, "", ""), Bet(other, 0, "", "")),
                 )
             elif not ways & _ways(other):
                 yield draw(
                     Relation.MUTUALLY_EXCLUSIVE,
                     pair,
                     rule="one_way_to_win",
-                    conditions=_either(_Bet(named, 0, "", ""), _Bet(other, 0, "", "")),
+                    conditions=_either(Bet(named, 0, "", ""), Bet(other, 0, "", "")),
                 )
         if id(named) not in sides:
             continue

@@ -13,9 +13,10 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from overround.logic import Branch, Constraint, Family, Payoff, Relation, WindowKind
+from overround.logic import Branch, Constraint, Payoff, Relation, WindowKind
 from overround.market import MarketId, Venue
 from overround.rules.draw import draw
+from overround.rules.fixtures import Bet, bet_of
 from overround.rules.grammar import Reading
 from overround.rules.matching import FILLERS, Statement, Verdict, match, statement
 from overround.rules.policy import decisions
@@ -26,6 +27,9 @@ __all__ = ["VenuePair", "cross_venue_constraints", "venue_pairs"]
 
 _MOST = 60
 """Markets compared with one market of the other venue."""
+_ENDS = frozenset(["result", "draw"])
+_SHORT = re.compile(r"\b(?:90 minutes|regulation|regular time)\b", re.IGNORECASE)
+_LONG = re.compile(r"\binclud\w+ (?:any |all )?(?:overtime|extra time)|\bovertime (?:is|are|will be) (?:included|counted)", re.IGNORECASE)  # fmt: skip
 _NAME = re.compile(r"\b(?:[a-z]{2}-\d{1,2}|[a-z][a-z0-9]{2,})\b")
 _DAY_MS = 86_400_000
 _BPS = "no move that is not a multiple of 25 basis points"
@@ -146,43 +150,77 @@ def _names(one: Reading) -> set[str]:
 
 
 def _fixtures(sides: dict[Venue, list[Reading]]) -> Iterator[VenuePair]:
-    """Winners of one fixture: the same sides by name or alias, in one league, on one day."""
-    bets = {venue: [(day, bet) for one in sides[venue] if one.prop.family is Family.MONEYLINE and one.prop.values is None and (bet := _sides(one)) is not None and (day := one.prop.game.rpartition(" ")[2])] for venue in Venue}  # fmt: skip
-    days = grouped(bets[Venue.POLYMARKET], lambda item: item[0])
-    for day, (one, mine, league) in bets[Venue.KALSHI]:
-        for _, (other, theirs, other_league) in days.get(day, ()):
-            places = sides_of(mine, theirs, league) if league == other_league else None
-            if places is None:
+    """Bets on one fixture: the same sides by name or alias, in one league, on one day; the same result, margin or total."""
+    bets = {venue: [found for one in sides[venue] if (found := _sides(one)) is not None] for venue in Venue}
+    days = grouped(bets[Venue.POLYMARKET], lambda item: (item[1], item[3]))
+    for mine, day, names, league in bets[Venue.KALSHI]:
+        for theirs, _, other_names, _ in days.get((day, league), ()):
+            places = sides_of(names, other_names, league) if mine.sort == theirs.sort or {mine.sort, theirs.sort} == _ENDS else None  # fmt: skip
+            index = None if places is None else _paid(mine, names, theirs, other_names, places, league)
+            if index is None:
                 continue
-            index = _paid(one, mine, other, theirs, places)
-            if index is not None:
-                yield VenuePair(one=one, other=other, index=index, verdict=Verdict.EQUIVALENT, terms=_terms_apart(one, other, index))  # fmt: skip
+            one, other = mine.reading, theirs.reading
+            apart = _counted_apart(one, other)
+            yield VenuePair(
+                one=one, other=other, index=index, verdict=Verdict.SIMILAR if apart else Verdict.EQUIVALENT,
+                differences=apart, terms=() if apart else _terms_apart(one, other, index),
+            )  # fmt: skip
 
 
-def _sides(one: Reading) -> tuple[Reading, tuple[str, str], str] | None:
-    """Both sides as the fixture names them, and the league its texts name, if any."""
-    words = one.wording
-    named, _, _ = one.prop.game.rpartition(" ")
+def _counted_apart(one: Reading, other: Reading) -> tuple[str, ...]:
+    """Whether what is played after the regular time counts for one and not for the other."""
+    rules = [reading.wording.rules for reading in (one, other)]
+    short = [_SHORT.search(text) is not None for text in rules]
+    if any(short[place] and _LONG.search(rules[1 - place]) for place in (0, 1)) and short[0] != short[1]:
+        return ("overtime: counts for one only",)
+    return ()
+
+
+def _sides(one: Reading) -> tuple[Bet, str, tuple[str, str], str] | None:
+    """The bet, its day, both sides as the fixture names them, and the league its texts name, if any."""
+    words, bet = one.wording, bet_of(one) if one.prop.game else None
+    named, _, day = one.prop.game.rpartition(" ")
     sides = tuple(named.split(" v "))
-    if len(sides) != 2 or not re.fullmatch(r"20\d\d-\d\d-\d\d", one.prop.game.rpartition(" ")[2]):
+    if bet is None or bet.scope or len(sides) != 2 or not re.fullmatch(r"20\d\d-\d\d-\d\d", day):
         return None
     text = f"{words.title} {words.event_title} {words.rules[:600]}"
-    return one, (sides[0], sides[1]), next((league for league, said in _LEAGUES if said.search(text)), "")
+    league = next((league for league, said in _LEAGUES if said.search(text)), "")
+    return bet, day, (sides[0], sides[1]), league
 
 
 def _paid(
-    one: Reading, mine: tuple[str, str], other: Reading, theirs: tuple[str, str], places: tuple[int, int]
+    mine: Bet, names: tuple[str, str], theirs: Bet, other_names: tuple[str, str], places: tuple[int, int], league: str
 ) -> int | None:
-    """The other market's outcome that is paid when the first's side wins; None where neither is."""
-    side = _side(one.wording.label, mine)
+    """The other market's outcome that is paid when the first is; None where neither is."""
+    if mine.sort in {"total", "margin"}:
+        # "In the upcoming game" is no unit; where the league is named its scores have one.
+        units = {mine.unit, theirs.unit} - ({"game", ""} if league else {""})
+        if mine.line != theirs.line or len(units) > 1:
+            return None
+        over = theirs.reading.wording.outcomes[0].lower() in {"over", "yes"}
+        return 0 if (over if mine.sort == "total" else _placed(mine, names, theirs, other_names, places)) else None
+    if mine.sort not in _ENDS:
+        return None
+    side = -1 if mine.sort == "draw" else _side(mine.side, names)
     if side is None:
         return None
-    wanted = theirs[places[side]] if side >= 0 else "draw"
-    outcomes = [name.lower() for name in other.wording.outcomes]
+    outcomes = [name.lower() for name in theirs.reading.wording.outcomes]
     if outcomes[0] == "yes":
-        told = _side(other.wording.label, theirs)
-        return 0 if told is not None and (told < 0 if side < 0 else told == places[side]) else None
+        same = (
+            theirs.sort == "draw"
+            if side < 0
+            else theirs.sort == "result" and _side(theirs.side, other_names) == places[side]
+        )
+        return 0 if same else None
+    wanted = other_names[places[side]] if side >= 0 else "draw"
     return outcomes.index(wanted) if wanted in outcomes else None
+
+
+def _placed(
+    mine: Bet, names: tuple[str, str], theirs: Bet, other_names: tuple[str, str], places: tuple[int, int]
+) -> bool:
+    side = _side(mine.side, names)
+    return side is not None and side >= 0 and _side(theirs.side, other_names) == places[side]
 
 
 def _side(label: str, sides: tuple[str, str]) -> int | None:
