@@ -279,6 +279,7 @@ class Quoter:
         self._answers = {1: _Answer(), -1: _Answer()}
         self._bags = {policy: _Bag() for policy in IMAGINED}
         self._before: tuple[int, int, int, bool] | None = None
+        self._shown = (0, 0, 0, 0)
         self._grid: tuple[int, float] | None = None
         self._waiting: list[deque[_Fill]] = [deque() for _ in HORIZONS_S]
         self.blocks: dict[int, dict[str, float]] = {}
@@ -295,10 +296,15 @@ class Quoter:
             before = self._before
             step = 0 if before is None else ts - before[0]
             whole = before is not None and before[3] and good and 0 <= step <= PAUSE_MS
+            # Most rows say what the one before said: then nothing is filled and no order moves.
+            shown = (bid, ask, bid_e6, ask_e6)
+            still = whole and at == first and shown == self._shown
+            self._shown = shown
             if whole and before is not None:
                 self._account(before, step)
-                told = [(print_px[n], print_sz[n], print_buys[n]) for n in range(first, at)]
-                self._hear(ts, told, bid, ask, bid_e6, ask_e6)
+                if not still:
+                    told = [(print_px[n], print_sz[n], print_buys[n]) for n in range(first, at)]
+                    self._hear(ts, told, bid, ask, bid_e6, ask_e6)
                 self._answered(ts, step, bid, ask, bid_e6, ask_e6)
             else:
                 self._drop()
@@ -306,9 +312,11 @@ class Quoter:
                 self._bags = {policy: _Bag() for policy in IMAGINED}
             if two_sided:
                 self._judge(ts, bid, ask)
-                self._carry(ts, bid, ask)
                 self._move(ts, (bid + ask) / 2 / PX_ONE_E4)
-                self._requote(ts, bid, ask, bid_e6, ask_e6)
+                if not still:
+                    self._carry(ts, bid, ask)
+                if not still or any(answer.until_ms for answer in self._answers.values()):
+                    self._requote(ts, bid, ask, bid_e6, ask_e6)
             else:
                 self._drop()
             self._before = (ts, bid, ask, good)
@@ -430,9 +438,12 @@ class Quoter:
             bag.worth = worth
 
     def _requote(self, ts: int, bid: int, ask: int, bid_e6: int, ask_e6: int) -> None:
+        for answer in self._answers.values():
+            if ts >= answer.until_ms:
+                answer.until_ms = 0
         stood_bid, stood_ask = (
             max((answer.px_e4 * sign, best * sign)) * sign
-            if ts < answer.until_ms and (bid + ask) / 2 * sign > answer.px_e4 * sign
+            if answer.until_ms and (bid + ask) / 2 * sign > answer.px_e4 * sign
             else best
             for (sign, answer), best in zip(self._answers.items(), (bid, ask), strict=True)
         )
