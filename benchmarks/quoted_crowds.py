@@ -77,8 +77,8 @@ def _rows(found: dict[tuple[str, str], list[tuple[float, ...]]]) -> list[tuple[s
         usd, lo, hi, *days = np.array(lines).T
         true, every = days[0], np.array(days)
         others = every[1:]
-        # What a market's days differ by, of few days each: the mean of the logs over all markets is steady.
-        spread = np.exp(np.log(every.std(axis=0, ddof=1)).mean())
+        # What a market's days differ by: the mean of the logs over all markets, which is too small where days are few.
+        spread = np.exp(np.log(every.std(axis=0, ddof=1)).mean() - _shortfall(len(every) - 1))
         rows.append(
             (
                 policy,
@@ -94,6 +94,15 @@ def _rows(found: dict[tuple[str, str], list[tuple[float, ...]]]) -> list[tuple[s
             )
         )
     return rows
+
+
+def _shortfall(free: int) -> float:
+    """Mean log of a standard deviation of so many degrees of freedom, against that of the true one."""
+    # Half the digamma function of half of it, by recurrence, less half the log.
+    at, digamma = (1.0, -np.euler_gamma) if free % 2 == 0 else (0.5, -np.euler_gamma - 2 * np.log(2))
+    while at < free / 2:
+        digamma, at = digamma + 1 / at, at + 1
+    return float(digamma - np.log(free / 2)) / 2
 
 
 if __name__ == "__main__":

@@ -112,6 +112,17 @@ def test_a_damaged_file_is_left_out_by_name(
     assert "left out: " in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("table", ["orderbook_snapshots", "trades"])
+def test_a_file_of_a_foreign_schema_is_left_out_by_name(lake: LakePaths, tmp_path: Path, table: str) -> None:
+    copy = copied(lake, tmp_path)
+    (hour, *_) = sorted((copy.root / table).glob("venue=kalshi/date=*/hour=*"))
+    path = hour / f"{table.removeprefix('orderbook_')}_{DAY}T12-01.parquet"
+    pl.DataFrame({"a": [1, 2]}).write_parquet(path)
+    result = mm_viability(copy, "kalshi", DAY, write=False)
+    assert [file.path for file in result.skipped] == [str(path)]
+    assert result.exit_code == 3
+
+
 def test_an_hour_whose_trades_are_damaged_is_left_out_whole(lake: LakePaths, tmp_path: Path) -> None:
     copy = copied(lake, tmp_path)
     path = sorted(copy.root.rglob("trades_*.parquet"))[2]

@@ -46,7 +46,7 @@ from overround.pipelines.mine import (
 from overround.pipelines.queue_fit import QueueFit, fit_queue
 from overround.storage import SNAPSHOTS, TRADE_TABLE, TRADES, LakePaths, gaps_of, newest_universe, partitions, trusted
 from overround.storage.fileops import FileOps
-from overround.storage.readers import Partition
+from overround.storage.readers import Partition, Piece
 from overround.storage.universe import read_universe
 from overround.timebucket import day_start_ms
 
@@ -288,10 +288,18 @@ def _frames(
     for piece in partition.pieces():
         try:
             check_sum(piece, day, lines)
-            frames.append(piece.scan().select(*select).collect(engine="streaming"))
+            frames.append(_read(piece, select))
         except (*UNREADABLE, OSError, pl.exceptions.PolarsError, FileDamaged) as exc:
             skipped.append(SkippedFile(path=str(piece.path), reason=str(exc).splitlines()[0]))
     return frames
+
+
+def _read(piece: Piece, select: Sequence[str | pl.Expr]) -> pl.DataFrame:
+    frame = piece.scan().select(*select).collect(engine="streaming")
+    if sum(frame.select(pl.col("market_id", "outcome_id", "ts_recv").null_count()).row(0)):
+        # A foreign file: its missing columns were read as nulls.
+        raise FileDamaged(f"{piece.path} holds rows without market, outcome or time")
+    return frame
 
 
 def _trades(paths: LakePaths, venue: str, date: str, hour: int, skipped: list[SkippedFile]) -> pl.DataFrame | None:
