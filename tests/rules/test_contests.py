@@ -123,3 +123,20 @@ def test_what_does_not_happen_by_later_did_not_by_earlier(word: str, first: str)
         ]
     )
     assert [names[0] for _, names in shown(found, Relation.IMPLIES)] == [first]
+
+
+def test_a_month_and_a_price_need_the_thing_by_then_if_the_texts_mean_one() -> None:
+    found = related(
+        [
+            gamma(1, "Will Acme's initial public offering occur in May 2027 (ET)?", "The month of the offering.", event="month", label="May"),
+            gamma(2, "Will Acme IPO by June 30, 2027?", "It lists its shares.", event="by", label="June 30"),
+            gamma(3, "Will Acme IPO by April 30, 2027?", "It lists its shares.", event="by", label="April 30"),
+            gamma(4, "Acme IPO closing market cap above $2B?", "If no IPO occurs by June 30, 2027, No.", event="worth", label="$2B"),
+            gamma(5, "Will Acne IPO by June 30, 2027?", "It lists its shares.", event="other", label="June 30"),
+        ]
+    )  # fmt: skip
+    implied = shown(found, Relation.IMPLIES)
+    assert ("conditional", ["1", "2"]) in implied
+    assert ("conditional", ["4", "2"]) in implied
+    assert ("conditional", ["1", "3"]) in shown(found, Relation.MUTUALLY_EXCLUSIVE)
+    assert not any(names == ["4", "3"] or "5" in names for _, names in implied)

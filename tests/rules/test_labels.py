@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from overround.pipelines.relations import Evaluation, evaluate_rules
+from overround.pipelines.relations import Evaluation, evaluate_rules, read_wordings
+from overround.rules import GoldRow, evaluate, read, relate
 
 SOURCE = Path(__file__).parents[2] / "src"
 
@@ -69,3 +71,21 @@ def test_no_market_of_the_labels_stands_in_the_source(captures: Path) -> None:
                 assert key is None or str(key) not in words, key
             question = market.get("question") or market.get("title") or ""
             assert len(question) < 12 or question not in text, question
+
+
+@pytest.mark.captures
+def test_both_halves_of_the_labels_meet_their_target(captures: Path) -> None:
+    """As in the docs: the half of a label is that of the hash of its first event."""
+    data = captures / "data"
+    readings = [
+        read(words) for words in read_wordings([data / "markets_polymarket.jsonl", data / "markets_kalshi.jsonl"])
+    ]
+    constraints = relate(readings)
+    labels = {(one.wording.venue.value, one.wording.named): one.wording.outcomes for one in readings}
+    lines = (data / "gold_relations.jsonl").read_bytes().splitlines()
+    gold = [msgspec.json.decode(line, type=GoldRow) for line in lines]
+    for half in (0, 1):
+        rows = [row for row in gold if hashlib.sha256(min(row.events).encode()).digest()[0] % 2 == half]
+        recall = evaluate(constraints, rows, labels).certain["all"].recall
+        assert recall is not None
+        assert recall >= 0.90

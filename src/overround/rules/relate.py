@@ -13,6 +13,7 @@ from overround.rules.combos import combo_constraints
 from overround.rules.contests import contest_constraints
 from overround.rules.fixtures import fixture_constraints
 from overround.rules.grammar import Reading
+from overround.rules.launches import launch_constraints
 from overround.rules.policy import policy_constraints
 from overround.rules.seeds import seed_constraints
 from overround.rules.sets import event_constraints, grouped
@@ -50,6 +51,7 @@ def _all(readings: Sequence[Reading]) -> Iterator[Constraint]:
     yield from seed_constraints(known)
     yield from contest_constraints(known)
     yield from policy_constraints(known)
+    yield from launch_constraints(known)
     yield from combo_constraints(known)
     yield from cross_venue_constraints(known)
 
