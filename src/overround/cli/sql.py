@@ -219,16 +219,10 @@ def _plain(value: Any) -> Any:
 
 
 def _write_parquet(answer: Answer, file: Any) -> int:
-    import warnings
-
     import pyarrow.parquet as pq
 
     n_rows = 0
-    with warnings.catch_warnings():
-        # A copy is made of the rows, that is so; run a second time, the query would find what was just left out.
-        warnings.simplefilter("ignore", UserWarning)
-        reader = answer.result.to_arrow_reader(_ROWS)
-    assert reader is not None
+    reader = answer.batches(_ROWS)
     with pq.ParquetWriter(file, reader.schema, compression="zstd") as writer:
         for batch in reader:
             writer.write_batch(batch)

@@ -11,6 +11,7 @@ import datetime as dt
 import re
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -69,6 +70,21 @@ class Answer:
     columns: tuple[str, ...]
     result: DuckDBPyConnection
     skipped: tuple[SkippedFile, ...]
+
+    def batches(self, rows: int = 10_000) -> pa.RecordBatchReader:
+        """The rows as Arrow batches."""
+        with warnings.catch_warnings():
+            # A copy of the rows is made, that is so; run a second time, the query would find what was just left out.
+            warnings.simplefilter("ignore", UserWarning)
+            reader = self.result.to_arrow_reader(rows)
+        assert reader is not None
+        return reader
+
+    def frame(self) -> pl.DataFrame:
+        """The rows, all of them."""
+        found = pl.from_arrow(self.batches().read_all())
+        assert isinstance(found, pl.DataFrame)
+        return found
 
 
 def sql_columns(table: LakeTable) -> dict[str, str]:
