@@ -73,3 +73,5 @@ def test_days_that_do_not_exist_are_no_deadline() -> None:
         for n, day in enumerate(["June 31", "February 30"])
     ]
     assert related(legs) == []
+    assert [one.prop.reasons[-1] for one in readings(legs)] == ["there is no June 31", "there is no February 30"]
+    assert all(one.prop.confidence < 0.8 for one in readings(legs))

@@ -314,7 +314,8 @@ def _print_queue(queues: dict[str, list[QueueItem]], date: str) -> None:
         click.echo(f"{name} {date}: {many(len(items), 'reading')} for review")
         for item in items:
             click.echo(
-                f"\n{item.wording.named}  {item.wording.event_title} | {item.wording.title} | {item.wording.label}"
+                f"\n{item.wording.named}  "
+                + " | ".join(text[:120] for text in (item.wording.event_title, item.wording.title, item.wording.label))
             )
             click.echo(f"  {item.proposition.family} {item.proposition.confidence:.2f}: {'; '.join(item.reasons)}")
             for line in highlighted(item, ("»", "«")):

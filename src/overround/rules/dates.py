@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-__all__ = ["Clock", "When", "clock_ms", "find_clocks", "find_dates", "settle_years", "without_dates"]
+__all__ = ["Clock", "When", "clock_ms", "find_clocks", "find_dates", "no_such_day", "settle_years", "without_dates"]
 
 NEW_YORK = "America/New_York"
 _ZONES = {
@@ -57,6 +57,8 @@ _CLOCK = re.compile(
     r"(?:\s\(?(?:in\sthe\s)?(?P<zone>ET|EST|EDT|PT|PST|PDT|CT|CST|CDT|UTC|GMT|BST|CET|CEST|JST|KST|IST|HKT|AEDT|AEST)\b)?",
     re.IGNORECASE,
 )
+
+_LATE_DAY = re.compile(rf"\b(?P<m>{_MONTH})\.?\s(?P<d>29|3\d)\b(?:,?\s(?P<y>20\d\d))?", re.IGNORECASE)
 
 
 class When(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,6 +134,21 @@ def find_dates(text: str, *, near: date | None = None, limit: int = 2_000) -> li
         if when is not None:
             found.append(when)
     return found
+
+
+def no_such_day(text: str) -> str:
+    """The first day named that no calendar has, as it is written; empty where there is none.
+
+    Examples
+    --------
+    >>> no_such_day("by February 28, 2027, or by June 31")
+    'June 31'
+    """
+    for match in _LATE_DAY.finditer(text):
+        # Without a year, February may have 29 days.
+        if int(match["d"]) > monthrange(int(match["y"] or 2_028), _MONTHS[match["m"][:3].lower()])[1]:
+            return f"{match['m']} {match['d']}"
+    return ""
 
 
 def _read(match: re.Match[str], near: date | None) -> When | None:

@@ -12,7 +12,7 @@ import re
 import msgspec
 
 from overround.logic import Family, Field, Proposition, Span, Window
-from overround.rules.dates import When, find_dates, settle_years, without_dates
+from overround.rules.dates import When, find_dates, no_such_day, settle_years, without_dates
 from overround.rules.numbers import Compare, Quantity, quantity
 from overround.rules.payoffs import payoffs
 from overround.rules.template import Template, digest, template
@@ -180,6 +180,10 @@ def read(wording: Wording) -> Reading:
     game = game_of(words, in_title, in_rules) if family in _PLAYED else ""
     named = _named(words)
     said = said_of(words, title_bare, rest, named, found, family, game)
+    missing = no_such_day(f"{words.label}\n{words.title}\n{words.rules}")
+    if missing:
+        confidence, reasons = min(confidence, 0.7), (*reasons, f"there is no {missing}")
+        fields["window"] = Field(0.7, fields["window"].spans if "window" in fields else (), f"there is no {missing}")
     prop = msgspec.structs.replace(
         base,
         family=family,
