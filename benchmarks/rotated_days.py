@@ -29,11 +29,12 @@ def main() -> None:
     parser.add_argument("--days", type=int, default=200)
     parser.add_argument("--first", type=int, default=1, help="seed of the first day")
     parser.add_argument("--hours", type=float, default=24.0)
+    parser.add_argument("--markets", type=int, default=8, help="of which three are held at a time")
     args = parser.parse_args()
     found: dict[str, list[tuple[float, ...]]] = defaultdict(list)
     shares: list[float] = []
     for seed in range(args.first, args.first + args.days):
-        day = rotated_day(seed, hours=args.hours, n_markets=8, max_subs=3, rate_scale=0.05)
+        day = rotated_day(seed, hours=args.hours, n_markets=args.markets, max_subs=3, rate_scale=0.05)
         whole = blocks_of(day.rows.lazy(), day.trades, NO_GAPS)
         part = blocks_of(day.sampled(day.rows).lazy(), day.sampled(day.trades), NO_GAPS)
         recorded = whole["block"].unique().to_list()
