@@ -91,7 +91,7 @@ def report(
             highlight=False,
         )
     for file in found.skipped:
-        screen.print(f"[yellow]left out: {file.path}: {file.reason}[/yellow]", highlight=False)
+        screen.print(f"[yellow]left out: {file.path}: {file.reason}[/yellow]", highlight=False, soft_wrap=True)
     screen.print(f"page: {path}", highlight=False, soft_wrap=True)
     return found.exit_code
 

@@ -187,7 +187,7 @@ def _coverage(report: CoverageReport) -> dict[str, Any]:
     return {
         "strip": layers(report),
         "key": key(),
-        "ran_h": report.ran_s / 3_600,
+        "ran": _length(round(1_000 * report.ran_s)),
         "wanted_h": report.wanted_s / 3_600,
         "cell": report.cell_minutes,
         "causes": ", ".join(f"{cause.cause} {cause.gaps:,}" for cause in worst),
@@ -216,9 +216,8 @@ def _through(drawn: _Drawn, name: str, scale: float, head: str, form: str) -> di
     marks = charts.band(list(zip(lower, upper, strict=True)), low=0, high=high)
     marks += charts.steps(middle, low=0, high=high, style="a")
     fewest, most = int(found["len"].min() or 0), int(found["len"].max() or 0)  # type: ignore[arg-type]
-    caption = (
-        f"the median market, and the middle half of the {fewest:,} to {most:,} watched at a time; five-minute averages"
-    )
+    watched = f"{most:,}" if fewest == most else f"{fewest:,} to {most:,}"
+    caption = f"the median market, and the middle half of the {watched} watched at a time; five-minute averages"
     return {
         "head": head,
         "svg": charts.chart(
