@@ -6,6 +6,7 @@ import asyncio
 import json
 from pathlib import Path
 
+import msgspec
 import polars as pl
 import pytest
 
@@ -13,6 +14,7 @@ from overround.cli.app import run
 from overround.config import StorageSettings
 from overround.market import Integrity, Market, MarketId, Origin, OutcomeId, Venue
 from overround.storage import LakePaths, SnapshotWriter, write_universe
+from overround.storage.universe import read_universe
 from overround.testing.clock import ManualClock
 from overround.testing.markets import a_market
 
@@ -107,6 +109,35 @@ def test_following_ends_after_its_time_and_writes_what_it_found(
     assert "12:00:08 ends: monotonic_ladder (proved), 8.00 USD" in told.err
     assert "1 episode in 5 books of 2 markets in 1 component" in told.out
     assert len(pl.read_parquet(LakePaths(lake).logic("polymarket", DAY, "violations"))) == 1
+
+
+def test_a_follower_takes_over_new_words_while_it_runs(
+    lake: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its rules gone, the ladder is no ladder: what stands is left without an end, and nothing else is claimed."""
+    now = [NOON + 5_000]
+    monkeypatch.setattr("overround.clock.SystemClock.now_ms", lambda _: now[0] + 10_000)
+
+    def asleep(_: float) -> None:
+        if now[0] == NOON + 60_000:
+            raise KeyboardInterrupt
+        now[0] = NOON + 60_000
+        path = LakePaths(lake)
+        listing = read_universe(path.universe("polymarket", DAY))
+        changed = [
+            msgspec.structs.replace(one, title="Will it rain?", rules_text="If it rains.", label="") for one in listing
+        ]
+        write_universe(path, "polymarket", DAY, changed)
+
+    monkeypatch.setattr("time.sleep", asleep)
+    assert (
+        run(["rules", "detect-arb", "--venue", "polymarket", "--date", DAY, "--data-dir", str(lake), "--follow"]) == 0
+    )
+    told = capsys.readouterr()
+    assert "begins: monotonic_ladder" in told.err
+    assert told.err.count("read what had changed") == 2
+    assert "ends:" not in told.err
+    assert "or more" in told.out
 
 
 @pytest.mark.long

@@ -32,6 +32,7 @@ from overround.market import (
     Venue,
 )
 from overround.pipelines.detect import (
+    Detected,
     Row,
     Walk,
     detect_day,
@@ -85,6 +86,13 @@ def record(root: Path, books: Sequence[Book], seqs: Sequence[int] | None = None)
     return paths
 
 
+def whole_day(
+    lake: LakePaths, markets: list[Market], constraints: list[Constraint], *, date: str, limits: Limits, **known: Any
+) -> Detected:
+    walk = Walk(constraints, tied_markets(markets, constraints), limits=limits, **known)
+    return detect_day(walk, lake, date=date)
+
+
 OK = Integrity.VERIFIED
 TALE: list[Book] = [
     (0, STRICT, 40, 42, OK, False), (0, LOOSE, 50, 52, OK, False),
@@ -106,7 +114,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> LakePaths:
 
 
 def test_episodes_are_those_of_the_tale(lake: LakePaths, tmp_path: Path) -> None:
-    told = detect_day(lake, [STRICT, LOOSE], [implication()], date=DAY, limits=LIMITS)
+    told = whole_day(lake, [STRICT, LOOSE], [implication()], date=DAY, limits=LIMITS)
     assert (told.components, told.legs, told.rows) == (1, 2, len(TALE))
     seconds = [
         tuple(None if ts is None else (ts - NOON) // 1_000 for ts in (e.start_ms, e.peak_ms, e.last_ms, e.end_ms))
@@ -141,8 +149,8 @@ def test_only_first_outcomes_come_back_in_order_with_their_verdicts(lake: LakePa
 
 def test_a_conditional_constraint_is_used_only_when_asked_for_and_says_so(lake: LakePaths) -> None:
     one = implication(Confidence.CONDITIONAL, ("the reading is taken",))
-    assert not detect_day(lake, [STRICT, LOOSE], [one], date=DAY, limits=LIMITS).episodes
-    told = detect_day(lake, [STRICT, LOOSE], [one], date=DAY, limits=LIMITS, least=Confidence.CONDITIONAL)
+    assert not whole_day(lake, [STRICT, LOOSE], [one], date=DAY, limits=LIMITS).episodes
+    told = whole_day(lake, [STRICT, LOOSE], [one], date=DAY, limits=LIMITS, least=Confidence.CONDITIONAL)
     assert [(e.peak.grade, e.peak.conditions) for e in told.episodes] == [
         ("conditional", ("the reading is taken",))
     ] * 2
@@ -154,13 +162,13 @@ def test_constraints_that_contradict_each_other_are_named_and_nothing_is_claimed
         Constraint(relation=relation, legs=legs, confidence=Confidence.CERTAIN)
         for relation in (Relation.EQUIVALENT, Relation.COMPLEMENT)
     ]
-    told = detect_day(lake, [STRICT, LOOSE], apart, date=DAY, limits=LIMITS)
+    told = whole_day(lake, [STRICT, LOOSE], apart, date=DAY, limits=LIMITS)
     assert not told.episodes
     assert len(told.contradictory) == 1
 
 
 def test_a_leg_that_is_not_listed_kills_its_constraint(lake: LakePaths) -> None:
-    told = detect_day(lake, [STRICT], [implication()], date=DAY, limits=LIMITS)
+    told = whole_day(lake, [STRICT], [implication()], date=DAY, limits=LIMITS)
     assert (told.components, told.episodes) == (0, [])
 
 
@@ -180,7 +188,7 @@ def test_following_finds_what_the_whole_day_gives(lake: LakePaths) -> None:
         take_new(walk, lake, list(tied.values()), after_ms=NOON + (second - 3) * 1_000, until_ms=NOON + second * 1_000)
         standing += [second] if walk.standing else []
     assert standing == [6, 9, 12, 63]
-    whole = detect_day(lake, [STRICT, LOOSE], [implication()], date=DAY, limits=LIMITS)
+    whole = whole_day(lake, [STRICT, LOOSE], [implication()], date=DAY, limits=LIMITS)
     assert walk.finish() == whole
 
 
@@ -259,11 +267,11 @@ def test_a_book_stands_until_its_next_row_where_that_shows_no_change(tmp_path: P
         (0, 10), (4, 4), (10, 10), (12, 12), (14, 14), (16, 16),
     ]  # fmt: skip
     strict = Limits(max_age_ms=0, max_apart_ms=0)
-    told = detect_day(lake, [STRICT, LOOSE], [implication()], date=DAY, limits=strict)
+    told = whole_day(lake, [STRICT, LOOSE], [implication()], date=DAY, limits=strict)
     seconds = [((e.start_ms - NOON) // 1_000, (e.last_ms - NOON) // 1_000) for e in told.episodes]
     assert seconds == [(4, 4)]
     assert {order.book_ts_ms for order in told.episodes[0].peak.purchases} == {NOON + 4_000}
-    loose = detect_day(lake, [STRICT, LOOSE], [implication()], date=DAY, limits=LIMITS)
+    loose = whole_day(lake, [STRICT, LOOSE], [implication()], date=DAY, limits=LIMITS)
     assert [(e.last_ms - NOON) // 1_000 for e in loose.episodes] == [14]
 
 

@@ -22,7 +22,7 @@ from overround.cli.rules_stages import constraints, ingest, lake_of_stages, mock
 from overround.errors import NothingStored, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from overround.arbitrage import Episode
     from overround.logic import Certificate
@@ -279,14 +279,6 @@ def detect_arb(
     venues = (
         [venue] if venue else known if all_venues else [one for one in known if paths.universe(one, date).is_file()]
     )
-    markets = listed(paths, venues or known, date)
-    stages = bring_up_to_date(
-        paths, venues, date, review_below=app.loaded.settings.thresholds.review_below, now_ms=SystemClock().now_ms()
-    )
-    if any(one.redone for one in stages):
-        made = ", ".join(f"{one.venue} {one.stage} {one.redone:,}" for one in stages if one.redone)
-        click.echo(f"read what had changed: {made} rows made", err=True)
-    constraints = constraints_of_day(paths, venues, date)
     limits = Limits(
         budget_e10=None if budget_usd is None else int(budget_usd * 10**10),
         max_age_ms=int(max_apart_s * 1_000),
@@ -295,66 +287,90 @@ def detect_arb(
         least_profit_e10=max(1, int(least_usd * 10**10)),
         base_rate_e6=Limits().base_rate_e6 if idle_percent is None else int(idle_percent * 10_000),
     )
-    charge_from_ms = None if idle_percent is None else day_start_ms(date)
-    convert_fee_bips = app.loaded.settings.venues.polymarket.neg_risk_fee_bips
-    least = Confidence.CONDITIONAL if conditional else Confidence.CERTAIN
+    settings = app.loaded.settings
+
+    def prepared() -> tuple[Walk, list[Market], int]:
+        """What the words say now: a walk over nothing yet, the listing, and how many constraints there are."""
+        markets = listed(paths, venues or known, date)
+        stages = bring_up_to_date(
+            paths, venues, date, review_below=settings.thresholds.review_below, now_ms=SystemClock().now_ms()
+        )
+        if any(one.redone for one in stages):
+            made = ", ".join(f"{one.venue} {one.stage} {one.redone:,}" for one in stages if one.redone)
+            click.echo(f"read what had changed: {made} rows made", err=True)
+        constraints = constraints_of_day(paths, venues, date)
+        walk = Walk(
+            constraints,
+            tied_markets(markets, constraints),
+            limits=limits,
+            least=Confidence.CONDITIONAL if conditional else Confidence.CERTAIN,
+            charge_from_ms=None if idle_percent is None else day_start_ms(date),
+            convert_fee_bips=settings.venues.polymarket.neg_risk_fee_bips,
+        )
+        return walk, markets, len(constraints)
+
+    walk, markets, n_constraints = prepared()
     if follow:
+        watched = [path for name in venues for path in (paths.universe(name, date), paths.review_decisions(name))]
         told = _follow(
-            Walk(
-                constraints,
-                tied_markets(markets, constraints),
-                limits=limits,
-                least=least,
-                charge_from_ms=charge_from_ms,
-                convert_fee_bips=convert_fee_bips,
-            ),
+            walk,
+            lambda: prepared()[0],
+            watched,
             paths,
-            list(tied_markets(markets, constraints).values()),
             date=date,
-            behind_s=app.loaded.settings.storage.flush_secs + 5,
+            behind_s=settings.storage.flush_secs + 5,
             duration_s=duration_s,
         )
     else:
-        told = detect_day(
-            paths,
-            markets,
-            constraints,
-            date=date,
-            hours=hours,
-            limits=limits,
-            least=least,
-            charge_from_ms=charge_from_ms,
-            convert_fee_bips=convert_fee_bips,
-            journal=journal,
-        )
+        told = detect_day(walk, paths, date=date, hours=hours, journal=journal)
     for name in venues:
         mine = [e for e in told.episodes if e.peak.component.legs[e.peak.purchases[0].leg].venue == name]
         write_violations(paths.logic(name, date, "violations"), mine)
     if as_json:
         click.echo(msgspec.json.encode(told))
     else:
-        _print_detected(told, f"{many(len(markets), 'market')}, {many(len(constraints), 'constraint')}", markets)
+        _print_detected(told, f"{many(len(markets), 'market')}, {many(n_constraints, 'constraint')}", markets)
     return 3 if told.contradictory else 0
 
 
 def _follow(
-    walk: Walk, paths: LakePaths, markets: list[Market], *, date: str, behind_s: float, duration_s: float | None
+    walk: Walk,
+    anew: Callable[[], Walk],
+    watched: Sequence[Path],
+    paths: LakePaths,
+    *,
+    date: str,
+    behind_s: float,
+    duration_s: float | None,
 ) -> Detected:
-    """Look at what is new every two seconds; a line on stderr for each episode that begins or ends."""
+    """Look at what is new every two seconds; a line on stderr for each episode that begins or ends.
+
+    Where one of the watched files changed, the constraints may have: what stands is left without an end, and a walk that
+    is made anew goes on.
+    """
     import time
 
     from overround.clock import SystemClock
-    from overround.pipelines.detect import take_new
+    from overround.pipelines.detect import joined, take_new
     from overround.timebucket import day_start_ms
+
+    def state() -> list[int]:
+        return [path.stat().st_mtime_ns if path.exists() else 0 for path in watched]
 
     clock = SystemClock()
     after_ms = day_start_ms(date) - 1
     end = None if duration_s is None else time.monotonic() + duration_s
     shown: set[tuple[str, int]] = set()
+    ended: list[Detected] = []
+    seen = state()
     try:
         while end is None or time.monotonic() < end:
+            if state() != seen:
+                seen = state()
+                ended.append(walk.finish())
+                walk = anew()
             until_ms = clock.now_ms() - int(behind_s * 1_000)
-            take_new(walk, paths, markets, after_ms=after_ms, until_ms=until_ms)
+            take_new(walk, paths, walk.markets, after_ms=after_ms, until_ms=until_ms)
             after_ms = until_ms
             for episode in walk.standing:
                 if (episode.key, episode.start_ms) not in shown:
@@ -367,7 +383,7 @@ def _follow(
             time.sleep(2 if end is None else max(0.0, min(2.0, end - time.monotonic())))
     except KeyboardInterrupt:
         click.echo("stopped", err=True)
-    return walk.finish()
+    return joined([*ended, walk.finish()])
 
 
 def _told(episode: Episode) -> str:

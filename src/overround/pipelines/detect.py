@@ -45,6 +45,7 @@ __all__ = [
     "Row",
     "Walk",
     "detect_day",
+    "joined",
     "journal_rows",
     "quote_of_market",
     "read_certificates",
@@ -133,6 +134,7 @@ class Walk:
     ----------
     told : Detected
         What was found so far; its episodes are those that ended.
+    markets : list of Market
     """
 
     def __init__(
@@ -152,6 +154,7 @@ class Walk:
             and all((leg.venue, leg.market_id) in markets for leg in one.legs)
         ]
         self.told = Detected()
+        self.markets = list(markets.values())
         self._finders: list[tuple[str, Finder]] = []
         self._place: dict[MarketId, tuple[int, int]] = {}
         self._episodes = Episodes()
@@ -399,32 +402,24 @@ def tied_markets(markets: Iterable[Market], constraints: Iterable[Constraint]) -
 
 
 def detect_day(
-    paths: LakePaths,
-    markets: Iterable[Market],
-    constraints: Sequence[Constraint],
-    *,
-    date: str,
-    hours: Iterable[int] | None = None,
-    limits: Limits,
-    least: Confidence = Confidence.CERTAIN,
-    charge_from_ms: int | None = None,
-    convert_fee_bips: int = 0,
-    journal: bool = False,
+    walk: Walk, paths: LakePaths, *, date: str, hours: Iterable[int] | None = None, journal: bool = False
 ) -> Detected:
     """Walk over a recorded day: its stored rows, or the books that its journal gives."""
-    tied = tied_markets(markets, constraints)
-    walk = Walk(
-        constraints,
-        tied,
-        limits=limits,
-        least=least,
-        charge_from_ms=charge_from_ms,
-        convert_fee_bips=convert_fee_bips,
-    )
     source = journal_rows if journal else rows_of
-    for row in source(paths, tied.values(), date=date, hours=hours):
+    for row in source(paths, walk.markets, date=date, hours=hours):
         walk.take(row)
     return walk.finish()
+
+
+def joined(parts: Sequence[Detected]) -> Detected:
+    """What walks found that followed each other; components and legs are those of the last."""
+    whole = msgspec.structs.replace(parts[-1], rows=0, refused={}, episodes=[])
+    for part in parts:
+        whole.rows += part.rows
+        whole.episodes += part.episodes
+        for why, n in part.refused.items():
+            whole.refused[why] = whole.refused.get(why, 0) + n
+    return whole
 
 
 def take_new(walk: Walk, paths: LakePaths, markets: Sequence[Market], *, after_ms: int, until_ms: int) -> None:
