@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def _rows(found: dict[str, list[tuple[float, ...]]]) -> list[tuple[str, ...]]:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, lines in found.items():
         if not lines:
             rows.append((f"`{name}`", "none", "", "", ""))
