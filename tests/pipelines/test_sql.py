@@ -16,7 +16,7 @@ from overround.cli.app import run
 from overround.errors import ConfigError, NothingStored, UsageError
 from overround.market import Market, MarketId, MarketStatus, OutcomeId, Venue
 from overround.pipelines.mine import mine
-from overround.pipelines.sql import QueryRefused, ask, sql_columns
+from overround.pipelines.sql import RUN_COLUMNS, QueryRefused, ask, sql_columns
 from overround.pipelines.tables import lake_tables
 from overround.storage import LakePaths, note_run, scan_snapshots, write_universe
 from overround.storage.paths import FilePlace
@@ -59,11 +59,15 @@ async def test_rows_of_an_open_bucket_are_there_once(tmp_path: Path) -> None:
 
 
 async def test_every_table_has_its_columns_without_any_file(tmp_path: Path) -> None:
-    for table in lake_tables():
-        described = rows(LakePaths(tmp_path), f"describe {table.name}")
-        assert {name: kind for name, kind, *_ in described} == sql_columns(table)
-        assert rows(LakePaths(tmp_path), f"select count(*) from {table.name}") == [(0,)]
-    assert rows(LakePaths(tmp_path), "select count(*) from pipeline_runs") == [(0,)]
+    described = rows(LakePaths(tmp_path), "select table_name, column_name, data_type from information_schema.columns")
+    found: dict[str, dict[str, str]] = {}
+    for name, column, kind in described:
+        found.setdefault(name, {})[column] = kind
+    runs = found.pop("pipeline_runs")
+    assert found == {table.name: sql_columns(table) for table in lake_tables()}
+    assert runs == RUN_COLUMNS
+    counts = " union all ".join(f"select count(*) from {name}" for name in (*found, "pipeline_runs"))
+    assert rows(LakePaths(tmp_path), counts) == [(0,)] * (len(found) + 1)
 
 
 def test_every_file_that_paths_name_is_found_again(tmp_path: Path) -> None:
