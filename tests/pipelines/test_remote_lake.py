@@ -111,6 +111,8 @@ def test_a_lost_object_is_named(local: LakePaths, remote: RemoteLake, settings: 
     assert [(each.path, each.reason) for each in mine(remote, "kalshi", DAY).skipped] == [
         (f"{settings.url}/{name}", "the file is missing")
     ]
+    with ask(remote, "select count(*) from snapshots") as answer:
+        assert [each.path for each in answer.skipped] == [f"{settings.url}/{name}"]
 
 
 def overround(settings: ArchiveSettings, cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

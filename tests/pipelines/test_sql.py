@@ -177,6 +177,18 @@ async def test_a_damaged_file_is_left_out_by_name(lake: LakePaths, capsys: pytes
     assert str(first) not in err
 
 
+async def test_a_file_that_is_gone_is_named_where_it_would_have_been_read(tmp_path: Path) -> None:
+    paths = await recorded(tmp_path, bucket_s=300, minutes=70)
+    gone = paths.files_of(lake_tables()[0].place)[1]
+    assert gone.parent.name == "hour=12"
+    gone.unlink()
+    with ask(paths, "select count(*) from snapshots") as answer:
+        assert [(each.path, each.reason) for each in answer.skipped] == [(str(gone), "the file is missing")]
+    with ask(paths, "select count(*) from snapshots where hour = 13") as answer:
+        assert answer.result.fetchall()[0][0] > 0
+        assert answer.skipped == ()
+
+
 async def test_damage_inside_a_page_is_traced_to_its_file(lake: LakePaths) -> None:
     whole = rows(lake, "select count(seq) from snapshots")[0][0]
     hurt = lake.files_of(lake_tables()[0].place)[1]

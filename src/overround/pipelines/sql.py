@@ -28,6 +28,7 @@ from overround.pipelines.mine import SkippedFile
 from overround.pipelines.tables import LakeTable, lake_tables
 from overround.storage import LakePaths
 from overround.storage.bucket import conformed
+from overround.storage.manifest import read_manifests
 from overround.storage.objects import open_ranges
 from overround.storage.pipeline_runs import read_run_counts
 from overround.storage.readers import Partition
@@ -44,6 +45,7 @@ RUN_COLUMNS = {
 }  # fmt: skip
 """Of ``pipeline_runs``: how the jobs over the lake ended."""
 _NAMED = re.compile(r"lake://[^\s'\"]+")
+_DAY = re.compile(r"/venue=([^/]+)/date=([^/]+)/")
 _POLL_S = 0.1
 _LINE_BYTES = 64 << 20
 
@@ -224,6 +226,7 @@ class _Session:
                 if not self._left_out(exc):
                     raise QueryRefused(self._words(exc)) from exc
             else:
+                self._name_lost()
                 names = tuple(each[0] for each in self.connection.description or ())
                 return Answer(columns=names, result=self.connection, skipped=tuple(self.skipped.values()))
 
@@ -249,6 +252,25 @@ class _Session:
             if set(named) & set(self.by_table[table.name]):
                 self._show(table)
         return bool(named)
+
+    def _name_lost(self) -> None:
+        """Name the files that are gone, as the manifests of the days that were read tell, in hours read or wholly gone."""
+        for table in lake_tables():
+            if table.bucketed is None or not (read := self.read & set(self.by_table[table.name])):
+                continue
+            place, left = table.bucketed.place, {url.rpartition("/")[0] for url in self.by_table[table.name]}
+            folders = {url.rpartition("/")[0] for url in read}
+            for venue, date in sorted({(found[1], found[2]) for url in read if (found := _DAY.search(url))}):
+                day = self.paths.day(place, venue, date)
+                for name in read_manifests(self.paths.manifests(place, venue, date)):
+                    url = self._url(day / name)
+                    folder = url.rpartition("/")[0]
+                    if (
+                        url not in self.files
+                        and (folder in folders or folder not in left)
+                        and not (day / name).is_file()
+                    ):
+                        self.skipped[url] = SkippedFile(path=str(day / name), reason="the file is missing")
 
     def _is_damaged(self, url: str, exc: Exception) -> bool:
         """Whether a file that the query read does not decode: of damage inside a page DuckDB does not say where."""
