@@ -479,9 +479,15 @@ def verify(*, app: App, file: Path, as_json: bool) -> int:
                 for reason in what:
                     click.echo(f"   {reason}", err=True)
             else:
+                rate = certificate.return_e6
+                yearly = (
+                    ""
+                    if rate is None
+                    else f", {rate / 1e4:,.1f} % a year (idle {certificate.base_rate_e6 / 1e4:.1f} %)"
+                )
                 click.echo(
                     f"{number}: {name}: {certificate.grade}, earns at least {certificate.profit_e10 / 1e10:.4f} USD "
-                    f"on {certificate.capital_e10 / 1e10:.2f} USD in each of {states}"
+                    f"on {certificate.capital_e10 / 1e10:.2f} USD in each of {states}{yearly}"
                 )
                 for condition in certificate.conditions:
                     click.echo(f"   if {condition}")

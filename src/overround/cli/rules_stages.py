@@ -208,7 +208,9 @@ def run_all(
 
 @click.command()
 @venue_option(text="This venue only.")
+@click.option("--all-venues", is_flag=True, help="Every venue, as without --venue.")
 @date_option()
+@mock_option
 @click.option("--accept", multiple=True, metavar="MARKET", help="The reading is right; may be given several times.")
 @click.option(
     "--reject",
@@ -234,7 +236,9 @@ def review(
     *,
     app: App,
     venue: str | None,
+    all_venues: bool,
     date_text: str,
+    mock: bool,
     accept: tuple[str, ...],
     reject: tuple[str, ...],
     correct: str | None,
@@ -257,13 +261,15 @@ def review(
     from overround.clock import SystemClock
     from overround.pipelines import read_rules
     from overround.rules import Decision, Ruling, correction_of
-    from overround.storage import LakePaths
 
     app.start_logging(to_stdout=False)
     if bool(settings) is not (correct is not None):
         raise UsageError("--correct and --set go together", hint="--correct MARKET --set family=deadline")
-    paths, date = LakePaths(data_dir or app.loaded.settings.data_dir), parse_date(date_text)
+    if venue is not None and all_venues:
+        raise UsageError("--venue and --all-venues exclude each other", hint="leave one of them away")
+    date = parse_date(date_text)
     venues = [venue] if venue else [one.value for one in Venue]
+    paths = lake_of_stages(app, data_dir, venues, date=date, mock=mock)
     queues = {name: read_rules.read_queue(paths, name, date) for name in venues}
     waiting = {
         named: (name, item)
