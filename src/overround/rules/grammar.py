@@ -8,6 +8,7 @@ between markets are drawn elsewhere, from propositions only.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import msgspec
 
@@ -30,6 +31,8 @@ _PLACEHOLDER = re.compile(r"\|\|.{0,40}\|\||\{\{?\w{1,40}\}?\}|\bTBD\b|<[A-Z_ ]{
 _ONE_WINNER = re.compile(r"^If .{2,80} (?:wins? the|is the .{0,60}champion)|^If the next\b", re.IGNORECASE)
 _ONLY_ONE = re.compile(r"^This market is mutually exclusive\b", re.IGNORECASE | re.MULTILINE)
 _MATCHUP = re.compile(r"^If .{2,60} wins? (?:the )?.{0,60}\bvs?\.? .{2,60}\b(?:matchup|match|game)\b")
+_BEFORE = frozenset({"before", "prior to"})
+_BY = frozenset({"by", "no later than"})
 _MENTION = re.compile(r"\b(?:say|says|said|mention|mentions)\b")
 _JOINT = re.compile(
     r"\b(?:parlay|both .{1,60} and .{1,60}\?|double\b.{0,20}winner)|^[DR] (?:senate|house), [DR] (?:senate|house)",
@@ -169,7 +172,7 @@ def read(wording: Wording) -> Reading:
     form = template(words.rules, numbers=numbers, dates=own_dates, names=names)
     series = form.series if words.rules else ""
     window = window_of(words, in_title, in_rules, in_label, family, due)
-    confidence, fields, reasons = _confidence(words, found, due, family, window)
+    confidence, fields, reasons = _confidence(words, found, due, family, window, [*in_label, *in_title], in_rules)
     by_nature = (
         "" if flagged or words.venue != "kalshi" else words.event_id if _one_at_most(words, found, family) else ""
     )
@@ -339,13 +342,21 @@ def _named(words: Wording) -> str:
 
 
 def _confidence(
-    words: Wording, found: Values, due: When | None, family: Family, window: Window
+    words: Wording,
+    found: Values,
+    due: When | None,
+    family: Family,
+    window: Window,
+    own: Sequence[When],
+    in_rules: Sequence[When],
 ) -> tuple[float, dict[str, Field], tuple[str, ...]]:
     """How far each field's texts agree; the whole is as sure as its weakest part."""
     fields: dict[str, Field] = {}
     reasons: list[str] = []
     if found.values is not None:
-        sure = 0.97 if found.origin == "strike" and found.quantity is not None else 0.9
+        said = found.quantity
+        again = said is not None and words.label and expression_of(words.title, said) is not None
+        sure = 0.97 if found.origin == "strike" and said is not None else 0.95 if again else 0.88
         if not found.agrees:
             sure = 0.4 if "other way" in found.note or found.origin != "strike" else 0.6
             reasons.append(found.note)
@@ -362,11 +373,24 @@ def _confidence(
             else "title"
         )
         sure = 0.97 if due.year_known else 0.85
-        fields["window"] = Field(
-            sure, (Span(where, due.start, due.end),), "" if due.year_known else "the year is inferred"
-        )
+        note = "" if due.year_known else "the year is inferred"
+        last = {
+            when.first
+            for when in in_rules
+            if when.exact and when.year_known and when.prefix in _BY and when.first == when.last
+        }
+        if due.exact and due.prefix not in _BEFORE and len(last) == 1 and due.last not in last and due.year_known:
+            sure, note = 0.6, "title and rules name different days"
+            reasons.append(note)
+        fields["window"] = Field(sure, (Span(where, due.start, due.end),), note)
     elif window.end_ms is not None:
-        fields["window"] = Field(0.9, (Span("title"),))
+        days = {(when.first, when.last) for when in in_rules}
+        named = [when for when in own if when.exact]
+        agreed = any((when.first, when.last) in days for when in named)
+        span = Span("title", named[-1].start, named[-1].end) if named else Span("rules" if in_rules else "title")
+        fields["window"] = Field(
+            0.97 if agreed else 0.9 if named else 0.85, (span,), "" if named else "no day in the title"
+        )
     if not words.rules:
         reasons.append("the record has no rules text")
     base = {Family.EVENT: 0.8, Family.JOINT: 0.75, Family.PROP: 0.85, Family.UNREAD: 0.0}.get(family, 0.92)

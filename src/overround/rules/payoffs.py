@@ -58,7 +58,8 @@ def _payoffs(rules: str) -> dict[str, Payoff]:
         if not named and _FAIR_LATER.search(sentence):
             named = [Branch.CANCELLED]
         fresh = [branch for branch in named if branch.value not in found]
-        for branch in fresh if _EACH.search(sentence) else fresh[:1]:
+        each = _EACH.search(sentence) or (paid is Payoff.HALF and Branch.TIE in fresh)
+        for branch in fresh if each else fresh[:1]:
             found[branch.value] = paid
     return found
 

@@ -23,7 +23,7 @@ _ESTIMATE = re.compile(
 _CONTINUOUS = re.compile(r"[$€£]\s?\d|\d\s?%|\d\.\d|\d\s?(?:[kmbt]\b|million|billion|trillion)", re.IGNORECASE)
 _SIGN = re.compile(r"(negative|positive)", re.IGNORECASE)
 TOUCH = re.compile(
-    r"\bany\b.{0,80}?\b(?:candle|trading day|point|time|date|month|report|\"?employment situation)|at any (?:point|time)|\bever\b|\breach(?:es)?\b|\bhits?\b|\bdips?\b|all[- ]time high",
+    r"\bany\b.{0,80}?\b(?:candle|trading day|point|time|date|month|report|\"?employment situation)|at any (?:point|time)|\bever\b|\breach(?:es)?\b|\bhits?\b(?!\s(?:daily|top|list))|\bdips?\b|all[- ]time high",
     re.IGNORECASE,
 )
 _RULES_COMPARE = (

@@ -113,6 +113,8 @@ def _window(
         )
     own = [*(when for when in in_label if words.label[when.start - 1 : when.start] != "("), *in_title]
     between = [when for when in in_rules if when.prefix == "between"]
+    if family is Family.TOUCH:
+        between = between or [when for when in in_rules if when.prefix == "from" and when.first != when.last]
     if family is Family.UP_DOWN:
         return _short(words, own, zone, made)
     if family in _PLAYED:
@@ -153,7 +155,7 @@ def _window(
         if created or by:
             return Window(kind=WindowKind.ANY, start_ms=made, end_ms=end, from_creation=created, zone=zone)
         return Window(kind=WindowKind.ANY, start_ms=clock_ms(when.first, zone=zone), end_ms=end, zone=zone)
-    if _FINAL_DAY.search(rules) and family in (Family.THRESHOLD, Family.RANGE):
+    if _FINAL_DAY.search(rules) and family in (Family.THRESHOLD, Family.RANGE) and " change " not in words.title:
         # The last day of trading may lie some days before the last of the calendar, but not further.
         return Window(kind=WindowKind.AT, start_ms=end - _FEW_DAYS_MS, end_ms=end, zone=zone)
     if not own and when.prefix in _UP_TO:

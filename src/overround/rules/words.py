@@ -39,7 +39,7 @@ _LED = re.compile(
 )
 _HEAT = re.compile(r"\b(highest|lowest|high|low|maximum|minimum) temp(?:erature)? (?:in|at|for) (.+)", re.IGNORECASE)
 _NOUN = re.compile(
-    r"\s(?:fdv|rate cuts|rate hikes|market cap(?:itali[sz]ation)?|yield|price range|(?:job )?approval rating|(?:debut|first|opening|second)[- ](?:week|day|weekend)\b.*|box office|price|gdp growth|views|subscribers|followers|(?:album )?sales)\W*$",
+    r"\s(?:fdv|rate cuts|rate hikes|market cap(?:itali[sz]ation)?|yield|price range|(?:job )?approval rating|(?:debut|first|opening|second)[- ](?:week|day|weekend)\b.*|box office|price|(?:annual |quarterly |real )*gdp growth(?: rate)?(?:\s\(y/y\))?|views|subscribers|followers|(?:album )?sales)\W*$",
     re.IGNORECASE,
 )
 _PART = re.compile(
@@ -100,7 +100,9 @@ _SOURCE = (
     re.compile(rf"as (?:published|reported|listed|recorded) (?:by|on) (.{{3,80}}?){_END}", re.IGNORECASE),
 )
 _HINTED = (
-    re.compile(r"according to (?:the )?([A-Z][\w'&. -]{2,60}?)(?:'s|,|\.\s|\.$| report| shows|\n|$)"),
+    re.compile(
+        r"according to (?:the )?([A-Z][\w'&. -]{2,60}?)(?:'s (?=report|data|website|release|index|figure|list)|,|\.\s|\.$| report| shows|\n|$)"
+    ),
     re.compile(r"\b(official final score published on [\w.]+\w)", re.IGNORECASE),
     re.compile(rf"will be ((?:official )?(?:information|statements?|footage) from .{{3,80}}?){_END}", re.IGNORECASE),
 )
@@ -249,6 +251,7 @@ def _leading(title: str) -> tuple[str, float]:
         return _NOUN.sub("", re.sub(r"\s+(?:on|in|at|by|of)\s*\W*$", "", text)), 0.7
     text = re.sub(r"\s(?:to|that|who|which)$", "", text[: verb.start() - 1])
     bare = _NOUN.sub("", f" {text}").strip()
+    bare = re.sub(r"\s(?:in|for|during)\s(?:the\s)?week\b.*$", "", bare, flags=re.IGNORECASE)
     return (bare.removesuffix("'s") if bare != text else bare), 0.9
 
 
