@@ -1,10 +1,11 @@
-"""Single fields against what a person read, and the judgements of real markets that stand in the repository."""
+"""Single fields against judgements, and the judgements of real markets that stand in the repository."""
 
 from __future__ import annotations
 
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -22,7 +23,7 @@ RULES = (
 )
 
 
-def words(**more: str) -> Wording:
+def words(**more: Any) -> Wording:
     return Wording(
         venue=Venue.POLYMARKET, market_id=MarketId("0x1"), ref="1", title="Will the price of ABC be above $5 on May 9, 2027?", label="$5",
         rules=RULES, made_ms=1_800_000_000_000, **more,
@@ -121,7 +122,7 @@ def test_a_torn_listing_is_one_clear_error(tmp_path: Path, capsys: pytest.Captur
     assert "no whole gzip file" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("name", "count"), [("first", 200), ("fresh", 98), ("fresh_again", 98)])
+@pytest.mark.parametrize(("name", "count"), [("first", 200), ("fresh", 98), ("fresh_again", 98), ("fresh_hard", 57)])
 def test_the_judgements_of_the_repository_can_be_read(name: str, count: int) -> None:
     lines = (JUDGEMENTS / f"{name}.jsonl").read_bytes().splitlines()
     judgements = [msgspec.json.decode(line, type=Judgement) for line in lines]

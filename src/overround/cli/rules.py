@@ -133,7 +133,7 @@ def pairs(*, app: App, files: tuple[Path, ...], similar: int, as_json: bool) -> 
 @click.option("--gold", type=_FILE, metavar="FILE", help="Labelled relations, one JSON object a line.")
 @click.option("--pairs", type=_FILE, metavar="FILE", help="Labelled pairs across the venues, one JSON object a line.")
 @click.option(
-    "--judgements", type=_FILE, metavar="FILE", help="Single markets as a person read them, one JSON object a line."
+    "--judgements", type=_FILE, metavar="FILE", help="Judgements of single markets' fields, one JSON object a line."
 )
 @json_option
 @app_options()

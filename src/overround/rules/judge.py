@@ -1,4 +1,4 @@
-"""Scoring readings against what a person read in the same words: per field, per family, and above the line of trust."""
+"""Scoring readings against judgements of the same words: per field, per family, and above the line of trust."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _PARTS = {
 
 
 class Judgement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a person read in one market's words.
+    """What was judged by reading one market's words.
 
     None stands for what the words do not say, ``*`` for what was not judged, ``a|b`` for either of two; words in
     brackets may stand or not.
