@@ -16,6 +16,7 @@ __all__ = ["SPREAD", "TOUCH", "Values", "expression_of", "own_numbers", "says_pa
 
 _EASING = re.compile(r"\b(?:decreases?|cuts?|lower|easing|down)\b", re.IGNORECASE)
 _TIGHTENING = re.compile(r"\b(?:increases?|hikes?|raises?|tightening|up)\b", re.IGNORECASE)
+_RACE = re.compile(r"\d.{0,20} or \W?\d.{0,30}\bfirst\s*\?", re.IGNORECASE)
 _BEAT = re.compile(r"\bbeats?\b.{0,40}\bearnings\b", re.IGNORECASE)
 _ESTIMATE = re.compile(
     r"\b(?:EPS|earnings per share) ((?:greater|higher|more) than \(?-?\$?-?\d[\d.,]*\)?)", re.IGNORECASE
@@ -62,7 +63,7 @@ def values_of(words: Wording, title: str, label: str) -> Values:
     title, label : str
         Without their dates, which are numbers, too.
     """
-    if words.legs:
+    if words.legs or _RACE.search(words.title):
         return Values()
     strike = None if words.venue == "polymarket" else strike_values(words.kind, words.floor, words.cap)
     line = SPREAD.search(words.title)

@@ -38,7 +38,13 @@ _SCHEDULED = re.compile(
 _CONTESTED = re.compile(r"\bnext\b|\bfirst\s*\?", re.IGNORECASE)
 _UNDECIDED = (Family.CANDIDATE, Family.EVENT, Family.JOINT, Family.MENTION)
 _PLAYED = (Family.MONEYLINE, Family.SPREAD, Family.TOTAL, Family.PROP)
-_PAID_IF = re.compile(r"^This market will resolve to \W?Yes\W? if ", re.IGNORECASE)
+_PAID_IF = re.compile(
+    r"^This market will resolve (?:to \W?Yes\W? if|to the|according to the (?:first|next)) ", re.IGNORECASE
+)
+_FROM_MADE = re.compile(
+    r"between (?:the )?(?:creation of this market|(?:this |the )?market(?:'s)? (?:creation|opening)) and ",
+    re.IGNORECASE,
+)
 _LAST_MINUTE = time(23, 59)
 _BLANKS = re.compile(r"\s+")
 
@@ -141,6 +147,7 @@ def _window(
         own[-1]
         if own
         else _scheduled(words.rules, in_rules, None)
+        or next((one for one in in_rules if one.exact and one.first < one.last and one.prefix not in _CUT_OFF), None)
         or next((one for one in in_rules if one.prefix in {"by", "in", "on", "during", "for"}), None)
     )
     if when is None or (not when.exact and when.last.year > when.first.year):  # a season is no window
@@ -232,7 +239,15 @@ def _undecided(
     own = [when for when in own if when.exact or when.first.year == when.last.year]  # a season is no window
     named = own[-1] if own else None
     if named is not None and (named.prefix in _UP_TO or (named.part == "end" and not named.exact)):
-        return Window(kind=WindowKind.BY, start_ms=made, end_ms=day(named), zone=zone)
+        opening = next((when for when in between if when.first == when.last <= named.last), None)
+        start = (
+            made if opening is None else clock_ms(opening.first, _clock_after(find_clocks(words.rules), opening), zone)
+        )
+        return Window(kind=WindowKind.BY, start_ms=start, end_ms=day(named), zone=zone)
+    if counted := _FROM_MADE.search(words.rules):
+        until = next((when for when in in_rules if counted.end() - 5 <= when.start <= counted.end() + 1), None)
+        if until is not None:
+            return Window(kind=WindowKind.ANY, start_ms=made, end_ms=day(until), from_creation=True, zone=zone)
     if between:
         first = between[0]
         after = [when for when in in_rules if when.start > first.start]

@@ -25,11 +25,11 @@ _OPENING = re.compile(
     re.IGNORECASE,
 )
 _VERB = re.compile(
-    r"(?<!\brate)\s(?:be|been|have|has|had|hits?|reach(?:es)?|dips?|closes?|finish(?:es)?|settles?|posts?|tweets?|wins?|ris\w+|rose|falls?|drops?|"
-    r"increases?|decreases?|announces?|hikes?|cuts?|makes?|maintains?|holds?|keeps?|raises?|lowers?|gets?|receives?|exceeds?|gross(?:es)?|"
+    r"\s(?:be|been|have|has|had|hits?|reach(?:es)?|dips?|closes?|finish(?:es)?|settles?|posts?|tweets?|wins?|ris\w+|rose|falls?|drops?|"
+    r"increases?|decreases?|announces?|makes?|maintains?|holds?|keeps?|raises?|lowers?|gets?|receives?|exceeds?|gross(?:es)?|"
     r"records?|scores?|sells?|goes|go|trades?|ends?|opens?|debuts?|earns?|reports?|says?|launch(?:es)?|acquires?|deports?|adds?|grows?|"
     r"beats?|loses?|issues?|signs?|pass(?:es)?|publish(?:es)?|releases?|spends?|visits?|deploys?|sees?|collapses?|surpass(?:es)?|cross(?:es)?|"
-    r"breaks?|remains?|stays?|contains?|comes?|above|below|over|under|between|at|happens?|occurs?|become|becomes|qualif(?:y|ies)|advances?|appears?|meets?)\b|[↑↓<>≥≤]|\s\$|___",
+    r"breaks?|remains?|stays?|contains?|comes?|above|below|over|under|between|at|happens?|occurs?|become|becomes|qualif(?:y|ies)|advances?|appears?|meets?)\b|[↑↓<>≥≤]|\s\$|___|(?<!\brate)\s(?:cuts?|hikes?)\b",
     re.IGNORECASE,
 )
 _COUNTED = re.compile(r"how (?:many|much) .{2,40}? (?:will|did|does|do|has|have) (.+)", re.IGNORECASE)
@@ -39,7 +39,7 @@ _LED = re.compile(
 )
 _HEAT = re.compile(r"\b(highest|lowest|high|low|maximum|minimum) temp(?:erature)? (?:in|at|for) (.+)", re.IGNORECASE)
 _NOUN = re.compile(
-    r"\s(?:fdv|rate cuts|rate hikes|market cap(?:itali[sz]ation)?|yield|price range|(?:job )?approval rating|(?:debut|first|opening|second)[- ](?:week|day|weekend)\b.*|box office|price|(?:annual |quarterly |real )*gdp growth(?: rate)?(?:\s\(y/y\))?|views|subscribers|followers|(?:album )?sales)\W*$",
+    r"\s(?:fdv|rate cuts|rate hikes|market cap(?:itali[sz]ation)?|yield|price range|(?:job )?approval rating|(?:debut|first|opening|second)[- ](?:week|day|weekend)\b.*|box office|price|unemployment rate|(?:annual )?inflation(?: rate)?|(?:annual |quarterly |real )*gdp growth(?: rate)?(?:\s\(y/y\))?|views|subscribers|followers|(?:album )?sales)\W*$",
     re.IGNORECASE,
 )
 _PART = re.compile(
@@ -82,7 +82,7 @@ _BLANKS = re.compile(r"\s+")
 _END = r"(?=(?:[,;]|(?<!\.\w)\.)\s|[.;]?\n|[.]?$| available| found at| however| - specifically)"
 _NAMED_SOURCE = (
     re.compile(
-        rf"resolution sources? (?:for (?:this|these) markets? )?(?:will be|is|are|shall be)[ :]+(.{{2,160}}?){_END}",
+        rf"resolution sources? (?:for (?:this|these) markets? )?(?:will be|is|are|shall be)[ :]+(?!chosen|used|consulted)(.{{2,300}}?){_END}",
         re.IGNORECASE,
     ),
     re.compile(rf"source of resolution (?:for this market )?(?:will be|is)[ :]+(.{{2,160}}?){_END}", re.IGNORECASE),
@@ -101,7 +101,7 @@ _SOURCE = (
 )
 _HINTED = (
     re.compile(
-        r"according to (?:the )?([A-Z][\w'&. -]{2,60}?)(?:'s (?=report|data|website|release|index|figure|list)|,|\.\s|\.$| report| shows|\n|$)"
+        r"according to (?:the )?([A-Z][\w'&. -]{2,60}?)(?:'s (?=report|data|website|release|index|figure|list)|,|\.\s|\.$| report| shows| figures|\n|$)"
     ),
     re.compile(r"\b(official final score published on [\w.]+\w)", re.IGNORECASE),
     re.compile(rf"will be ((?:official )?(?:information|statements?|footage) from .{{3,80}}?){_END}", re.IGNORECASE),
@@ -251,6 +251,7 @@ def _leading(title: str) -> tuple[str, float]:
         return _NOUN.sub("", re.sub(r"\s+(?:on|in|at|by|of)\s*\W*$", "", text)), 0.7
     text = re.sub(r"\s(?:to|that|who|which)$", "", text[: verb.start() - 1])
     bare = _NOUN.sub("", f" {text}").strip()
+    bare = bare or text
     bare = re.sub(r"\s(?:in|for|during)\s(?:the\s)?week\b.*$", "", bare, flags=re.IGNORECASE)
     return (bare.removesuffix("'s") if bare != text else bare), 0.9
 
