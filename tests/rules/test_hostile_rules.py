@@ -75,3 +75,16 @@ def test_days_that_do_not_exist_are_no_deadline() -> None:
     assert related(legs) == []
     assert [one.prop.reasons[-1] for one in readings(legs)] == ["there is no June 31", "there is no February 30"]
     assert all(one.prop.confidence < 0.8 for one in readings(legs))
+
+
+def test_one_question_in_very_many_events_is_not_compared_pair_by_pair() -> None:
+    played = (
+        "If Boston wins the Chicago at Boston professional basketball game originally scheduled for May 9, 2027, Yes."
+    )
+    records = [
+        *(gamma(n, "Will Cats finish in 3rd place in the 2026-27 English Premier League?", "2026-27 season", event=f"P{n}", label="Cats") for n in range(450)),
+        *(kalshi(f"KX-{n}", "Chicago at Boston Winner?", played, event=f"K{n}", label="Boston", strike_type="structured") for n in range(450)),
+        *(gamma(1_000 + n, "Bulls vs. Celtics", "In the upcoming NBA game, scheduled for May 9, 2027", event=f"G{n}", outcomes=("Bulls", "Celtics"),
+                sportsMarketType="moneyline") for n in range(450)),
+    ]  # fmt: skip
+    assert not related(records)

@@ -12,7 +12,7 @@ from overround.rules.dates import without_dates
 from overround.rules.draw import differences, draw
 from overround.rules.grammar import Reading
 from overround.rules.ranges import Tiling
-from overround.rules.sets import grouped, lasting, lie
+from overround.rules.sets import MOST, grouped, lasting, lie
 from overround.rules.template import Template, clusters, template
 from overround.rules.windows import dates_of, day_of
 
@@ -20,8 +20,6 @@ __all__ = ["across_events"]
 
 _NAMED = re.compile(r"^\w+ [a-z0-9]+/[a-z]+ \d+[mh]$|^(?:settlement|close|index average) ")
 _TOUCHED = re.compile(r"/|^settlement ")
-_MOST = 400
-"""Markets of one number: more are compared only inside their events, which bounds the work."""
 _ONCE = (WindowKind.AT, WindowKind.NONE)
 _WORDS = re.compile(r"[a-z]{4,}")
 _WORD = re.compile(r"[^\W_]+")
@@ -50,7 +48,7 @@ def across_events(readings: Sequence[Reading]) -> Iterator[Constraint]:
     """What holds between markets of different events of one venue."""
     numeric = [one for one in readings if one.prop.values is not None and not one.prop.game and one.wording.rules]
     for group in grouped(numeric, _number).values():
-        if len({one.wording.event_id for one in group}) < 2 or len(group) > _MOST:
+        if len({one.wording.event_id for one in group}) < 2 or len(group) > MOST:
             continue
         touches = [one for one in group if one.prop.family is Family.TOUCH]
         fixed = [one for one in group if one.prop.family is not Family.TOUCH and one.prop.window.kind in _ONCE]
@@ -247,7 +245,7 @@ def _deed(one: Reading) -> _Deed | None:
 
 def _deadlines(group: Sequence[_Deed]) -> Iterator[Constraint]:
     """One deed by several days, asked in several events: certain only where the texts are one and no start comes later."""
-    if len({deed.reading.wording.event_id for deed in group}) < 2 or len(group) > _MOST:
+    if len({deed.reading.wording.event_id for deed in group}) < 2 or len(group) > MOST:
         return
     lasts = lasting(group[0].reading.wording.title)
     ordered = sorted(group, key=lambda deed: deed.end_ms, reverse=lasts)
@@ -270,6 +268,8 @@ def _deadlines(group: Sequence[_Deed]) -> Iterator[Constraint]:
 
 def _twice(group: Sequence[Reading]) -> Iterator[Constraint]:
     """The same words in two events, where the words themselves say which thing is meant."""
+    if len(group) > MOST:
+        return
     for place, one in enumerate(group):
         for other in group[place + 1 :]:
             if (

@@ -11,7 +11,7 @@ import msgspec
 from overround.logic import Branch, Constraint, Payoff, Relation
 from overround.rules.draw import draw
 from overround.rules.grammar import Reading
-from overround.rules.sets import grouped
+from overround.rules.sets import MOST, grouped
 
 __all__ = ["contest_constraints"]
 
@@ -89,6 +89,8 @@ def _asked(one: Reading) -> tuple[tuple[object, ...], _Asked] | None:
 
 def _one_vote(asked: Sequence[_Asked]) -> Iterator[Constraint]:
     for members in grouped(asked, lambda said: said.who).values():
+        if len(members) > MOST:
+            continue
         wins = [said for said in members if said.sort == "win"]
         for said in members:
             pair = (said.reading, 0)

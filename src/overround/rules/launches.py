@@ -12,7 +12,7 @@ from overround.logic import Constraint, Relation
 from overround.rules.dates import When, without_dates
 from overround.rules.draw import draw
 from overround.rules.grammar import Reading
-from overround.rules.sets import grouped, lasting
+from overround.rules.sets import MOST, grouped, lasting
 from overround.rules.windows import dates_of, day_of
 
 __all__ = ["launch_constraints"]
@@ -43,6 +43,8 @@ def launch_constraints(readings: Sequence[Reading]) -> Iterator[Constraint]:
         found for one in readings if one.wording.rules and not one.prop.game and (found := _asked(one)) is not None
     ]
     for group in grouped(asked, lambda said: (said.reading.wording.venue, said.thing)).values():
+        if len(group) > MOST:
+            continue
         for strict in group:
             for loose in group:
                 if loose.sort != "by" or strict.sort == "by":

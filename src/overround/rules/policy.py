@@ -12,7 +12,7 @@ from overround.logic import Constraint, Family, Interval, Relation
 from overround.rules.dates import find_dates
 from overround.rules.draw import draw
 from overround.rules.grammar import Reading
-from overround.rules.sets import grouped
+from overround.rules.sets import MOST, grouped
 from overround.rules.windows import day_of
 
 __all__ = ["Decided", "decisions", "policy_constraints"]
@@ -62,6 +62,8 @@ def policy_constraints(readings: Sequence[Reading]) -> Iterator[Constraint]:
     for group in grouped(said, lambda item: (item[0].wording.venue, item[1])).values():
         decided = [one for reading, _ in group for one in decisions(reading)]
         years = [year for reading, _ in group if (year := _year(reading)) is not None]
+        if len(group) > MOST:
+            continue
         for path in (one for one in decided if not one.whole):
             for single in decided:
                 if single.whole and single.meeting == path.meeting:

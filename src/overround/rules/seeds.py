@@ -11,7 +11,7 @@ import msgspec
 from overround.logic import Constraint, Relation
 from overround.rules.draw import draw
 from overround.rules.grammar import Reading
-from overround.rules.sets import grouped
+from overround.rules.sets import MOST, grouped
 from overround.rules.windows import day_of
 
 __all__ = ["seed_constraints"]
@@ -45,6 +45,8 @@ def seed_constraints(readings: Sequence[Reading]) -> Iterator[Constraint]:
         (key, one) for reading in readings if "seed" in reading.wording.title.lower() for key, one in _said(reading)
     ]
     for group in grouped(said, lambda item: item[0]).values():
+        if len(group) > MOST:
+            continue
         for (_, one), (_, other) in itertools.permutations(group, 2):
             if one.reading.wording.event_id == other.reading.wording.event_id and one.teams == other.teams:
                 continue

@@ -15,7 +15,7 @@ from overround.rules.ranges import Tiling, tiling
 from overround.rules.template import clusters
 from overround.rules.values import says_past
 
-__all__ = ["event_constraints", "grouped", "lasting", "lie"]
+__all__ = ["MOST", "event_constraints", "grouped", "lasting", "lie"]
 
 _OTHER = re.compile(
     r"^\W*(?:other|another|any other|none|no one|nobody|neither|someone else|something else|field|the field|tie|draw\b.*|no (?!\d).{1,60})\W*$",
@@ -48,6 +48,8 @@ _LASTING = re.compile(
     r"\b(?:not|no|never|without|remains?|stays?|still|continues?|survives?|avoids?)\b|n't\b",
     re.IGNORECASE,
 )
+MOST = 400
+"""Markets of one subject: more are not compared pair by pair, which bounds the work."""
 _SKEW_MS = 2 * 3_600_000
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)

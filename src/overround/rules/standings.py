@@ -10,7 +10,7 @@ import msgspec
 from overround.logic import Branch, Constraint, Family, Payoff, Relation
 from overround.rules.draw import draw
 from overround.rules.grammar import Reading
-from overround.rules.sets import grouped
+from overround.rules.sets import MOST, grouped
 
 __all__ = ["standing_constraints"]
 
@@ -88,6 +88,8 @@ def standing_constraints(readings: Sequence[Reading]) -> Iterator[Constraint]:
         if place.sort in {"conference", "seed"} and place.group:
             members.setdefault((venue, competition, season), {}).setdefault(place.group, set()).add(contender)
     for key, places in grouped(keyed, lambda item: item[0]).items():
+        if len(places) > MOST:
+            continue
         yield from _within([place for _, place in places], key[1])
     yield from _rivals(keyed, members)
 

@@ -20,12 +20,12 @@ from overround.rules.fixtures import Bet, bet_of
 from overround.rules.grammar import Reading
 from overround.rules.matching import FILLERS, Statement, Verdict, match, statement
 from overround.rules.policy import decisions
-from overround.rules.sets import grouped
+from overround.rules.sets import MOST, grouped
 from overround.rules.teams import sides_of
 
 __all__ = ["VenuePair", "cross_venue_constraints", "venue_pairs"]
 
-_MOST = 60
+_CANDIDATES = 60
 """Markets compared with one market of the other venue."""
 _ENDS = frozenset(["result", "draw"])
 _SHORT = re.compile(r"\b(?:90 minutes|regulation|regular time)\b", re.IGNORECASE)
@@ -114,7 +114,7 @@ def venue_pairs(readings: Sequence[Reading], *, similar: int = 3) -> Iterator[Ve
             continue
         alike = []
         mine = _statement(one)
-        for other in by_name[min(sorted(names), key=lambda name: len(by_name[name]))][:_MOST]:
+        for other in by_name[min(sorted(names), key=lambda name: len(by_name[name]))][:_CANDIDATES]:
             # Taking a title apart costs more than comparing: only those that are looked at are.
             if other.wording.market_id not in said:
                 said[other.wording.market_id] = _statement(other)
@@ -151,20 +151,35 @@ def _names(one: Reading) -> set[str]:
 
 def _fixtures(sides: dict[Venue, list[Reading]]) -> Iterator[VenuePair]:
     """Bets on one fixture: the same sides by name or alias, in one league, on one day; the same result, margin or total."""
-    bets = {venue: [found for one in sides[venue] if (found := _sides(one)) is not None] for venue in Venue}
-    days = grouped(bets[Venue.POLYMARKET], lambda item: (item[1], item[3]))
-    for mine, day, names, league in bets[Venue.KALSHI]:
-        for theirs, _, other_names, _ in days.get((day, league), ()):
-            places = sides_of(names, other_names, league) if mine.sort == theirs.sort or {mine.sort, theirs.sort} == _ENDS else None  # fmt: skip
-            index = None if places is None else _paid(mine, names, theirs, other_names, places, league)
-            if index is None:
-                continue
-            one, other = mine.reading, theirs.reading
-            apart = _counted_apart(one, other)
-            yield VenuePair(
-                one=one, other=other, index=index, verdict=Verdict.SIMILAR if apart else Verdict.EQUIVALENT,
-                differences=apart, terms=() if apart else _terms_apart(one, other, index),
-            )  # fmt: skip
+    games = {
+        venue: grouped((found for one in sides[venue] if (found := _sides(one)) is not None), lambda item: item[1:])
+        for venue in Venue
+    }
+    days = grouped(games[Venue.POLYMARKET], lambda game: (game[0], game[2]))
+    for (day, names, league), mine in games[Venue.KALSHI].items():
+        for game in days.get((day, league), ()):
+            places = sides_of(names, game[1], league)
+            theirs = games[Venue.POLYMARKET][game]
+            if places is not None and max(len(mine), len(theirs)) <= MOST:
+                for bet in mine:
+                    for other, *_ in theirs:
+                        yield from _same_bet(bet[0], names, other, game[1], places, league)
+
+
+def _same_bet(
+    mine: Bet, names: tuple[str, str], theirs: Bet, other_names: tuple[str, str], places: tuple[int, int], league: str
+) -> Iterator[VenuePair]:
+    if mine.sort != theirs.sort and {mine.sort, theirs.sort} != _ENDS:
+        return
+    index = _paid(mine, names, theirs, other_names, places, league)
+    if index is None:
+        return
+    one, other = mine.reading, theirs.reading
+    apart = _counted_apart(one, other)
+    yield VenuePair(
+        one=one, other=other, index=index, verdict=Verdict.SIMILAR if apart else Verdict.EQUIVALENT,
+        differences=apart, terms=() if apart else _terms_apart(one, other, index),
+    )  # fmt: skip
 
 
 def _counted_apart(one: Reading, other: Reading) -> tuple[str, ...]:
