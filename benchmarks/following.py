@@ -72,7 +72,9 @@ def main(seconds: int) -> None:
                 return process
 
             process = asyncio.run(run())
-        told = json.loads(process.communicate(timeout=120)[0])
+        assert process.stdout is not None
+        told = json.loads(process.stdout.read())
+        process.wait(60)
     began: dict[str, list[float]] = defaultdict(list)
     for episode in told["episodes"]:
         second = datetime.fromtimestamp(episode["start_ms"] / 1_000, tz=UTC).strftime("%H:%M:%S")

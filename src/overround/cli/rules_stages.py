@@ -86,10 +86,9 @@ def _lake(
     app: App, data_dir: Path | None, venue: str | None, *, all_venues: bool, date: str, mock: bool, books: bool = False
 ) -> tuple[LakePaths, list[str]]:
     """The lake and the venues meant."""
-    if (venue is None) is not all_venues:
-        if not mock:
-            raise UsageError("which venue?", hint="say --venue V or --all-venues, one of them")
-        venue = None
+    # Of the local exchange both are meant where none is named.
+    if (venue is not None) is all_venues and not (mock and venue is None):
+        raise UsageError("which venue?", hint="say --venue V or --all-venues, one of them")
     names = [venue] if venue else [one.value for one in Venue]
     paths = lake_of_stages(app, data_dir, names, date=date, mock=mock, books=books)
     if all_venues:
