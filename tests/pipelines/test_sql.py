@@ -189,6 +189,15 @@ async def test_a_file_that_is_gone_is_named_where_it_would_have_been_read(tmp_pa
         assert answer.skipped == ()
 
 
+async def test_what_cannot_be_opened_is_named_without_a_trace(lake: LakePaths) -> None:
+    hurt = lake.files_of(lake_tables()[0].place)[1]
+    hurt.unlink()
+    hurt.mkdir()
+    with ask(lake, "select count(*) from snapshots") as answer:
+        assert [each.path for each in answer.skipped] == [str(hurt)]
+        assert answer.skipped[0].reason.startswith(f"{hurt} cannot be read: ")
+
+
 async def test_damage_inside_a_page_is_traced_to_its_file(lake: LakePaths) -> None:
     whole = rows(lake, "select count(seq) from snapshots")[0][0]
     hurt = lake.files_of(lake_tables()[0].place)[1]

@@ -290,8 +290,10 @@ class _Session:
         return False
 
     def _words(self, exc: Exception) -> str:
-        """DuckDB's words, with our paths in them."""
-        return _NAMED.sub(lambda found: str(self.files.get(found[0], found[0])), str(exc).strip())
+        """DuckDB's words, with our paths in them; of what was raised in Python the last line."""
+        said = str(exc).strip()
+        said = said.splitlines()[-1].partition(": ")[2] if "Traceback (most recent call last)" in said else said
+        return _NAMED.sub(lambda found: str(self.files.get(found[0], found[0])), said)
 
     def _url(self, path: Path) -> str:
         return f"lake://{self.paths.name_of(path)}"
@@ -409,8 +411,13 @@ def _file_system(files: Mapping[str, Path], read: set[str]) -> AbstractFileSyste
         def _open(self, path: str, mode: str = "rb", **_: object) -> BinaryIO:
             if mode != "rb":
                 raise PermissionError(f"{path} can only be read")
-            file = open_ranges(self._known(path))
-            read.add(f"lake://{self._strip_protocol(path)}")
+            url = f"lake://{self._strip_protocol(path)}"
+            try:
+                file = open_ranges(self._known(path))
+            except (OSError, StorageError) as exc:
+                # DuckDB shows what Python raised, line by line; the last line has to say which file it was.
+                raise OSError(f"{url} cannot be read: {getattr(exc, 'strerror', None) or exc}") from None
+            read.add(url)
             return file
 
         def info(self, path: str, **_: object) -> dict[str, Any]:
