@@ -40,7 +40,7 @@ _PRIMARY = re.compile(r"^will (.{3,50}?) (?:win|be) the (?:20\d\d )?(.{3,60}?) (
 
 
 class _Asked(msgspec.Struct, frozen=True):
-    """What is asked of one contender of one vote: ``margin``, ``place``, ``runoff`` or ``win``."""
+    """What is asked of one contender of one vote: ``margin``, ``place``, ``runoff`` or ``win``, with ``first`` of its first round."""
 
     reading: Reading
     sort: str
@@ -82,7 +82,7 @@ def _asked(one: Reading) -> tuple[tuple[object, ...], _Asked] | None:
         sort, rank = "place", next((number for name, number in _RANKS.items() if name in place), 9)
     elif margin is not None:
         sort = "margin"
-    if first and sort in {"win", "margin"}:
+    if first and sort != "runoff":
         sort = f"{sort} first"
     return (words.venue, *years, *roots), _Asked(one, sort, who, rank)
 
@@ -98,16 +98,16 @@ def _one_vote(asked: Sequence[_Asked]) -> Iterator[Constraint]:
                 for win in wins:
                     yield draw(Relation.IMPLIES, [pair, (win.reading, 0)], rule="margin_names_winner", conditions=_tie(said.reading) + _late(said.reading, win.reading))  # fmt: skip
             for other in members:
-                if other.sort == "place" and said.sort in {"win first", "margin first"}:
+                if other.sort == "place first" and said.sort in {"win first", "margin first"}:
                     yield draw(Relation.MUTUALLY_EXCLUSIVE, [pair, (other.reading, 0)], rule="places_apart", conditions=_tie(said.reading))  # fmt: skip
-                elif other.sort == "place" and said.sort == "place" and said.rank < other.rank:
+                elif other.sort == said.sort and "place" in said.sort and said.rank < other.rank:
                     yield draw(Relation.MUTUALLY_EXCLUSIVE, [pair, (other.reading, 0)], rule="places_apart")
-                elif other.sort == "runoff" and said.sort in {"margin first", "win first", "place"}:
+                elif other.sort == "runoff" and said.sort in {"margin first", "win first", "place first"}:
                     if said.rank <= 2:
                         yield draw(Relation.IMPLIES, [pair, (other.reading, 0)], rule="first_two_go_on", conditions=["nobody wins in the first round, and none of the first two gives up"])  # fmt: skip
                     else:
                         yield draw(Relation.MUTUALLY_EXCLUSIVE, [pair, (other.reading, 0)], rule="first_two_go_on", conditions=["none of the first two gives up"])  # fmt: skip
-                elif other.sort == "win" and said.sort == "place" and said.rank > 2:
+                elif other.sort == "win" and said.sort == "place first" and said.rank > 2:
                     yield draw(Relation.MUTUALLY_EXCLUSIVE, [pair, (other.reading, 0)], rule="first_two_go_on", conditions=["the first two go on to a runoff, and none of them gives up"])  # fmt: skip
         margins = [said for said in members if said.sort == "margin"]
         for win in wins:
