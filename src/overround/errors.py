@@ -20,6 +20,7 @@
     │   ├── OriginMismatch          live and synthetic rows would share a folder
     │   └── FileDamaged             a stored file does not read back
     ├── DatabaseUnavailable         PostgreSQL does not answer, or refuses us
+    ├── ClusterFailed               the cluster that was to mine does not answer, or lost a task for good
     └── RecordingError              a recording does not read, or is of another venue  exit 2
 
 Each error carries the value that was wrong as attributes and, in ``hint``, the remedy.
@@ -32,6 +33,7 @@ __all__ = [
     "UNREADABLE",
     "AnswerMalformed",
     "CircuitOpen",
+    "ClusterFailed",
     "ConfigError",
     "DatabaseUnavailable",
     "FileDamaged",
@@ -242,6 +244,10 @@ class DatabaseUnavailable(OverroundError):
     """PostgreSQL does not answer, or refuses us."""
 
     retryable = True
+
+
+class ClusterFailed(OverroundError):
+    """The cluster that was to do the work does not answer, or lost a task for good."""
 
 
 class RecordingError(OverroundError):

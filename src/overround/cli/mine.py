@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from overround.cli.console import console
+from overround.cli.console import console, file_bar
 from overround.cli.options import (
     App,
     app_options,
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from overround.clock import Clock
-    from overround.pipelines.mine import MineResult
+    from overround.pipelines.mine import MinedDays, MineResult
+    from overround.pipelines.on_ray import RayEngine
     from overround.storage import LakePaths
 
 __all__ = ["mine", "ranking_tables"]
@@ -36,7 +38,11 @@ __all__ = ["mine", "ranking_tables"]
 @date_option()
 @hours_option
 @click.option(
-    "--engine", type=click.Choice(["local"]), default="local", show_default=True, help="Where the work is done."
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Where the work is done: here, or on the Ray cluster that [ray] names.",
 )
 @click.option(
     "--out",
@@ -60,7 +66,7 @@ def mine(
     venue: str,
     date_text: str,
     hours_text: str,
-    engine: str,  # noqa: ARG001 - there is one
+    engine: str,
     out: Path | None,
     rankings_only: bool,
     top: int,
@@ -92,10 +98,29 @@ def mine(
             raise UsageError("--rankings makes no page", hint="leave --out or --rankings away")
         return _shown(rank_days(paths, venue, dates, hours=hours, top=top, clock=clock), paths, clock, as_json=as_json)
     with counted(paths, "mine", venue, clock=clock):
-        days = mine_days(paths, venue, dates, hours=hours, top=top, clock=clock)
+        if engine == "ray":
+            with file_bar() as bar:
+                task = bar.add_task("hours", total=None)
+                days = _on_ray(
+                    app.loaded.settings.ray.address,
+                    lambda done, total: bar.update(task, completed=done, total=total),
+                    lambda work: mine_days(paths, venue, dates, hours=hours, top=top, clock=clock, engine=work),
+                )
+        else:
+            days = mine_days(paths, venue, dates, hours=hours, top=top, clock=clock)
     if out is not None:
         write_page(out, mine_page(with_captions(days.result, paths, clock.now_ms()), days.blocks))
     return _shown(days.result, paths, clock, as_json=as_json)
+
+
+def _on_ray(
+    address: str, on_progress: Callable[[int, int], None], mined: Callable[[RayEngine], MinedDays]
+) -> MinedDays:
+    from overround.pipelines.on_ray import RayEngine
+
+    with RayEngine(address, on_progress=on_progress) as cluster:
+        days = mined(cluster)
+        return replace(days, result=replace(days.result, cost=cluster.cost))
 
 
 def _shown(result: MineResult, paths: LakePaths, clock: Clock, *, as_json: bool) -> int:
@@ -201,5 +226,13 @@ def _print(result: MineResult) -> None:
         f"{'; ' if result.stats_path else ''}{result.stats_path}",
         highlight=False,
     )
+    if result.cost is not None:
+        cost = result.cost
+        screen.print(
+            f"{cost.engine}: {cost.tasks:,} tasks on {cost.processors:,} processors in {cost.took_s:,.1f} s "
+            f"({cost.work_s:,.1f} s of processor time), {cost.lost:,} lost and done again; "
+            f"{cost.bytes_out:,} bytes sent, {cost.bytes_back:,} back",
+            highlight=False,
+        )
     for file in result.skipped:
         screen.print(f"[yellow]left out: {file.path}: {file.reason}[/yellow]", highlight=False)

@@ -24,6 +24,7 @@ __all__ = [
     "MonitoringSettings",
     "PollingSettings",
     "PolymarketSettings",
+    "RaySettings",
     "RetentionSettings",
     "Settings",
     "SilenceSettings",
@@ -392,6 +393,19 @@ class ArchiveSettings(_Table):
     secret_access_key: SecretStr = SecretStr("")
 
 
+class RaySettings(_Table):
+    """``[ray]``: the cluster that ``mine --engine ray`` works on.
+
+    Attributes
+    ----------
+    address : str
+        Of a running cluster, ``host:port`` or ``ray://host:port``; empty starts one on this machine for the run. Every
+        node sees the data folder under the same path.
+    """
+
+    address: str = ""
+
+
 class MockSettings(_Table):
     """``[mock]``: run against the local exchange, in this process, with no network."""
 
@@ -467,6 +481,7 @@ class Settings(_Table):
     storage: StorageSettings = StorageSettings()
     retention: RetentionSettings = RetentionSettings()
     archive: ArchiveSettings = ArchiveSettings()
+    ray: RaySettings = RaySettings()
     mock: MockSettings = MockSettings()
     exchange: ExchangeSettings = ExchangeSettings()
     db: DbSettings = DbSettings()
