@@ -189,6 +189,20 @@ async def test_a_file_that_is_gone_is_named_where_it_would_have_been_read(tmp_pa
         assert answer.skipped == ()
 
 
+async def test_a_file_of_another_schema_is_left_out_by_name(lake: LakePaths) -> None:
+    whole = rows(lake, "select count(*) from snapshots")
+    ours = lake.files_of(lake_tables()[0].place)[1]
+    columns = pl.read_parquet(ours, hive_partitioning=False)
+    # Another program's file in a bucket of its own: with all that a row needs it is taken, without it is not.
+    for frame, taken in ((columns.drop("integrity"), len(columns)), (columns.select("market_id", "mid"), 0)):
+        foreign = ours.with_name("snapshots_2026-01-14T12-55.parquet")
+        frame.write_parquet(foreign)
+        with ask(lake, "select count(*) from snapshots") as answer:
+            assert answer.result.fetchall() == [(whole[0][0] + taken,)]
+            assert [each.path for each in answer.skipped] == ([] if taken else [str(foreign)])
+    assert answer.skipped[0].reason.startswith("it has no column ts_recv, ")
+
+
 async def test_what_cannot_be_opened_is_named_without_a_trace(lake: LakePaths) -> None:
     hurt = lake.files_of(lake_tables()[0].place)[1]
     hurt.unlink()

@@ -226,7 +226,8 @@ class _Session:
                 if not self._left_out(exc):
                     raise QueryRefused(self._words(exc)) from exc
             else:
-                self._name_lost()
+                if self._held_against_manifests():
+                    continue
                 names = tuple(each[0] for each in self.connection.description or ())
                 return Answer(columns=names, result=self.connection, skipped=tuple(self.skipped.values()))
 
@@ -253,8 +254,9 @@ class _Session:
                 self._show(table)
         return bool(named)
 
-    def _name_lost(self) -> None:
-        """Name the files that are gone, as the manifests of the days that were read tell, in hours read or wholly gone."""
+    def _held_against_manifests(self) -> bool:
+        """Name files that are gone, in hours that were read or are wholly gone; True where a foreign one was taken out."""
+        foreign = False
         for table in lake_tables():
             if table.bucketed is None or not (read := self.read & set(self.by_table[table.name])):
                 continue
@@ -262,7 +264,14 @@ class _Session:
             folders = {url.rpartition("/")[0] for url in read}
             for venue, date in sorted({(found[1], found[2]) for url in read if (found := _DAY.search(url))}):
                 day = self.paths.day(place, venue, date)
-                for name in read_manifests(self.paths.manifests(place, venue, date)):
+                lines = read_manifests(self.paths.manifests(place, venue, date))
+                here = f"{self._url(day)}/"
+                for url in sorted(each for each in read if each.startswith(here) and each not in self.skipped):
+                    if url.removeprefix(here) not in lines and (lacks := self._lacks(url, table)):
+                        reason = f"it has no column {', '.join(lacks)}"
+                        self.skipped[url] = SkippedFile(path=str(self.files[url]), reason=reason)
+                        foreign = True
+                for name in lines:
                     url = self._url(day / name)
                     folder = url.rpartition("/")[0]
                     if (
@@ -271,6 +280,15 @@ class _Session:
                         and not (day / name).is_file()
                     ):
                         self.skipped[url] = SkippedFile(path=str(day / name), reason="the file is missing")
+            if foreign:
+                self._show(table)
+        return foreign
+
+    def _lacks(self, url: str, table: LakeTable) -> list[str]:
+        """Columns that a file of another program should have: its rows would be all null in them."""
+        with open_ranges(self.files[url]) as file:
+            held = set(pq.read_schema(file).names)
+        return [column.name for column in table.columns if not column.nullable and column.name not in held]
 
     def _is_damaged(self, url: str, exc: Exception) -> bool:
         """Whether a file that the query read does not decode: of damage inside a page DuckDB does not say where."""
