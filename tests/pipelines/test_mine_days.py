@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from overround.cli.app import main, root
 from overround.cli.options import parse_dates
 from overround.config import StorageSettings
-from overround.errors import NothingStored, UsageError
+from overround.errors import FileDamaged, NothingStored, UsageError
 from overround.market import MarketId, Origin, OutcomeId, Trade
 from overround.pipelines.mine import mine, mine_days
 from overround.pipelines.mine_page import mine_page
@@ -237,3 +237,11 @@ def test_the_page_needs_nothing_else_and_the_command_writes_it(lake: LakePaths, 
     assert "most interesting" in done.stdout
     assert done.stdout.index("deepest") < done.stdout.index("most interesting")
     assert out.read_text() == page
+
+
+def test_without_its_gaps_a_day_is_not_measured(lake: LakePaths) -> None:
+    (gaps,) = (lake.root / "coverage" / "venue=kalshi" / f"date={DAYS[0]}").glob("gaps_*.parquet")
+    gaps.write_bytes(gaps.read_bytes()[:-40])
+    with pytest.raises(FileDamaged, match="the gaps of kalshi up to 2026-01-14 cannot be read"):
+        mine(lake, "kalshi", DAYS[0])
+    assert not lake.stats("kalshi", DAYS[0]).exists()

@@ -434,7 +434,14 @@ def _result(
 
 def _tasks(paths: LakePaths, venue: str, dates: Sequence[str], hours: Sequence[int]) -> Iterator[HourTask]:
     for date in dates:
-        gaps = gaps_of(paths, venue, [date]).select("market_id", "start_ms", "end_ms").collect()
+        try:
+            gaps = gaps_of(paths, venue, [date]).select("market_id", "start_ms", "end_ms").collect()
+        except pl.exceptions.PolarsError as exc:
+            # What is not known to be a gap would be measured as if it had been watched.
+            raise FileDamaged(
+                f"the gaps of {venue} up to {date} cannot be read: {str(exc).partition(chr(10))[0]}",
+                hint=f"`overround lake verify` names the file under {paths.day(COVERAGE, venue, date)}",
+            ) from exc
         for partition in partitions(paths, venue, date=date, hours=hours):
             yield HourTask(paths=paths, venue=venue, date=date, hour=partition.hour, gaps=gaps)
 
@@ -489,7 +496,21 @@ def with_coverage(
     """Statistics with what the ledger says: the share of the wanted time that is verified, and the time in the sets."""
     key = ["market_id", "outcome_id"]
     wanted = pl.sum_horizontal("verified_s", "unverified_s", "quiet_s", "gap_s", "venue_down_s")
+    begin, end = day_start_ms(dates[0]), day_start_ms(dates[-1]) + 86_400_000
+    stays = pl.DataFrame(schema={"market_id": pl.String, "included_s": pl.Float64, "n_stays": pl.Int64})
     try:
+        stays = (
+            inclusion_of(paths, venue, dates)
+            .with_columns(
+                pl.col("start_ms").clip(lower_bound=begin), pl.col("end_ms").fill_null(end).clip(upper_bound=end)
+            )
+            .group_by("market_id")
+            .agg(
+                ((pl.col("end_ms") - pl.col("start_ms")).clip(0).sum() / 1000).alias("included_s"),
+                pl.len().cast(pl.Int64).alias("n_stays"),
+            )
+            .collect()
+        )
         verified = (
             coverage_of(paths, venue, dates)
             .group_by(key)
@@ -499,20 +520,9 @@ def with_coverage(
     except (NothingStored, FileDamaged, pl.exceptions.PolarsError) as exc:
         verified = pl.DataFrame(schema={"market_id": pl.String, "outcome_id": pl.String, "verified_share": pl.Float64})
         if not isinstance(exc, NothingStored):
-            # Without it nothing is known to be verified; gaps stand in files of their own.
+            # Without it nothing is known to be verified; the gaps are asked for by themselves.
             reason = f"{str(exc).partition(chr(10))[0]}; `overround lake verify` names the file"
             skipped.append(SkippedFile(path=str(paths.day(COVERAGE, venue, dates[0])), reason=reason))
-    begin, end = day_start_ms(dates[0]), day_start_ms(dates[-1]) + 86_400_000
-    stays = (
-        inclusion_of(paths, venue, dates)
-        .with_columns(pl.col("start_ms").clip(lower_bound=begin), pl.col("end_ms").fill_null(end).clip(upper_bound=end))
-        .group_by("market_id")
-        .agg(
-            ((pl.col("end_ms") - pl.col("start_ms")).clip(0).sum() / 1000).alias("included_s"),
-            pl.len().cast(pl.Int64).alias("n_stays"),
-        )
-        .collect()
-    )
     return (
         stats.join(verified, on=key, how="left", maintain_order="left")
         .join(stays, on="market_id", how="left", maintain_order="left")
