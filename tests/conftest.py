@@ -44,6 +44,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="long: `bash scripts/check` runs it"))
         if "captures" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.captures)
+        if item.get_closest_marker("long") or item.get_closest_marker("captures"):
+            # Counting branches makes such a test more than twice as long; the others reach nearly the same lines.
+            item.add_marker(pytest.mark.no_cover)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -200,7 +200,7 @@ def test_figures_do_not_rest_on_gaps_that_cannot_be_read(lake: LakePaths, tmp_pa
     path = next((lake.root / "coverage" / "venue=kalshi" / f"date={DAY}").glob("gaps_*.parquet"))
     path.write_bytes(path.read_bytes()[:-40])
     done = run("report", "--out", str(tmp_path / "day.html"), lake=lake)
-    assert f"{path.parent}: gaps: " in str(done.exception)
+    assert f"the gaps of kalshi up to {DAY} cannot be read" in str(done.exception)
     assert not (tmp_path / "day.html").exists()
 
 

@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 from click.testing import CliRunner
 
+from overround.analytics import estimate
 from overround.cli.app import main, root
 from overround.cli.options import parse_dates
 from overround.config import StorageSettings
@@ -136,7 +137,7 @@ def test_what_was_summed_before_is_not_read_again_unless_something_changed(lake:
     assert fewer.result.n_kept == files // 2
     assert fewer.result.n_trades < first.result.n_trades
     assert {file.path for file in fewer.result.skipped} == {str(path) for path in gone}
-    (kept,) = lake.mined("kalshi", DAYS[1]).iterdir()
+    (kept,) = lake.mined("kalshi", DAYS[1]).glob("*.sums")
     size = kept.stat().st_size
     assert mine_days(lake, "kalshi", DAYS).result.n_kept == files
     assert kept.stat().st_size == size, "what is not used any more is removed"
@@ -144,7 +145,7 @@ def test_what_was_summed_before_is_not_read_again_unless_something_changed(lake:
 
 def test_a_damaged_kept_file_costs_time_and_nothing_else(lake: LakePaths) -> None:
     first = mine_days(lake, "kalshi", DAYS[:1])
-    (kept,) = lake.mined("kalshi", DAYS[0]).iterdir()
+    (kept,) = lake.mined("kalshi", DAYS[0]).glob("*.sums")
     whole = kept.read_bytes()
     for at in range(0, len(whole), len(whole) // 12):
         kept.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
@@ -245,3 +246,24 @@ def test_without_its_gaps_a_day_is_not_measured(lake: LakePaths) -> None:
     with pytest.raises(FileDamaged, match="the gaps of kalshi up to 2026-01-14 cannot be read"):
         mine(lake, "kalshi", DAYS[0])
     assert not lake.stats("kalshi", DAYS[0]).exists()
+
+
+def test_statistics_are_reckoned_again_only_where_something_is_new(
+    lake: LakePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = mine_days(lake, "kalshi", DAYS)
+    asked: list[int] = []
+
+    def counting(blocks: pl.DataFrame) -> pl.DataFrame:
+        asked.append(blocks.height)
+        return estimate(blocks)
+
+    monkeypatch.setattr("overround.pipelines.mine.estimate", counting)
+    assert mine_days(lake, "kalshi", DAYS).stats.equals(first.stats)
+    assert asked == []
+    for path in lake.root.glob(".mined/**/*.stats"):
+        content = bytearray(path.read_bytes())
+        content[-20] ^= 1
+        path.write_bytes(content)
+    assert mine_days(lake, "kalshi", DAYS).stats.equals(first.stats)
+    assert len(asked) == 3  # each day, and both together

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import threading
@@ -148,7 +149,7 @@ def test_the_command_mines_on_the_cluster_and_says_what_it_cost(cluster: Any, la
     asked = ["mine", "--venue", "kalshi", "--date", DAY, "--data-dir", str(lake.root), "--engine", "ray"]
     done = CliRunner().invoke(root, asked, env={"OVERROUND_RAY__ADDRESS": cluster.address})
     assert done.exit_code == 0, done.output
-    assert "ray: 5 tasks on 1 processors" in done.stdout
+    assert re.search(r"ray: 5 tasks on \d processors", done.stdout)
     assert "0 lost" in done.stdout
 
 

@@ -29,6 +29,7 @@ from overround.clock import Clock, SystemClock
 from overround.errors import UNREADABLE, FileDamaged, NothingStored, StorageError, UsageError
 from overround.market import MarketId
 from overround.pipelines.mine_hour import HourMined, HourTask, SkippedFile, check_sum, manifest_of, mine_hour, rank_day
+from overround.pipelines.mined import digest_of, kept_frame
 from overround.storage import (
     COVERAGE,
     SNAPSHOTS,
@@ -41,6 +42,7 @@ from overround.storage import (
     partitions,
     write_stats,
 )
+from overround.storage.stats import STATS_VERSION
 from overround.storage.universe import read_universe
 from overround.timebucket import day_start_ms
 
@@ -200,6 +202,12 @@ class _Day:
     hours: list[int]
     n_files: int
     n_kept: int
+    digests: list[str]
+
+    @property
+    def digest(self) -> str:
+        """Of what the day's statistics come of; empty where some rows still wait for their file."""
+        return digest_of(STATS_VERSION, self.date, *self.digests) if all(self.digests) else ""
 
 
 def parse_hours(text: str) -> tuple[int, ...]:
@@ -325,7 +333,7 @@ def mine_days(
         raise nothing_stored(paths, venue, dates, hours, skipped)
     partial = merge(day.partial for day in days)
     blocks = join_blocks([day.blocks for day in days])
-    stats = with_coverage(estimate(blocks), paths, venue, [day.date for day in days], [])
+    stats = with_coverage(_estimated(paths, venue, days, blocks), paths, venue, [day.date for day in days], [])
     firsts = blocks.group_by("market_id").agg(pl.col("outcome_id").min())
     result = _result(
         paths, venue, dates, partial,
@@ -451,12 +459,13 @@ def _days(
 ) -> Iterator[_Day]:
     """Days that have rows, out of hours in order."""
     for date, hours in itertools.groupby(mined, key=lambda hour: hour.date):
-        day = _Day(date=date, partial=merge([]), blocks=join_blocks([]), hours=[], n_files=0, n_kept=0)
+        day = _Day(date=date, partial=merge([]), blocks=join_blocks([]), hours=[], n_files=0, n_kept=0, digests=[])
         blocks = []
         for hour in hours:
             skipped += hour.skipped
             day.n_files += hour.n_files
             day.n_kept += hour.n_kept
+            day.digests.append(hour.digest)
             if hour.partial.height:
                 day.hours.append(int(hour.hour))
             day.partial = merge([day.partial, hour.partial])
@@ -469,8 +478,17 @@ def _days(
 
 
 def _write(paths: LakePaths, venue: str, day: _Day, skipped: list[SkippedFile]) -> Path:
-    measures = with_coverage(estimate(day.blocks), paths, venue, [day.date], skipped)
+    measures = with_coverage(_estimated(paths, venue, [day], day.blocks), paths, venue, [day.date], skipped)
     return write_stats(paths, venue, day.date, stats_frame(day.partial, measures, venue).to_arrow())
+
+
+def _estimated(paths: LakePaths, venue: str, days: Sequence[_Day], blocks: pl.DataFrame) -> pl.DataFrame:
+    """Statistics of these days together, reckoned again only where something is new."""
+    digests = [day.digest for day in days]
+    if not all(digests):
+        return estimate(blocks)
+    place = paths.mined(venue, days[-1].date) / f"since-{days[0].date}.stats"
+    return kept_frame(place, digest_of(*digests), lambda: estimate(blocks))
 
 
 def stats_frame(partial: pl.DataFrame, measures: pl.DataFrame, venue: str) -> pl.DataFrame:

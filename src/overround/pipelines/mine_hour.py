@@ -76,6 +76,8 @@ class HourMined:
     n_files, n_kept : int
         Files that were summed up, and those among them whose sums were kept from before.
     skipped : tuple of SkippedFile
+    digest : str
+        Of what the sums came of; empty where some rows still wait for their file.
     """
 
     date: str
@@ -85,6 +87,7 @@ class HourMined:
     n_files: int
     n_kept: int
     skipped: tuple[SkippedFile, ...]
+    digest: str
 
 
 def mine_hour(task: HourTask) -> HourMined:
@@ -124,6 +127,7 @@ def mine_hour(task: HourTask) -> HourMined:
         n_files=len(known) + len(made) + len(loose),
         n_kept=len(known),
         skipped=tuple(hour.skipped),
+        digest="" if loose else digest_of(task.hour, *sorted([*known, *made])),
     )
 
 

@@ -2,7 +2,8 @@
 
 A file's kept sums name everything that they came of: the snapshot file's checksum, the checksums of that hour's trades, the
 gaps of its time, and the version of the sums. Where one of them differs, they are made anew; what is not used any more goes.
-An hour's are one file, with a checksum in front. A snapshot file that was not touched since it was hashed (size, times of
+An hour's are one file, with a checksum in front. What is reckoned from many hours' sums is kept in the same way, under what
+it came of. A snapshot file that was not touched since it was hashed (size, times of
 change, identity) is not hashed again; ``overround lake verify`` always does.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from overround.errors import UNREADABLE
 from overround.storage import LakePaths
 from overround.storage.fileops import FileOps
 
-__all__ = ["MINED_VERSION", "KeptHour", "Mined", "digest_of", "file_sha256"]
+__all__ = ["MINED_VERSION", "KeptHour", "Mined", "digest_of", "file_sha256", "kept_frame"]
 
 log = structlog.get_logger()
 
@@ -70,6 +71,34 @@ def file_sha256(path: Path) -> str:
     """Checksum of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def kept_frame(path: Path, digest: str, make: Callable[[], pl.DataFrame]) -> pl.DataFrame:
+    """A frame as it was made before of the same things, or made now and kept.
+
+    Parameters
+    ----------
+    path : Path
+        Holds the newest such frame.
+    digest : str
+        Of everything that the frame comes of, code included.
+    make : callable
+    """
+    key = digest.encode()
+    try:
+        data = path.read_bytes()
+        if hashlib.sha256(data[_DIGEST:]).digest() == data[:_DIGEST] and data[_DIGEST:].startswith(key):
+            return pl.read_parquet(io.BytesIO(data[_DIGEST + len(key) :]))
+    except FileNotFoundError:
+        pass
+    except OSError as exc:
+        log.warning("mine.kept_unreadable", path=str(path), reason=str(exc))
+    frame = make()
+    sink = io.BytesIO(key)
+    sink.seek(0, io.SEEK_END)
+    frame.write_parquet(sink, compression="zstd")
+    _keep(path, sink.getvalue())
+    return frame
 
 
 class KeptHour:
@@ -141,11 +170,15 @@ class KeptHour:
             return
         stored = _Stored(MINED_VERSION, [*known, *made], self._looked, _bytes(partials), _bytes(blocks))
         data = msgspec.msgpack.encode(stored)
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            FileOps().write_whole(self._path, hashlib.sha256(data).digest() + data)
-        except OSError as exc:
-            log.warning("mine.not_kept", path=str(self._path), reason=str(exc))
+        _keep(self._path, data)
+
+
+def _keep(path: Path, data: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        FileOps().write_whole(path, hashlib.sha256(data).digest() + data)
+    except OSError as exc:
+        log.warning("mine.not_kept", path=str(path), reason=str(exc))
 
 
 def _look(path: Path) -> _Look:

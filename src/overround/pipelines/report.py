@@ -243,9 +243,6 @@ def _venue_day(
         pass
     except FileDamaged as exc:
         skipped.append(SkippedFile(path=str(paths.day(SNAPSHOTS, venue, date)), reason=str(exc)))
-    except pl.exceptions.PolarsError as exc:
-        # Rows and trades are left out file by file; gaps cannot be, or a figure would rest on what is not to be trusted.
-        skipped.append(SkippedFile(path=str(paths.day(COVERAGE, venue, date)), reason=f"gaps: {_line(exc)}"))
     coverage: CoverageReport | None = None
     try:
         coverage = coverage_report(paths, venue, date, now_ms=clock.now_ms())
