@@ -267,3 +267,17 @@ def test_statistics_are_reckoned_again_only_where_something_is_new(
         path.write_bytes(content)
     assert mine_days(lake, "kalshi", DAYS).stats.equals(first.stats)
     assert len(asked) == 3  # each day, and both together
+
+
+def test_a_days_file_is_written_again_where_it_is_not_as_it_would_be_written(lake: LakePaths) -> None:
+    mine(lake, "kalshi", DAYS[0])
+    stored = lake.stats("kalshi", DAYS[0])
+    whole, written_ns = stored.read_bytes(), stored.stat().st_mtime_ns
+    mine(lake, "kalshi", DAYS[0])
+    assert stored.stat().st_mtime_ns == written_ns
+    stored.write_bytes(whole[:-1] + b"?")
+    mine(lake, "kalshi", DAYS[0])
+    assert stored.read_bytes() == whole
+    stored.unlink()
+    mine(lake, "kalshi", DAYS[0])
+    assert stored.read_bytes() == whole

@@ -29,7 +29,7 @@ from overround.clock import Clock, SystemClock
 from overround.errors import UNREADABLE, FileDamaged, NothingStored, StorageError, UsageError
 from overround.market import MarketId
 from overround.pipelines.mine_hour import HourMined, HourTask, SkippedFile, check_sum, manifest_of, mine_hour, rank_day
-from overround.pipelines.mined import digest_of, kept_frame
+from overround.pipelines.mined import digest_of, file_sha256, keep, kept_frame, kept_text
 from overround.storage import (
     COVERAGE,
     SNAPSHOTS,
@@ -460,7 +460,7 @@ def _days(
     """Days that have rows, out of hours in order."""
     for date, hours in itertools.groupby(mined, key=lambda hour: hour.date):
         day = _Day(date=date, partial=merge([]), blocks=join_blocks([]), hours=[], n_files=0, n_kept=0, digests=[])
-        blocks = []
+        partials, blocks = [], []
         for hour in hours:
             skipped += hour.skipped
             day.n_files += hour.n_files
@@ -468,17 +468,31 @@ def _days(
             day.digests.append(hour.digest)
             if hour.partial.height:
                 day.hours.append(int(hour.hour))
-            day.partial = merge([day.partial, hour.partial])
+            partials.append(hour.partial)
             blocks.append(hour.blocks)
             if on_hour is not None:
                 on_hour(hour.hour, int(hour.partial["n_snapshots"].sum()))
-        day.blocks = join_blocks(blocks)
+        # One hour's are joined already.
+        day.partial = merge(partials) if len(partials) > 1 else partials[0]
+        day.blocks = join_blocks(blocks) if len(blocks) > 1 else blocks[0]
         if not day.partial.is_empty():
             yield day
 
 
 def _write(paths: LakePaths, venue: str, day: _Day, skipped: list[SkippedFile]) -> Path:
+    """Write a day's ``stats.parquet``, unless it is there as it would be written."""
     measures = with_coverage(_estimated(paths, venue, [day], day.blocks), paths, venue, [day.date], skipped)
+    if not day.digest:
+        return _write_stats(paths, venue, day, measures)
+    mark, target = paths.mined(venue, day.date) / "stats.mark", paths.stats(venue, day.date)
+    made_of = digest_of(day.digest, measures.hash_rows(seed=0).to_numpy().tobytes())
+    if kept_text(mark) != f"{made_of} {file_sha256(target) if target.exists() else None}":
+        _write_stats(paths, venue, day, measures)
+        keep(mark, f"{made_of} {file_sha256(target)}".encode())
+    return target
+
+
+def _write_stats(paths: LakePaths, venue: str, day: _Day, measures: pl.DataFrame) -> Path:
     return write_stats(paths, venue, day.date, stats_frame(day.partial, measures, venue).to_arrow())
 
 

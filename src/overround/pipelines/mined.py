@@ -24,7 +24,7 @@ from overround.errors import UNREADABLE
 from overround.storage import LakePaths
 from overround.storage.fileops import FileOps
 
-__all__ = ["MINED_VERSION", "KeptHour", "Mined", "digest_of", "file_sha256", "kept_frame"]
+__all__ = ["MINED_VERSION", "KeptHour", "Mined", "digest_of", "file_sha256", "keep", "kept_frame", "kept_text"]
 
 log = structlog.get_logger()
 
@@ -85,20 +85,43 @@ def kept_frame(path: Path, digest: str, make: Callable[[], pl.DataFrame]) -> pl.
     make : callable
     """
     key = digest.encode()
+    data = _kept(path)
+    if data is not None and data.startswith(key):
+        return pl.read_parquet(io.BytesIO(data[len(key) :]))
+    frame = make()
+    sink = io.BytesIO()
+    frame.write_parquet(sink, compression="zstd")
+    keep(path, key + sink.getvalue())
+    return frame
+
+
+def kept_text(path: Path) -> str | None:
+    """What was kept there, or None if it is not there or damaged."""
+    data = _kept(path)
+    return None if data is None else data.decode()
+
+
+def keep(path: Path, data: bytes) -> None:
+    """Keep bytes behind their checksum; a disk that refuses costs time, nothing else."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        FileOps().write_whole(path, hashlib.sha256(data).digest() + data)
+    except OSError as exc:
+        log.warning("mine.not_kept", path=str(path), reason=str(exc))
+
+
+def _kept(path: Path) -> bytes | None:
     try:
         data = path.read_bytes()
-        if hashlib.sha256(data[_DIGEST:]).digest() == data[:_DIGEST] and data[_DIGEST:].startswith(key):
-            return pl.read_parquet(io.BytesIO(data[_DIGEST + len(key) :]))
     except FileNotFoundError:
-        pass
+        return None
     except OSError as exc:
         log.warning("mine.kept_unreadable", path=str(path), reason=str(exc))
-    frame = make()
-    sink = io.BytesIO(key)
-    sink.seek(0, io.SEEK_END)
-    frame.write_parquet(sink, compression="zstd")
-    _keep(path, sink.getvalue())
-    return frame
+        return None
+    if hashlib.sha256(data[_DIGEST:]).digest() != data[:_DIGEST]:
+        log.warning("mine.kept_unreadable", path=str(path), reason="the checksum differs")
+        return None
+    return data[_DIGEST:]
 
 
 class KeptHour:
@@ -124,14 +147,12 @@ class KeptHour:
         self._taken: Mined | None = None
 
     def _read(self) -> _Stored | None:
-        try:
-            data = self._path.read_bytes()
-            if hashlib.sha256(data[_DIGEST:]).digest() != data[:_DIGEST]:
-                raise msgspec.DecodeError("the checksum differs")
-            stored = _DECODER.decode(data[_DIGEST:])
-        except FileNotFoundError:
+        data = _kept(self._path)
+        if data is None:
             return None
-        except (OSError, *UNREADABLE) as exc:
+        try:
+            stored = _DECODER.decode(data)
+        except UNREADABLE as exc:
             log.warning("mine.kept_unreadable", path=str(self._path), reason=str(exc))
             return None
         return stored if stored.version == MINED_VERSION else None
@@ -158,7 +179,7 @@ class KeptHour:
         return [Mined(partial=partial.drop("of"), blocks=blocks.drop("of"))]
 
     def save(self, known: Sequence[str], made: Mapping[str, Mined]) -> None:
-        """Keep what was taken and made; a disk that refuses costs time, nothing else."""
+        """Keep what was taken and made."""
         if not made and self.digests == set(known) and self._looked == self._seen:
             return
         partials = [] if self._taken is None else [self._taken.partial]
@@ -170,15 +191,7 @@ class KeptHour:
             return
         stored = _Stored(MINED_VERSION, [*known, *made], self._looked, _bytes(partials), _bytes(blocks))
         data = msgspec.msgpack.encode(stored)
-        _keep(self._path, data)
-
-
-def _keep(path: Path, data: bytes) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        FileOps().write_whole(path, hashlib.sha256(data).digest() + data)
-    except OSError as exc:
-        log.warning("mine.not_kept", path=str(path), reason=str(exc))
+        keep(self._path, data)
 
 
 def _look(path: Path) -> _Look:
