@@ -28,7 +28,16 @@ from overround.analytics import (
 from overround.clock import Clock, SystemClock
 from overround.errors import UNREADABLE, FileDamaged, NothingStored, StorageError, UsageError
 from overround.market import MarketId
-from overround.pipelines.mine_hour import HourMined, HourTask, SkippedFile, check_sum, manifest_of, mine_hour, rank_day
+from overround.pipelines.mine_hour import (
+    DayRanked,
+    HourMined,
+    HourTask,
+    SkippedFile,
+    check_sum,
+    manifest_of,
+    mine_hour,
+    rank_day,
+)
 from overround.pipelines.mined import digest_of, file_sha256, keep, kept_frame, kept_text
 from overround.storage import (
     COVERAGE,
@@ -52,13 +61,17 @@ __all__ = [
     "MineResult",
     "MinedDays",
     "SkippedFile",
+    "check_sum",
+    "manifest_of",
     "mine",
     "mine_days",
+    "missing_files",
+    "nothing_stored",
     "parse_hours",
     "rank_days",
     "stats_columns",
+    "with_coverage",
 ]
-__all__ += ["check_sum", "manifest_of", "missing_files", "nothing_stored", "with_coverage"]
 
 log = structlog.get_logger()
 
@@ -192,7 +205,7 @@ def in_turn(tasks: Iterable[HourTask]) -> Iterator[HourMined]:
     return map(mine_hour, tasks)
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class _Day:
     """One day's sums."""
 
@@ -336,10 +349,7 @@ def mine_days(
     stats = with_coverage(_estimated(paths, venue, days, blocks), paths, venue, [day.date for day in days], [])
     firsts = blocks.group_by("market_id").agg(pl.col("outcome_id").min())
     result = _result(
-        paths, venue, dates, partial,
-        hours=sorted({hour for day in days for hour in day.hours}),
-        n_files=sum(day.n_files for day in days),
-        n_kept=sum(day.n_kept for day in days),
+        paths, venue, dates, partial, days,
         top=top, skipped=skipped, took_ms=(clock.monotonic_ns() - began_ns) // 1_000_000,
     )  # fmt: skip
     result = dataclasses.replace(
@@ -397,10 +407,7 @@ def rank_days(
     if partial.is_empty():
         raise nothing_stored(paths, venue, dates, hours, skipped)
     return _result(
-        paths, venue, dates, partial,
-        hours=sorted({hour for day in days for hour in day.hours}),
-        n_files=sum(day.n_files for day in days),
-        n_kept=sum(day.n_kept for day in days),
+        paths, venue, dates, partial, days,
         top=top, skipped=skipped, took_ms=(clock.monotonic_ns() - began_ns) // 1_000_000,
     )  # fmt: skip
 
@@ -410,25 +417,23 @@ def _result(
     venue: str,
     dates: Sequence[str],
     partial: pl.DataFrame,
+    days: Sequence[_Day | DayRanked],
     *,
-    hours: Sequence[int],
-    n_files: int,
-    n_kept: int,
     top: int,
     skipped: Sequence[SkippedFile],
     took_ms: int,
 ) -> MineResult:
-    """What a partial says by itself."""
+    """What the partial of these days says by itself."""
     best = _titled(rankings(partial, top=top), paths, venue, dates[-1])
     return MineResult(
         venue=str(venue),
         date=_span(dates),
-        hours=tuple(hours),
+        hours=tuple(sorted({hour for day in days for hour in day.hours})),
         n_snapshots=int(partial["n_snapshots"].sum()),
         n_ok=int(partial["n_ok"].sum()),
         n_markets=partial["market_id"].n_unique(),
         n_outcomes=partial.height,
-        n_files=n_files,
+        n_files=sum(day.n_files for day in days),
         by_depth=best.by_depth,
         by_spread=best.by_spread,
         by_updates=best.by_updates,
@@ -436,7 +441,7 @@ def _result(
         skipped=tuple(skipped),
         incomplete=bool(skipped),
         took_ms=took_ms,
-        n_kept=n_kept,
+        n_kept=sum(day.n_kept for day in days),
     )
 
 
@@ -458,23 +463,24 @@ def _days(
     mined: Iterable[HourMined], skipped: list[SkippedFile], on_hour: Callable[[str, int], None] | None
 ) -> Iterator[_Day]:
     """Days that have rows, out of hours in order."""
-    for date, hours in itertools.groupby(mined, key=lambda hour: hour.date):
-        day = _Day(date=date, partial=merge([]), blocks=join_blocks([]), hours=[], n_files=0, n_kept=0, digests=[])
-        partials, blocks = [], []
-        for hour in hours:
+    for date, found in itertools.groupby(mined, key=lambda hour: hour.date):
+        hours = []
+        for hour in found:
+            hours.append(hour)
             skipped += hour.skipped
-            day.n_files += hour.n_files
-            day.n_kept += hour.n_kept
-            day.digests.append(hour.digest)
-            if hour.partial.height:
-                day.hours.append(int(hour.hour))
-            partials.append(hour.partial)
-            blocks.append(hour.blocks)
             if on_hour is not None:
                 on_hour(hour.hour, int(hour.partial["n_snapshots"].sum()))
         # One hour's are joined already.
-        day.partial = merge(partials) if len(partials) > 1 else partials[0]
-        day.blocks = join_blocks(blocks) if len(blocks) > 1 else blocks[0]
+        alone = len(hours) == 1
+        day = _Day(
+            date=date,
+            partial=hours[0].partial if alone else merge(hour.partial for hour in hours),
+            blocks=hours[0].blocks if alone else join_blocks([hour.blocks for hour in hours]),
+            hours=[int(hour.hour) for hour in hours if hour.partial.height],
+            n_files=sum(hour.n_files for hour in hours),
+            n_kept=sum(hour.n_kept for hour in hours),
+            digests=[hour.digest for hour in hours],
+        )
         if not day.partial.is_empty():
             yield day
 

@@ -19,7 +19,8 @@ from overround.storage.paths import LakePaths
 __all__ = ["STATS_SCHEMA", "STATS_VERSION", "newest_stats", "read_stats", "write_stats"]
 
 STATS_VERSION = 3
-"""Grows when a column is added at the end or a column's meaning changes."""
+"""Grows when a column is added at the end or a column's meaning changes, its formula included: what was kept of an earlier
+version is reckoned anew."""
 
 _FIELDS: list[pa.Field[Any]] = [
     pa.field("venue", pa.string(), nullable=False),
